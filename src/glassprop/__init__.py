@@ -1,0 +1,22 @@
+"""glassprop: multilayer perceptrons by backpropagation, at the speed of the machine, with every number in sight."""
+
+from glassprop.core.activations import ACTIVATIONS, Activation
+from glassprop.core.initializers import INITIALIZERS
+from glassprop.core.losses import LOSSES, Loss
+from glassprop.core.network import Network, Parameters
+from glassprop.core.passes import Backward, Forward, backward, forward, update
+from glassprop.core.schedules import Cosine, Exponential, InverseScaling, OneCycle
+from glassprop.core.update import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
+from glassprop.errors import CompileNotice, DivergenceWarning
+from glassprop.training.run import Epoch, Run, train
+
+__version__ = "0.1.0"
+
+# in the order of docs/layout.md: the way of the data
+__all__ = [  # noqa: RUF022
+    "ACTIVATIONS", "Activation", "LOSSES", "Loss", "Network", "Parameters", "INITIALIZERS",
+    "forward", "Forward", "backward", "Backward", "update",
+    "OPTIMIZERS", "SGD", "RMSprop", "Rprop", "Adagrad", "Adam", "AdamW",
+    "InverseScaling", "Exponential", "Cosine", "OneCycle",
+    "train", "Run", "Epoch", "DivergenceWarning", "CompileNotice",
+]  # fmt: skip

@@ -1,0 +1,296 @@
+"""Table of activations: φ and φ′.
+
+It knows numbers, not layers. A row says what its slope is computed from: the pre-activation g, or the activation h = φ(g),
+which training keeps anyway. Write a row's functions with `like(constant, x)`, so that float32 stays float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from glassprop.core.elementary import exp, expm1, sigmoid, tanh
+from glassprop.core.jit import kernel, like, panel_width, scalar
+from glassprop.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function φ with its derivative, for hidden layers or the output.
+
+    Parameters
+    ----------
+    name : str
+        How it is called in descriptions and in files.
+    phi : callable
+        ``phi(g)``: a function of one number, in the Python that Numba compiles (arithmetic, ``if``, ``math``).
+    dphi : callable
+        Its derivative: of g, or of h = φ(g) where `reads` is ``"h"``.
+    reads : {"g", "h"}
+        The argument of `dphi`.
+    formula, slope : str
+        φ and φ′ as they are printed.
+
+    Raises
+    ------
+    ValueError
+        Where `name` is that of a built-in activation.
+    TypeError
+        Where `phi` or `dphi` is not callable, or (on first use) cannot be compiled.
+
+    Examples
+    --------
+    >>> import glassprop as gp
+    >>> bent = gp.Activation("bent", lambda g: ((g * g + 1) ** 0.5 - 1) / 2 + g, lambda g: g / (2 * (g * g + 1) ** 0.5) + 1)
+    >>> gp.Network((2, 3, 1), activation=bent).activations[0].name
+    'bent'
+    """
+
+    name: str
+    phi: Callable[[Any], Any]
+    dphi: Callable[[Any], Any]
+    reads: Literal["g", "h"] = "g"
+    formula: str = ""
+    slope: str = ""
+    output_only: bool = False
+    positive: bool = False  # φ > 0 everywhere, as a loss with a logarithm needs
+    _addresses: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.name in globals().get("ACTIVATIONS", ()):
+            raise ValueError(f"name {self.name!r} belongs to a built-in activation; choose another")
+        for argument, function in (("phi", self.phi), ("dphi", self.dphi)):
+            if not callable(function):
+                raise TypeError(f"{argument} of activation {self.name!r} must be a function of one number; got {function!r}")
+        if self.reads not in ("g", "h"):
+            raise unknown_name("reads", self.reads, ("g", "h"))
+
+    def __reduce__(self) -> tuple:
+        # a built-in row is itself wherever it arrives; addresses of machine code must never travel to another process
+        if ACTIVATIONS.get(self.name) is self:
+            return (get_activation, (self.name, "output_activation"))
+        return (Activation, (self.name, self.phi, self.dphi, self.reads, self.formula, self.slope))
+
+    def kernel(self, which: Literal["phi", "dphi"], dtype: np.dtype) -> int:
+        """Address of the compiled kernel h := φ(g) (``"phi"``) or δ := δ ⊙ φ′ (``"dphi"``) for blocks of `dtype`."""
+        key = f"{which}-{np.dtype(dtype).name}"
+        if key not in self._addresses:
+            function = getattr(self, which)
+            built_in = ACTIVATIONS.get(self.name) is self
+            if self.name == "softmax":
+                body = _softmax
+            else:
+                body = (_phi_kernel if which == "phi" else _dphi_kernel)(scalar(function))
+            try:
+                self._addresses[key] = kernel(body, f"{self.name}-{which}", dtype, cached=built_in)
+            except Exception as error:
+                if built_in:
+                    raise
+                reason = str(error).strip().splitlines()
+                raise TypeError(
+                    f"{which} of activation {self.name!r} cannot be compiled: it must be a function of one number in the "
+                    f"Python that Numba understands ({reason[-1] if reason else error})"
+                ) from error
+        return self._addresses[key]
+
+
+def _phi_kernel(phi):
+    def phi_kernel(g, h, c, d, e, f, n, constants):
+        for i in range(n):
+            h[i] = phi(g[i])
+
+    return phi_kernel
+
+
+def _dphi_kernel(dphi):
+    def dphi_kernel(z, delta, c, d, e, f, n, constants):
+        for i in range(n):
+            delta[i] *= dphi(z[i])
+
+    return dphi_kernel
+
+
+def _softmax(g, h, c, d, e, f, n, constants):
+    """h_o = exp(g_o - max g) / Σ exp(g - max g) for each row: a column of the panel (outputs, width)."""
+    width = panel_width(g)
+    for r in range(width):
+        top = g[r]
+        for i in range(r + width, n, width):
+            # written so that NaN, which compares false, stays
+            top = top if g[i] <= top else g[i]
+        total = like(0, top)
+        for i in range(r, n, width):
+            h[i] = exp(g[i] - top)
+            total += h[i]
+        for i in range(r, n, width):
+            h[i] /= total
+
+
+# --- the functions of the table: φ of g, then φ′ of g or of h ------------------------------------------------------------
+
+SELU_ALPHA = 1.6732632423543772848170429916717  # Klambauer et al. 2017, Self-Normalizing Neural Networks
+SELU_LAMBDA = 1.0507009873554804934193349852946
+LEAK = 0.01
+SQRT_HALF = math.sqrt(0.5)
+DENSITY_0 = 1 / math.sqrt(2 * math.pi)
+
+
+def _identity(g):
+    return g
+
+
+def _identity_slope(h):
+    return like(1, h)
+
+
+def _sigmoid_slope(h):
+    return h * (like(1, h) - h)
+
+
+def _tanh_slope(h):
+    return (like(1, h) - h) * (like(1, h) + h)
+
+
+def _relu(g):
+    return like(0, g) if g < like(0, g) else g  # NaN compares false and stays
+
+
+def _relu_slope(h):
+    return like(1, h) if h > like(0, h) else like(0, h)
+
+
+def _leaky_relu(g):
+    return g if g > like(0, g) else like(LEAK, g) * g
+
+
+def _leaky_relu_slope(h):
+    return like(1, h) if h > like(0, h) else like(LEAK, h)
+
+
+def _elu(g):
+    return g if g > like(0, g) else expm1(g)
+
+
+def _elu_slope(h):
+    return like(1, h) if h > like(0, h) else h + like(1, h)
+
+
+def _selu(g):
+    return like(SELU_LAMBDA, g) * (g if g > like(0, g) else like(SELU_ALPHA, g) * expm1(g))
+
+
+def _selu_slope(h):
+    return like(SELU_LAMBDA, h) if h > like(0, h) else h + like(SELU_LAMBDA * SELU_ALPHA, h)
+
+
+def _normal_cdf(g):
+    # erfc keeps its relative accuracy in the lower tail, where 1 + erf would cancel
+    return like(0.5, g) * like(math.erfc(-g * like(SQRT_HALF, g)), g)
+
+
+_normal_cdf = scalar(_normal_cdf)
+
+
+def _gelu(g):
+    return g * _normal_cdf(g)
+
+
+def _gelu_slope(g):
+    return _normal_cdf(g) + g * like(DENSITY_0, g) * exp(like(-0.5, g) * g * g)
+
+
+def _silu(g):
+    return g * sigmoid(g)
+
+
+def _silu_slope(g):
+    s = sigmoid(g)
+    return s * (like(1, g) + g * (like(1, g) - s))
+
+
+def _tanh_softplus(g):
+    # tanh(log(1 + u)) with u = exp(g) is u (u + 2) / (u (u + 2) + 2); in 1/u where u is large
+    e = exp(-abs(g))
+    two = like(2, g)
+    if g > like(0, g):
+        return (like(1, g) + two * e) / (like(1, g) + two * e + two * e * e)
+    return e * (e + two) / (e * (e + two) + two)
+
+
+_tanh_softplus = scalar(_tanh_softplus)
+
+
+def _mish(g):
+    return g * _tanh_softplus(g)
+
+
+def _mish_slope(g):
+    t = _tanh_softplus(g)
+    e = exp(-abs(g))
+    # 1 - t² = (1 - t)(1 + t) with 1 - t = 2 / (u (u + 2) + 2), in 1/u where u is large
+    two = like(2, g)
+    if g > like(0, g):
+        rest = two * e * e / (like(1, g) + two * e + two * e * e)
+    else:
+        rest = two / (e * (e + two) + two)
+    return t + g * sigmoid(g) * rest * (like(1, g) + t)
+
+
+def _softplus(g):
+    return (g if g > like(0, g) else like(0, g)) + like(math.log1p(exp(-abs(g))), g)
+
+
+def _softplus_slope(h):
+    return -expm1(-h)
+
+
+def _softsign(g):
+    return g / (like(1, g) + abs(g))
+
+
+def _softsign_slope(h):
+    rest = like(1, h) - abs(h)
+    return rest * rest
+
+
+def _exp(g):
+    return exp(g)
+
+
+#: Every activation by name; the last two stand on the output only, as links of a loss.
+ACTIVATIONS: dict[str, Activation] = {
+    row.name: row
+    for row in (
+        Activation("identity", _identity, _identity_slope, "h", "g", "1"),
+        Activation("sigmoid", sigmoid, _sigmoid_slope, "h", "1/(1 + e⁻ᵍ)", "h (1 − h)", positive=True),
+        Activation("tanh", tanh, _tanh_slope, "h", "tanh g", "1 − h²"),
+        Activation("relu", _relu, _relu_slope, "h", "max(g, 0)", "1 if h > 0 else 0"),
+        Activation("leaky_relu", _leaky_relu, _leaky_relu_slope, "h", "g if g > 0 else 0.01 g", "1 if h > 0 else 0.01"),
+        Activation("elu", _elu, _elu_slope, "h", "g if g > 0 else eᵍ − 1", "1 if h > 0 else h + 1"),
+        Activation("selu", _selu, _selu_slope, "h", "λ (g if g > 0 else α (eᵍ − 1))", "λ if h > 0 else h + λ α"),
+        Activation("gelu", _gelu, _gelu_slope, "g", "g Φ(g)", "Φ(g) + g Φ′(g)"),
+        Activation("silu", _silu, _silu_slope, "g", "g σ(g)", "σ(g) (1 + g (1 − σ(g)))"),
+        Activation("mish", _mish, _mish_slope, "g", "g tanh(log(1 + eᵍ))", "t + g σ(g) (1 − t²), t = tanh(log(1 + eᵍ))"),
+        Activation("softplus", _softplus, _softplus_slope, "h", "log(1 + eᵍ)", "1 − e⁻ʰ", positive=True),
+        Activation("softsign", _softsign, _softsign_slope, "h", "g/(1 + |g|)", "(1 − |h|)²"),
+        Activation("exp", _exp, _identity, "h", "eᵍ", "h", output_only=True, positive=True),
+        Activation("softmax", _exp, _identity, "h", "eᵍ/Σ eᵍ", "", output_only=True, positive=True),
+    )
+}
+
+HIDDEN = tuple(name for name, row in ACTIVATIONS.items() if not row.output_only)
+
+
+def get_activation(value: str | Activation, argument: str = "activation") -> Activation:
+    """The row for a name; an `Activation` is returned as it is."""
+    if isinstance(value, Activation):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"{argument} must be a name or a glassprop.Activation; got {value!r}")
+    if value not in ACTIVATIONS:
+        raise unknown_name(argument, value, ACTIVATIONS if argument == "output_activation" else HIDDEN)
+    return ACTIVATIONS[value]

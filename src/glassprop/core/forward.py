@@ -1,0 +1,79 @@
+"""Forward pass: g = h W + b, then h = φ(g), layer by layer; partner of backward.py, which mirrors it.
+
+It knows one layer and one batch at a time, nothing of losses.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from glassprop.core.jit import at, call_kernel, inner, like, panel_width
+from glassprop.core.panels import panels_to_units
+from glassprop.core.tile import product_panel
+
+# numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
+ZERO, ONE = np.int64(0), np.int64(1)
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+@inner
+def mix(x):
+    """splitmix64 (Steele, Lea and Flood 2014): a well-mixed function of 64 bits."""
+    x = x + _GOLDEN
+    x = (x ^ (x >> np.uint64(30))) * _MIX_1
+    x = (x ^ (x >> np.uint64(27))) * _MIX_2
+    return x ^ (x >> np.uint64(31))
+
+
+@inner
+def dropout_key(seed, step, l):
+    """The key from which the dropout of layer `l` at `step` follows."""
+    return mix(mix(mix(np.uint64(seed)) + np.uint64(step)) + np.uint64(l))
+
+
+@inner
+def drop(source, target, units, first_row, rate, key):
+    """h = keep · φ(g) / (1 − rate) for one panel. Unit u of row r stays where the hash of r · units + u says so.
+
+    Forward it takes φ(g) to h; backward, the same call takes ∂L/∂h to ∂L/∂φ(g).
+    """
+    width = panel_width(source)
+    threshold = np.uint64(np.ceil(rate * 16777216.0))
+    scale = like(1.0 / (1.0 - rate), source[0])
+    for u in range(units):
+        for r in range(width):
+            z = mix(key + np.uint64((first_row + r) * units + u))
+            i = u * width + r
+            # selected, not multiplied by 0: infinity times 0 would be NaN in a unit that is not there
+            target[i] = source[i] * scale if (z >> np.uint64(40)) >= threshold else like(0, scale)
+
+
+@inner
+def layer_forward(scratch, theta, below, layer, constants, panels, rate, drop_key, unit):
+    """g = h_below W + b and h = φ(g) for one layer, units dropped at `rate`. Partner: `backward.layer_backward`."""
+    width = panel_width(unit)
+    for panel in range(panels):
+        here = panel * layer.padded * width
+        g, a, h = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.h + here, unit)
+        product_panel(
+            g, width, layer.units, at(theta, layer.W, unit), ZERO, layer.stride, ONE,
+            at(scratch, below.h + panel * below.padded * width, unit), ZERO, at(theta, layer.b, unit), ONE, ONE, below.units,
+        )  # fmt: skip
+        if layer.phi != 0:
+            call_kernel(layer.phi, g, a, a, a, a, a, layer.units * width, at(constants, ZERO, 1.0))
+        if layer.dropout > 0:
+            drop(a, h, layer.units, panel * width, rate, drop_key)
+
+
+@inner
+def forward(scratch, theta, layers, constants, panels, for_backward, training, seed, step, unit):
+    """g_l and h_l of all layers for the batch in layer 0; dropout acts in training. Partner: `backward.backward`."""
+    last = layers.size - 1
+    for l in range(1, last + 1):
+        rate = layers[l].dropout if training else 0.0
+        layer_forward(scratch, theta, layers[l - 1], layers[l], constants, panels, rate, dropout_key(seed, step, l), unit)
+        if for_backward and l < last:
+            panels_to_units(at(scratch, layers[l].h, unit), at(scratch, layers[l].q, unit), layers[l].padded, panels)

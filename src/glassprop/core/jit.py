@@ -1,0 +1,204 @@
+"""Compiler policy: flags, the cache on disk, and the calling convention of rule kernels. The only file that calls the compiler.
+
+It holds no arithmetic of its own beyond reading and shifting pointers.
+
+Three kinds of compiled code exist:
+
+- ``inner`` functions, compiled into whatever calls them;
+- one ``entry`` (``step.run``), whose machine code serves every network of a precision: memory is handed to it as addresses in a
+  record, and `unit`, a 1 of float32 or float64, says what lies there;
+- ``kernels``: one small function for each rule of a table (an activation, a loss, an update rule), compiled on first use and
+  called by address, so that a rule that is not used costs nothing and a user's own rule is a rule like any other.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.ccallback import CFunc
+from numba.extending import intrinsic, register_jitable
+
+from glassprop.errors import CompileNotice
+
+# "contract" lets a product and a sum become one FMA. Nothing that assumes away NaN or infinity is ever allowed, and
+# "reassoc" only where a sum has to be vectorised: it would undo the two-part reductions in elementary.py.
+FLAGS = {"contract"}
+SUM_FLAGS = {"contract", "reassoc"}
+
+inner = numba.njit(error_model="numpy", nogil=True, fastmath=FLAGS)
+inner_sum = numba.njit(error_model="numpy", nogil=True, fastmath=SUM_FLAGS)
+
+
+def scalar(function: Callable) -> Any:
+    """`function` of a few numbers, compiled into the kernel that calls it."""
+    return function if hasattr(function, "py_func") else inner(function)
+
+
+#: Bytes of one panel row (panels.py): two AVX-512 vectors, four AVX ones, eight of SSE or NEON.
+PANEL_BYTES = 128
+
+
+@functools.cache
+def sources_digest() -> str:
+    """Hash of every file of the core. Numba itself looks only at the file of a cached function, not at what it calls."""
+    digest = hashlib.sha256(f"{sys.version_info[:2]}{numba.__version__}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class _CoreCache(FunctionCache):
+    """Numba's cache on disk, but valid only for exactly these core sources, and keyed by the rule's name."""
+
+    def __init__(self, function: Callable, name: str) -> None:
+        super().__init__(function)
+        self._rule = name
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path, filename_base=f"{self._impl.filename_base}-{name}", source_stamp=sources_digest()
+        )
+
+    def _index_key(self, sig: Any, codegen: Any) -> tuple:
+        return (sig, codegen.magic_tuple(), self._rule)
+
+
+def _enable_cache(dispatcher: Any, function: Callable, name: str) -> None:
+    try:
+        dispatcher._cache = _CoreCache(function, name)
+    except RuntimeError:  # neither the package's folder nor the user's cache folder can be written
+        warnings.warn(
+            "glassprop cannot write its machine code to disk and compiles again in every process; "
+            "set NUMBA_CACHE_DIR to a folder that can be written",
+            CompileNotice,
+            stacklevel=2,
+        )
+
+
+def entry(function: Callable) -> Any:
+    """Compile `function` on its first call, with machine code kept on disk; Python's lock is released while it runs."""
+    dispatcher = inner(function)
+    _enable_cache(dispatcher, function, "entry")
+    return dispatcher
+
+
+def must_compile(dispatcher: Any, unit: np.floating) -> bool:
+    """Whether the entry's first call with `unit` will have to compile: it is neither in memory nor on disk."""
+    kind = numba.typeof(unit)
+    known = {signature[-1] for signature in dispatcher.signatures}
+    cache = dispatcher._cache
+    if kind not in known and isinstance(cache, _CoreCache):
+        known |= {key[0][-1] for key in cache._cache_file._load_index()}
+    return kind not in known
+
+
+# --- kernels -----------------------------------------------------------------------------------------------------------
+
+_FLOATS = {"float32": types.float32, "float64": types.float64}
+_KERNEL_POINTERS = 6
+_kernels: list[CFunc] = []  # keeps their machine code alive
+
+
+def kernel(body: Callable, name: str, dtype: np.dtype, cached: bool = True) -> int:
+    """Compile the kernel `body` for `dtype` and return its address.
+
+    Parameters
+    ----------
+    body : callable
+        ``body(a, b, c, d, e, f, n, constants)``: six pointers to `dtype`, a count, and a pointer to float64 constants. What the
+        pointers mean is the table's affair (activations.py, losses.py, update.py).
+    name : str
+        Key of the cache on disk, unique among all tables.
+    dtype : numpy.dtype
+        float32 or float64.
+    cached : bool
+        False for a user's own functions, whose sources the cache cannot follow.
+    """
+    pointer = types.CPointer(_FLOATS[np.dtype(dtype).name])
+    signature = (
+        (*[pointer] * _KERNEL_POINTERS, types.int64, types.CPointer(types.float64)),
+        types.void,
+    )
+    compiled = CFunc(body, signature, locals={}, options={"error_model": "numpy", "fastmath": FLAGS})
+    if cached:
+        _enable_cache(compiled, body, name)
+    compiled.compile()
+    _kernels.append(compiled)
+    return int(compiled.address or 0)
+
+
+@intrinsic
+def call_kernel(typingctx, address, a, b, c, d, e, f, n, constants):
+    """Call the kernel at `address`."""
+    signature = types.void(types.int64, a, b, c, d, e, f, types.int64, constants)
+
+    def codegen(context, builder, sig, args):
+        pointer = ir.FunctionType(ir.VoidType(), [arg.type for arg in args[1:]]).as_pointer()
+        builder.call(builder.inttoptr(args[0], pointer), args[1:])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+# --- pointers and typed constants --------------------------------------------------------------------------------------
+
+
+@intrinsic
+def at(typingctx, address, offset, unit):
+    """Pointer to element `offset`, of the type of `unit`, of the array whose first element lies at `address`."""
+    signature = types.CPointer(unit)(types.int64, types.int64, unit)
+
+    def codegen(context, builder, sig, args):
+        base = builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+        return builder.gep(base, [args[1]])
+
+    return signature, codegen
+
+
+@intrinsic
+def shift(typingctx, pointer, offset):
+    """The pointer `offset` elements further."""
+    signature = pointer(pointer, types.int64)
+
+    def codegen(context, builder, sig, args):
+        return builder.gep(args[0], [args[1]])
+
+    return signature, codegen
+
+
+@intrinsic
+def panel_width(typingctx, x):
+    """Columns of a panel for the type of `x`, number or pointer: 32 in float32, 16 in float64 (to the compiler a constant)."""
+    width = PANEL_BYTES * 8 // getattr(x, "dtype", x).bitwidth
+
+    def codegen(context, builder, sig, args):
+        return context.get_constant(types.int64, width)
+
+    return types.int64(x), codegen
+
+
+@register_jitable
+def like(constant, x):
+    """`constant` in the type of `x`: a bare 0.5 would turn float32 arithmetic into float64."""
+    return type(x)(constant)
+
+
+def host_vector_bytes() -> int:
+    """Bytes of the widest vector register for which this machine's code is generated."""
+    import llvmlite.binding as llvm
+
+    if getattr(numba.config, "CPU_NAME", None) == "generic":
+        return 16
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64
+    return 32 if features.get("avx2") and features.get("fma") else 16

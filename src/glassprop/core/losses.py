@@ -1,0 +1,323 @@
+"""Table of losses: output link, loss of a row, slope; and the penalties' formula.
+
+It knows outputs and targets, not layers. A row of the table holds the value and the slope together, so that they cannot drift
+apart: in the output h for any output activation, and in the pre-activation g for the loss's own link, where the stable form
+(no overflow for any finite g) and the fused error term δ = ∂ℓ/∂g are known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from glassprop.core.activations import Activation
+from glassprop.core.elementary import exp
+from glassprop.core.jit import kernel, like, panel_width, scalar
+from glassprop.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One loss. The scalar functions take (h or g, y, constant) for one output; the row's loss is their sum over outputs."""
+
+    name: str
+    link: str
+    value: Callable[[Any, Any, Any], Any]  # ℓ(h, y)
+    slope: Callable[[Any, Any, Any], Any]  # ∂ℓ/∂h
+    linked_value: Callable[[Any, Any, Any], Any] | None = None  # ℓ(g, y); None where the link is the identity
+    linked_delta: Callable[[Any, Any, Any, Any], Any] | None = None  # ∂ℓ/∂g from (g, h, y)
+    option: tuple[str, float] | None = None  # name and default of its constant
+    domain: str = "any"  # outputs it accepts: "any", "positive", "unit"
+    targets: str = "any"  # targets it accepts: "any", "nonnegative", "unit", "distribution"
+    formula: str = ""
+
+
+def _half_squared_error(h, y, c):
+    return like(0.5, h) * (y - h) * (y - h)
+
+
+def _half_squared_error_slope(h, y, c):
+    return h - y
+
+
+def _absolute_error(h, y, c):
+    return abs(y - h)
+
+
+def _absolute_error_slope(h, y, c):
+    zero = like(0, h)
+    r = h - y
+    # the last branch is r itself, so that NaN stays NaN
+    return like(1, h) if r > zero else (like(-1, h) if r < zero else r)
+
+
+def _huber(h, y, c):
+    r = abs(h - y)
+    return like(0.5, h) * r * r if r <= c else c * (r - like(0.5, h) * c)
+
+
+def _huber_slope(h, y, c):
+    r = h - y
+    return c if r > c else (-c if r < -c else r)
+
+
+def _quantile(h, y, c):
+    return c * (y - h) if y > h else (like(1, h) - c) * (h - y)
+
+
+def _quantile_slope(h, y, c):
+    zero = like(0, h)
+    r = h - y
+    return like(1, h) - c if r > zero else (-c if r < zero else r)
+
+
+def _smallest(h):
+    """h, but not below what a logarithm or a quotient stands."""
+    tiny = like(1e-37, h)
+    return tiny if h < tiny else h
+
+
+_smallest = scalar(_smallest)
+
+
+def _poisson(h, y, c):
+    return h - y * like(math.log(_smallest(h)), h)
+
+
+def _poisson_slope(h, y, c):
+    return like(1, h) - y / _smallest(h)
+
+
+def _poisson_linked(g, y, c):
+    return exp(g) - y * g
+
+
+def _binary_cross_entropy(h, y, c):
+    one = like(1, h)
+    return -(y * like(math.log(_smallest(h)), h) + (one - y) * like(math.log(_smallest(one - h)), h))
+
+
+def _binary_cross_entropy_slope(h, y, c):
+    return (h - y) / _smallest(h * (like(1, h) - h))
+
+
+def _binary_cross_entropy_linked(g, y, c):
+    return (g if g > like(0, g) else like(0, g)) - g * y + like(math.log1p(exp(-abs(g))), g)
+
+
+def _cross_entropy(h, y, c):
+    return -y * like(math.log(_smallest(h)), h)
+
+
+def _cross_entropy_slope(h, y, c):
+    return -y / _smallest(h)
+
+
+def _output_minus_target(g, h, y, c):
+    return h - y
+
+
+_ROWS: dict[str, _Row] = {
+    row.name: row
+    for row in (
+        _Row("half_squared_error", "identity", _half_squared_error, _half_squared_error_slope, formula="½ Σ (y − h)²"),
+        _Row("absolute_error", "identity", _absolute_error, _absolute_error_slope, formula="Σ |y − h|"),
+        _Row("huber", "identity", _huber, _huber_slope, option=("delta", 1.0),
+             formula="Σ ½ r² if |r| ≤ δ else δ (|r| − ½ δ), r = h − y"),
+        _Row("quantile", "identity", _quantile, _quantile_slope, option=("quantile", 0.5),
+             formula="Σ q max(y − h, 0) + (1 − q) max(h − y, 0)"),
+        _Row("poisson", "exp", _poisson, _poisson_slope, _poisson_linked, _output_minus_target,
+             domain="positive", targets="nonnegative", formula="Σ h − y log h"),
+        _Row("binary_cross_entropy", "sigmoid", _binary_cross_entropy, _binary_cross_entropy_slope,
+             _binary_cross_entropy_linked, _output_minus_target, option=("label_smoothing", 0.0), domain="unit", targets="unit",
+             formula="−Σ y log h + (1 − y) log(1 − h)"),
+        _Row("cross_entropy", "softmax", _cross_entropy, _cross_entropy_slope, option=("label_smoothing", 0.0),
+             domain="positive", targets="distribution", formula="−Σ y log h"),
+    )
+}  # fmt: skip
+
+LOSSES = tuple(_ROWS)
+
+
+class Loss:
+    """A loss by name, with its constant where it has one.
+
+    Parameters
+    ----------
+    name : str
+        One of ``glassprop.LOSSES``.
+    **options : float
+        ``delta`` > 0 for ``huber`` (default 1), ``quantile`` in (0, 1) for ``quantile`` (default 0.5), ``label_smoothing`` in
+        [0, 1) for the two cross-entropies (default 0).
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or a constant out of its range.
+    TypeError
+        For an option that this loss does not have.
+
+    Notes
+    -----
+    ====================== ========== ========================== ===============================================
+    name                   link       loss of a row              targets
+    ====================== ========== ========================== ===============================================
+    half_squared_error     identity   ½ Σ (y − h)²               any numbers
+    absolute_error         identity   Σ \\|y − h\\|                any numbers
+    huber                  identity   Huber 1964                 any numbers
+    quantile               identity   Koenker and Bassett 1978   any numbers
+    poisson                exp        Σ h − y log h              numbers ≥ 0
+    binary_cross_entropy   sigmoid    −Σ y log h + (1−y)log(1−h) numbers in [0, 1], one or several per row
+    cross_entropy          softmax    −Σ y log h                 class numbers, or rows of probabilities
+    ====================== ========== ========================== ===============================================
+
+    Examples
+    --------
+    >>> import glassprop as gp
+    >>> gp.Network((4, 8, 1), loss=gp.Loss("quantile", quantile=0.9)).loss
+    Loss('quantile', quantile=0.9)
+    """
+
+    def __init__(self, name: str, **options: float) -> None:
+        if name not in _ROWS:
+            raise unknown_name("loss", name, LOSSES)
+        row = _ROWS[name]
+        known, default = row.option or (None, 0.0)
+        for option in options:
+            if option != known:
+                raise TypeError(f"loss {name!r} has no option {option!r}" + (f"; it has {known!r}" if known else ""))
+        constant = float(options.get(known, default)) if known else 0.0
+        valid = {
+            "delta": constant > 0 and math.isfinite(constant),
+            "quantile": 0 < constant < 1,
+            "label_smoothing": 0 <= constant < 1,
+        }
+        if known and not valid[known]:
+            wanted = {"delta": "greater than 0", "quantile": "between 0 and 1", "label_smoothing": "at least 0 and below 1"}
+            raise ValueError(f"{known} of loss {name!r} must be {wanted[known]}; got {options[known]!r}")
+        self._row, self.name, self.constant = row, name, constant
+        self.options: dict[str, float] = {known: constant} if known else {}
+
+    def __repr__(self) -> str:
+        row = self._row
+        shown = "".join(f", {k}={v:g}" for k, v in self.options.items() if row.option and v != row.option[1])
+        return f"Loss({self.name!r}{shown})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Loss) and (self.name, self.options) == (other.name, other.options)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.constant))
+
+    @property
+    def link(self) -> str:
+        """Name of the output activation it goes with."""
+        return self._row.link
+
+    @property
+    def formula(self) -> str:
+        """The loss of a row, as it is printed."""
+        return self._row.formula
+
+    @property
+    def targets(self) -> str:
+        """Kind of targets: any, nonnegative, unit, distribution."""
+        return self._row.targets
+
+    @property
+    def label_smoothing(self) -> float:
+        """Share of every target that is spread over the classes."""
+        return self.options.get("label_smoothing", 0.0)
+
+    def accepts(self, activation: Activation, built_in: bool) -> bool:
+        """Whether `activation` may stand on the output: a user's own always may, at the user's risk."""
+        if activation.name == self.link or not built_in:
+            return True
+        if activation.output_only and activation.name != "exp":
+            return False
+        return {"any": True, "positive": activation.positive, "unit": activation.name == "sigmoid"}[self._row.domain]
+
+    def kernel(self, output_activation: Activation, dtype: np.dtype) -> int:
+        """Address of the kernel for this loss on that output: row losses, and error terms w ∂ℓ/∂g or (unlinked) w ∂ℓ/∂h."""
+        linked = output_activation.name == self.link
+        key = (self.name, linked, np.dtype(dtype).name)
+        if key not in _addresses:
+            if linked and self.name == "cross_entropy":
+                body = _cross_entropy_kernel
+            elif linked and self._row.linked_value is not None:
+                assert self._row.linked_delta is not None
+                body = _linked_kernel(scalar(self._row.linked_value), scalar(self._row.linked_delta))
+            else:
+                body = _loss_kernel(scalar(self._row.value), scalar(self._row.slope))
+            _addresses[key] = kernel(body, f"{self.name}-{'linked' if linked else 'plain'}", dtype)
+        return _addresses[key]
+
+
+_addresses: dict[tuple[str, bool, str], int] = {}
+
+# A loss kernel works on one panel: g, h, y and delta are (outputs, width), w and losses (width,), n is the number of outputs.
+
+
+def _loss_kernel(value, slope):
+    def loss_kernel(g, h, y, w, delta, losses, n, constants):
+        c = like(constants[0], h[0])
+        width = panel_width(h)
+        for r in range(width):
+            losses[r] = like(0, h[0])
+        for o in range(n):
+            for r in range(width):
+                i = o * width + r
+                losses[r] += value(h[i], y[i], c)
+                delta[i] = w[r] * slope(h[i], y[i], c)
+
+    return loss_kernel
+
+
+def _linked_kernel(value, linked_delta):
+    def linked_kernel(g, h, y, w, delta, losses, n, constants):
+        c = like(constants[0], h[0])
+        width = panel_width(h)
+        for r in range(width):
+            losses[r] = like(0, h[0])
+        for o in range(n):
+            for r in range(width):
+                i = o * width + r
+                losses[r] += value(g[i], y[i], c)
+                delta[i] = w[r] * linked_delta(g[i], h[i], y[i], c)
+
+    return linked_kernel
+
+
+def _cross_entropy_kernel(g, h, y, w, delta, losses, n, constants):
+    """ℓ = Σ_o y_o (log Σ exp(g) − g_o), δ = h Σ y − y, for softmax outputs h."""
+    width = panel_width(h)
+    for r in range(width):
+        top = g[r]
+        for o in range(1, n):
+            top = top if g[o * width + r] <= top else g[o * width + r]
+        total = like(0, top)
+        mass = like(0, top)
+        chosen = like(0, top)
+        for o in range(n):
+            i = o * width + r
+            total += exp(g[i] - top)
+            mass += y[i]
+            if y[i] != 0:  # 0 times a difference that has overflowed would be NaN
+                chosen += y[i] * (g[i] - top)
+        losses[r] = mass * like(math.log(total), top) - chosen
+        for o in range(n):
+            i = o * width + r
+            delta[i] = w[r] * (h[i] * mass - y[i])
+
+
+def get_loss(value: str | Loss) -> Loss:
+    """The loss for a name; a `Loss` is returned as it is."""
+    if isinstance(value, Loss):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"loss must be a name or a glassprop.Loss; got {value!r}")
+    return Loss(value)

@@ -1,0 +1,181 @@
+"""How a batch lies in memory: panels of rows, the layer table, and moving rows in and out.
+
+It knows memory, not arithmetic.
+
+P: ``[panel][unit][width]``, the layout of every activation and error term: `width` rows of the batch (128 bytes) side by side,
+so that the batch is the vector dimension of all products. Q: ``[unit block][row][width]``, the same numbers with `width` units
+side by side, the right operand of dW. Both are made of width × width squares, so that P becomes Q by register transposes.
+Numbers of units are rounded up to whole squares; the padding of X, Q and of dW's columns is zero and stays zero. Rows of the
+last panel beyond the batch hold finite leftovers with error terms of zero.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from glassprop.core.jit import at, inner, panel_width, shift
+from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up
+from glassprop.core.tile import lanes_of, transpose_square
+
+#: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
+LAYER = np.dtype(
+    [
+        ("units", np.int64),  # fan_out; of the row before: fan_in
+        ("padded", np.int64),  # units in whole squares: a panel of P is padded * width elements
+        ("W", np.int64),  # (units, stride) in theta
+        ("stride", np.int64),
+        ("b", np.int64),  # (units,)
+        ("size", np.int64),  # elements of W, b and their padding together, from W on
+        ("g", np.int64),  # P: pre-activations; the same as a where they are not kept
+        ("a", np.int64),  # P: φ(g); the same as h where there is no dropout
+        ("h", np.int64),  # P: what the next layer reads
+        ("q", np.int64),  # Q of h
+        ("delta", np.int64),  # P: error terms
+        ("z", np.int64),  # g or a: what φ′ reads
+        ("phi", np.int64),  # addresses of kernels; 0 is the identity
+        ("dphi", np.int64),
+        ("dropout", np.float64),
+        ("rate_factor", np.float64),  # of the learning rate
+    ],
+    align=True,
+)
+
+
+class Layout(NamedTuple):
+    """The layer table for one network, precision and largest batch, and the length of its scratch memory."""
+
+    layers: np.ndarray
+    scratch_size: int
+    targets: int  # P (outputs, width) of the targets
+    weights: int  # row weights (panels * width)
+    losses: int  # row losses (panels * width)
+    zero: int  # a cell that stays zero
+
+
+def lay_out(network: Network, dtype: np.dtype, batch_size: int, keep_g: bool = False, dropout: bool = True) -> Layout:
+    """Lay out scratch memory for batches of up to `batch_size` rows.
+
+    `keep_g` keeps the pre-activations of all layers, for showing them; otherwise only those that some φ′ or the loss reads.
+    """
+    width = panel_columns(dtype)
+    panels = -(-batch_size // width)
+    table = np.zeros(len(network.layers), LAYER)
+    end = 0
+
+    def claim(units: int) -> int:
+        nonlocal end
+        start, end = end, end + round_up(units, width) * panels * width
+        return start
+
+    offsets = layer_offsets(network.layers, dtype)
+    activations = (None, *network.activations, network.output_activation)
+    rates = (0.0, *(network.dropout if dropout else [0.0] * len(network.dropout)), 0.0)
+    for l, units in enumerate(network.layers):
+        row, is_output = table[l], l == len(network.layers) - 1
+        row["units"], row["padded"], row["rate_factor"], row["dropout"] = units, round_up(units, width), 1.0, rates[l]
+        row["h"] = row["a"] = row["g"] = row["z"] = claim(units)
+        if not is_output:
+            row["q"] = claim(units)
+        activation = activations[l]
+        if activation is None:
+            continue
+        row["W"], row["stride"], row["b"] = offsets[l - 1]
+        row["size"] = offsets[l][0] - offsets[l - 1][0]
+        row["delta"] = claim(units)
+        if rates[l]:
+            row["a"] = row["g"] = row["z"] = claim(units)
+        plain = activation.name == "identity"
+        if not plain and (keep_g or is_output or activation.reads == "g"):
+            row["g"] = claim(units)
+        row["z"] = row["g"] if activation.reads == "g" else row["a"]
+        row["phi"] = 0 if plain else activation.kernel("phi", dtype)
+        linked = is_output and activation.name == network.loss.link
+        row["dphi"] = 0 if plain or linked else activation.kernel("dphi", dtype)
+    targets = claim(network.layers[-1])
+    weights, losses, zero = claim(1), claim(1), claim(1)
+    return Layout(table, end, targets, weights, losses, zero)
+
+
+def new_scratch(layout: Layout, dtype: np.dtype) -> np.ndarray:
+    """Scratch memory, all zero (the padding must be)."""
+    return aligned_zeros(layout.scratch_size, dtype)
+
+
+def read_panels(scratch: np.ndarray, offset: int, units: int, rows: int) -> np.ndarray:
+    """A copy, (rows, units), of a P buffer."""
+    width = panel_columns(scratch.dtype)
+    panels, padded = -(-rows // width), round_up(units, width)
+    block = scratch[offset : offset + panels * padded * width].reshape(panels, padded, width)
+    return np.ascontiguousarray(block[:, :units].transpose(0, 2, 1).reshape(panels * width, units)[:rows])
+
+
+@inner
+def transpose_panel(source, source_row, target, target_row, width):
+    """Transpose one width × width square."""
+    lanes = lanes_of(source)
+    for i in range(0, width, lanes):
+        for j in range(0, width, lanes):
+            transpose_square(shift(source, i * source_row + j), source_row, shift(target, j * target_row + i), target_row)
+
+
+@inner
+def panels_to_units(p, q, padded, panels):
+    """Q from P: element (row, unit) of the batch from [panel][unit][row] to [unit block][row][unit]."""
+    width = panel_width(p)
+    square = width * width
+    for panel in range(panels):
+        for block in range(padded // width):
+            transpose_panel(
+                shift(p, panel * padded * width + block * square),
+                width,
+                shift(q, (block * panels + panel) * square),
+                width,
+                width,
+            )
+
+
+@inner
+def gather_rows(X, order, start, stop, scratch, row, unit):
+    """Rows start..stop of X, in the given order (0: their own), into P and Q of the input; the last fills the panel's end.
+
+    A row of zeros there could be one for which a user's own φ is not finite.
+    """
+    p, q, numbers = at(scratch, row.h, unit), at(scratch, row.q, unit), at(order, 0, start)
+    width = panel_width(p)
+    panels = (stop - start + width - 1) // width
+    square = width * width
+    inputs, blocks = row.units, row.padded // width
+    for i in range(stop - start):
+        source = numbers[start + i] if order else start + i
+        line = at(X, source * inputs, unit)
+        for block in range(blocks):
+            target = shift(q, block * panels * square + i * width)
+            part = shift(line, block * width)
+            filled = min(width, inputs - block * width)
+            for j in range(filled):
+                target[j] = part[j]
+            for j in range(filled, width):
+                target[j] = 0
+    for block in range(blocks):
+        last = shift(q, block * panels * square + (stop - start - 1) * width)
+        for j in range(width, (panels * width - (stop - start) + 1) * width):
+            last[j] = last[j - width]
+    for panel in range(panels):
+        for block in range(blocks):
+            transpose_panel(
+                shift(q, (block * panels + panel) * square), width, shift(p, (panel * blocks + block) * square), width, width
+            )
+    return panels
+
+
+@inner
+def scatter_rows(scratch, row, start, stop, output, unit):
+    """The outputs h_L of a batch, from P into rows start..stop of `output` (rows, outputs)."""
+    p, target = at(scratch, row.h, unit), at(output, start * row.units, unit)
+    width = panel_width(p)
+    for i in range(stop - start):
+        panel = shift(p, (i // width) * row.padded * width + i % width)
+        for j in range(row.units):
+            target[i * row.units + j] = panel[j * width]

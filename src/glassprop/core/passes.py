@@ -1,0 +1,224 @@
+"""forward, backward and update for one batch, each by hand: thin calls of the compiled entry (step.py).
+
+They hold no formulas.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from glassprop.core.arrays import check_inputs, check_parameters, check_targets, check_weights
+from glassprop.core.network import Network, Parameters
+from glassprop.core.panels import read_panels
+from glassprop.core.schedules import learning_rates
+from glassprop.core.step import BACKWARD, FORWARD, LOSS, OUTPUT, UPDATE, Workspace
+from glassprop.core.update import SGD, Optimizer
+
+
+class Forward:
+    """What a forward pass leaves: g and h of every layer.
+
+    Attributes
+    ----------
+    g, h : list of ndarray, (rows, fan_out)
+        Pre-activations and activations, in layer order from zero.
+    output : ndarray, (rows, outputs)
+        h of the last layer.
+    """
+
+    def __init__(self, network: Network, parameters: Parameters, X: np.ndarray, workspace: Workspace) -> None:
+        self.network, self.parameters, self.X, self._workspace = network, parameters, X, workspace
+        self.g, self.h = (
+            [read_panels(workspace["scratch"], int(row[name]), int(row["units"]), len(X)) for row in workspace.layers[1:]]
+            for name in "gh"
+        )
+        self.output = self.h[-1]
+
+
+class Backward:
+    """What a backward pass leaves.
+
+    Attributes
+    ----------
+    loss : float
+        The objective: weighted mean over rows of the row's loss, plus the penalty.
+    delta : list of ndarray, (rows, fan_out)
+        Error terms δ of every row, times the row's weight where weights are given.
+    gradient : Parameters
+        The gradient of `loss`, in the shape of the parameters.
+    dW, db : list of ndarray
+        Its views: ``gradient.W`` and ``gradient.b``.
+    gradient_norm : float
+        Euclidean norm of the whole gradient.
+    """
+
+    def __init__(self, fwd: Forward, workspace: Workspace) -> None:
+        self.loss = float(workspace.progress["loss"][0])
+        self.gradient_norm = float(workspace.progress["gradient_norm"][0])
+        self.delta = [
+            read_panels(workspace["scratch"], int(row["delta"]), int(row["units"]), len(fwd.X)) for row in workspace.layers[1:]
+        ]
+        self.gradient = fwd.parameters.with_theta(workspace["gradient"])
+        self.dW, self.db = self.gradient.W, self.gradient.b
+
+
+def forward(network: Network, parameters: Parameters, X: Any) -> Forward:
+    """Forward pass of all rows of X as one batch: g_l = W_lᵀ h_{l−1} + b_l, h_l = φ(g_l). Without dropout.
+
+    Parameters
+    ----------
+    network : Network
+    parameters : Parameters
+    X : array, (rows, inputs)
+        float64 is computed in float64, everything else in float32.
+
+    Returns
+    -------
+    Forward
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where shapes do not fit, X is empty or not finite.
+
+    Examples
+    --------
+    >>> import glassprop as gp
+    >>> network = gp.Network((2, 1))
+    >>> parameters = gp.Parameters.from_arrays([[[1.0], [2.0]]], [[0.5]])
+    >>> gp.forward(network, parameters, [[1.0, 1.0]]).output
+    array([[3.5]])
+    """
+    check_parameters(network, parameters)
+    X = check_inputs(network, X)
+    own = parameters.astype(X.dtype)
+    workspace = Workspace(network, own.theta, X, batch_size=len(X), keep_g=True)
+    workspace.run(0, 1, FORWARD)
+    return Forward(network, own, X, workspace)
+
+
+def backward(network: Network, parameters: Parameters, fwd: Forward, Y: Any, weights: Any = None) -> Backward:
+    """Backward pass: δ_L = ∂L/∂h_L ⊙ φ′(g_L), δ_l = (W_{l+1} δ_{l+1}) ⊙ φ′(g_l), ∂L/∂W_l = h_{l−1} δ_lᵀ, ∂L/∂b_l = δ_l.
+
+    Parameters
+    ----------
+    network : Network
+    parameters : Parameters
+        Those of the forward pass.
+    fwd : Forward
+        What `forward` returned.
+    Y : array, (rows, outputs) or (rows,)
+        Targets; for cross_entropy class numbers, or rows of probabilities.
+    weights : array, (rows,), optional
+        Row weights.
+
+    Returns
+    -------
+    Backward
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where targets do not fit the network or the loss, or `fwd` belongs to another network or to other parameters.
+
+    Examples
+    --------
+    >>> import glassprop as gp
+    >>> network = gp.Network((2, 1))
+    >>> parameters = gp.Parameters.from_arrays([[[1.0], [2.0]]], [[0.5]])
+    >>> back = gp.backward(network, parameters, gp.forward(network, parameters, [[1.0, 1.0]]), [3.0])
+    >>> back.loss, back.db[0]
+    (0.125, array([0.5]))
+    """
+    check_parameters(network, parameters)
+    if not isinstance(fwd, Forward):
+        raise TypeError(f"fwd must be what glassprop.forward returns; got {type(fwd).__name__}")
+    if fwd.network != network:
+        raise ValueError("fwd must come from the same network")
+    if not np.array_equal(parameters.astype(fwd.parameters.dtype).theta, fwd.parameters.theta):
+        raise ValueError("fwd must come from the same parameters; they have changed since")
+    rows, dtype = fwd.X.shape[0], fwd.X.dtype
+    Y, weights = check_targets(network, Y, rows, dtype), check_weights(weights, rows, dtype)
+    workspace = Workspace(network, fwd.parameters.theta, fwd.X, Y, weights, batch_size=rows, keep_g=True)
+    # the forward pass is repeated: what it left lies in memory that another backward pass may have used since
+    workspace.run(0, 1, FORWARD | LOSS | BACKWARD)
+    return Backward(fwd, workspace)
+
+
+def update(
+    parameters: Parameters,
+    back: Backward,
+    learning_rate: float | None = None,
+    optimizer: Optimizer | None = None,
+    state: np.ndarray | None = None,
+    step: int = 0,
+) -> Parameters:
+    """New parameters after one step of an update rule; the old ones are left alone.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    back : Backward
+        What `backward` returned.
+    learning_rate : float, optional
+        η of plain gradient descent, W := W − η ∂L/∂W. Give this or `optimizer`.
+    optimizer : rule, optional
+        Such as ``glassprop.Adam(1e-3)``.
+    state : ndarray, (2, parameters.theta.size), optional
+        The rule's state, updated in place; None starts at zero and forgets.
+    step : int
+        Number of the step, from zero, for schedules and Adam's bias correction.
+
+    Raises
+    ------
+    ValueError
+        Where not exactly one of `learning_rate` and `optimizer` is given, or the state is of another shape.
+
+    Examples
+    --------
+    >>> import glassprop as gp
+    >>> network = gp.Network((2, 1))
+    >>> parameters = gp.Parameters.from_arrays([[[1.0], [2.0]]], [[0.5]])
+    >>> back = gp.backward(network, parameters, gp.forward(network, parameters, [[1.0, 1.0]]), [3.0])
+    >>> gp.update(parameters, back, learning_rate=0.5).b[0]
+    array([0.25])
+    """
+    if (learning_rate is None) == (optimizer is None):
+        raise ValueError("give exactly one of learning_rate and optimizer")
+    rule = optimizer or SGD(learning_rate)
+    if back.gradient.layers != parameters.layers:
+        raise ValueError(f"back must be of the parameters' layers {parameters.layers}; got {back.gradient.layers}")
+    new = parameters.astype(back.gradient.dtype)
+    check_factors(rule, new.layers)
+    workspace = Workspace(Network(parameters.layers), new.theta, np.empty((1, 1), new.dtype), batch_size=1, optimizer=rule)
+    workspace.set(
+        gradient=back.gradient.theta.copy(), first_step=step, rates=learning_rates(rule.learning_rate, step, step + 1)
+    )
+    workspace.progress["gradient_norm"] = back.gradient_norm
+    if state is not None:
+        if state.shape != workspace["state"].shape or state.dtype != new.dtype:
+            wanted = workspace["state"].shape
+            raise ValueError(f"state must be {new.dtype} of shape {wanted}; got {state.dtype} of {state.shape}")
+        workspace.set(state=state)
+    workspace.run(step, step + 1, UPDATE)
+    return new
+
+
+def check_factors(optimizer: Optimizer, layers: tuple[int, ...]) -> None:
+    """Raise unless the rule's layer factors are one for each layer."""
+    if optimizer.layer_factors is not None and len(optimizer.layer_factors) != len(layers) - 1:
+        raise ValueError(
+            f"layer_factors must be one for each of the {len(layers) - 1} layers; got {len(optimizer.layer_factors)}"
+        )
+
+
+def predict(network: Network, parameters: Parameters, X: Any, batch_size: int = 512) -> np.ndarray:
+    """The outputs h_L of all rows of X, (rows, outputs), a batch at a time."""
+    check_parameters(network, parameters)
+    X = check_inputs(network, X)
+    own = parameters.astype(X.dtype)
+    workspace = Workspace(network, own.theta, X, batch_size=batch_size, output=True)
+    workspace.run(0, -(-len(X) // batch_size), FORWARD | OUTPUT)
+    return workspace["output"]

@@ -1,0 +1,291 @@
+"""The register tile of every matrix product, and the register transpose. The only file that builds LLVM vectors.
+
+It knows pointers and strides, nothing of layers.
+
+A tile computes `rows` rows of one panel (128 bytes of columns) of a product::
+
+    C[r, :] = bias[r] + sum over o, k of A[o, r, k] * B[o, k, :]
+
+with its accumulators in registers from the first product to the last: no packing, one broadcast load per row and k, one
+fused multiply-add per vector. All other machine code of the package is what LLVM makes of ordinary loops.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from glassprop.core.jit import PANEL_BYTES, host_vector_bytes, inner, shift
+
+VECTOR_BYTES = host_vector_bytes()
+# Rows of the main tile: 8 rows of 2 vectors leave room in 32 registers, 6 rows of 2 in the 16 of AVX2 and SSE.
+MAIN_ROWS = 8 if VECTOR_BYTES == 64 or platform.machine().lower() in ("arm64", "aarch64") else 6
+_INDEX = ir.IntType(64)
+
+
+def _index(value: int) -> ir.Constant:
+    return ir.Constant(_INDEX, value)
+
+
+def _vector(pointer_type: types.CPointer) -> tuple[ir.VectorType, int]:
+    element = ir.FloatType() if pointer_type.dtype is types.float32 else ir.DoubleType()
+    lanes = VECTOR_BYTES * 8 // pointer_type.dtype.bitwidth
+    return ir.VectorType(element, lanes), lanes
+
+
+def _splat(builder, value, vector):
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
+    return builder.shuffle_vector(
+        one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
+    )
+
+
+def _vector_pointer(builder, pointer, offset, vector):
+    return builder.bitcast(builder.gep(pointer, [offset]), vector.as_pointer())
+
+
+def _load(builder, pointer, offset, vector, align):
+    return builder.load(_vector_pointer(builder, pointer, offset, vector), align=align)
+
+
+def _loop(builder, count, carried, body):
+    """Emit ``for i in range(count): carried = body(i, carried)`` for a count of at least one; return what is carried out."""
+    before = builder.block
+    head = builder.append_basic_block("loop")
+    after = builder.append_basic_block("done")
+    builder.branch(head)
+    builder.position_at_end(head)
+    i = builder.phi(_INDEX)
+    i.add_incoming(_index(0), before)
+    phis = [builder.phi(value.type) for value in carried]
+    for phi, value in zip(phis, carried, strict=True):
+        phi.add_incoming(value, before)
+    results = body(i, phis)
+    following = builder.add(i, _index(1))
+    last = builder.block
+    i.add_incoming(following, last)
+    for phi, value in zip(phis, results, strict=True):
+        phi.add_incoming(value, last)
+    builder.cbranch(builder.icmp_signed("<", following, count), head, after)
+    builder.position_at_end(after)
+    return results
+
+
+def _make_tile(rows: int, vectors: int) -> Any:
+    """The intrinsic for a tile of `rows` rows and `vectors` vector registers of columns."""
+
+    @intrinsic
+    def tile(typingctx, c, c_row, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
+        size = types.int64
+        signature = types.void(c, size, c, size, size, size, c, size, c, size, size, size)
+
+        def codegen(context, builder, sig, args):
+            c, c_row, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count = args
+            vector, lanes = _vector(sig.args[0])
+            width = PANEL_BYTES * 8 // sig.args[0].dtype.bitwidth
+            align = sig.args[0].dtype.bitwidth // 8
+            name = f"llvm.fma.v{lanes}f{sig.args[0].dtype.bitwidth}"
+            fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+            start = []
+            for r in range(rows):
+                value = builder.load(builder.gep(bias, [builder.mul(bias_row, _index(r))]))
+                start += [_splat(builder, value, vector)] * vectors
+
+            def outer_body(o, sums):
+                a_block = builder.gep(a, [builder.mul(o, a_outer)])
+                b_block = builder.gep(b, [builder.mul(o, b_outer)])
+
+                def inner_body(k, sums):
+                    column = builder.mul(k, a_k)
+                    line = builder.mul(k, _index(width))
+                    right = [
+                        _load(builder, b_block, builder.add(line, _index(v * lanes)), vector, align) for v in range(vectors)
+                    ]
+                    results = []
+                    for r in range(rows):
+                        left = builder.load(builder.gep(a_block, [builder.add(column, builder.mul(a_row, _index(r)))]))
+                        left = _splat(builder, left, vector)
+                        for v in range(vectors):
+                            results.append(builder.call(fma, [left, right[v], sums[r * vectors + v]]))
+                    return results
+
+                return _loop(builder, inner_count, sums, inner_body)
+
+            sums = _loop(builder, outer, start, outer_body)
+            for r in range(rows):
+                for v in range(vectors):
+                    target = builder.add(builder.mul(c_row, _index(r)), _index(v * lanes))
+                    builder.store(sums[r * vectors + v], _vector_pointer(builder, c, target, vector), align=align)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return tile
+
+
+VECTORS = min(2, PANEL_BYTES // VECTOR_BYTES)
+STRIPE_BYTES = VECTORS * VECTOR_BYTES  # columns of a panel that one tile covers
+_tile_main = _make_tile(MAIN_ROWS, VECTORS)
+_tile_4 = _make_tile(4, VECTORS)
+_tile_2 = _make_tile(2, VECTORS)
+_tile_1 = _make_tile(1, VECTORS)
+
+
+@intrinsic
+def _stripe_width(typingctx, pointer):
+    width = STRIPE_BYTES * 8 // pointer.dtype.bitwidth
+
+    def codegen(context, builder, sig, args):
+        return context.get_constant(types.int64, width)
+
+    return types.int64(pointer), codegen
+
+
+@inner
+def product_panel(c, c_row, rows, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
+    """One panel of columns of C (rows, width) = bias + A B, in tiles of rows; see the module's formula.
+
+    ``A[o, r, k]`` lies at ``a + o*a_outer + r*a_row + k*a_k``, ``B[o, k, :]`` at ``b + o*b_outer + k*width``, ``bias[r]`` at
+    ``bias + r*bias_row`` (a `bias_row` of 0 repeats one number), row r of C at ``c + r*c_row``. Strides count elements.
+    """
+    stripe = _stripe_width(c)
+    for column in range(0, PANEL_BYTES // STRIPE_BYTES * stripe, stripe):
+        cs = shift(c, column)
+        bs = shift(b, column)
+        r = 0
+        while rows - r >= MAIN_ROWS:
+            _tile_main(
+                shift(cs, r * c_row),
+                c_row,
+                shift(a, r * a_row),
+                a_outer,
+                a_row,
+                a_k,
+                bs,
+                b_outer,
+                shift(bias, r * bias_row),
+                bias_row,
+                outer,
+                inner_count,
+            )
+            r += MAIN_ROWS
+        if rows - r >= 4:
+            _tile_4(
+                shift(cs, r * c_row),
+                c_row,
+                shift(a, r * a_row),
+                a_outer,
+                a_row,
+                a_k,
+                bs,
+                b_outer,
+                shift(bias, r * bias_row),
+                bias_row,
+                outer,
+                inner_count,
+            )
+            r += 4
+        if rows - r >= 2:
+            _tile_2(
+                shift(cs, r * c_row),
+                c_row,
+                shift(a, r * a_row),
+                a_outer,
+                a_row,
+                a_k,
+                bs,
+                b_outer,
+                shift(bias, r * bias_row),
+                bias_row,
+                outer,
+                inner_count,
+            )
+            r += 2
+        if rows - r >= 1:
+            _tile_1(
+                shift(cs, r * c_row),
+                c_row,
+                shift(a, r * a_row),
+                a_outer,
+                a_row,
+                a_k,
+                bs,
+                b_outer,
+                shift(bias, r * bias_row),
+                bias_row,
+                outer,
+                inner_count,
+            )
+
+
+@intrinsic
+def transpose_square(typingctx, source, source_row, target, target_row):
+    """Transpose a square of as many rows as a vector has lanes, in registers."""
+    signature = types.void(source, types.int64, source, types.int64)
+
+    def codegen(context, builder, sig, args):
+        source, source_row, target, target_row = args
+        vector, lanes = _vector(sig.args[0])
+        align = sig.args[0].dtype.bitwidth // 8
+        rows = [_load(builder, source, builder.mul(source_row, _index(r)), vector, align) for r in range(lanes)]
+        # Butterflies: at each stage rows i and i+step swap their off-diagonal blocks of `step` columns.
+        step = lanes // 2
+        while step:
+            low = [c if c & step == 0 else lanes + c - step for c in range(lanes)]
+            high = [c + step if c & step == 0 else lanes + c for c in range(lanes)]
+            for i in range(lanes):
+                if i & step == 0:
+                    pair = rows[i], rows[i + step]
+                    for row, mask in ((i, low), (i + step, high)):
+                        indices = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [ir.IntType(32)(m) for m in mask])
+                        rows[row] = builder.shuffle_vector(*pair, indices)
+            step //= 2
+        for r in range(lanes):
+            builder.store(rows[r], _vector_pointer(builder, target, builder.mul(target_row, _index(r)), vector), align=align)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def lanes_of(typingctx, pointer):
+    """Lanes of a vector register for the element type of `pointer` (a constant to the compiler)."""
+    lanes = VECTOR_BYTES * 8 // pointer.dtype.bitwidth
+
+    def codegen(context, builder, sig, args):
+        return context.get_constant(types.int64, lanes)
+
+    return types.int64(pointer), codegen
+
+
+@intrinsic
+def sum_panels(typingctx, source, panel_stride, panels):
+    """Sum of one panel row (all its columns) over `panels` panels: vertical vector sums, one horizontal sum at the end."""
+    signature = source.dtype(source, types.int64, types.int64)
+
+    def codegen(context, builder, sig, args):
+        source, panel_stride, panels = args
+        vector, lanes = _vector(sig.args[0])
+        vectors = PANEL_BYTES // VECTOR_BYTES
+        align = sig.args[0].dtype.bitwidth // 8
+
+        def body(p, sums):
+            block = builder.gep(source, [builder.mul(p, panel_stride)])
+            return [builder.fadd(s, _load(builder, block, _index(v * lanes), vector, align)) for v, s in enumerate(sums)]
+
+        sums = _loop(builder, panels, [ir.Constant(vector, None)] * vectors, body)
+        while len(sums) > 1:
+            sums = [builder.fadd(x, y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
+        total, step = sums[0], lanes // 2
+        while step:
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [ir.IntType(32)((i + step) % lanes) for i in range(lanes)])
+            total = builder.fadd(total, builder.shuffle_vector(total, total, mask))
+            step //= 2
+        return builder.extract_element(total, ir.IntType(32)(0))
+
+    return signature, codegen

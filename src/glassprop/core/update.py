@@ -1,0 +1,256 @@
+"""Table of update rules: from a gradient to new parameters.
+
+It knows flat vectors, not layers. A rule's kernel is one loop over a contiguous block of parameters θ with gradient G and up to
+two vectors of state, all of one length. t = step + 1 counts from one, η is the learning rate of the step (times the layer's
+factor).
+
+For every rule, before the rule's own step: gradients are clipped to the global norm `clip_norm` (penalties included in the
+norm), and decoupled `weight_decay` λ takes W := W − η λ W, on weights, not on biases (Loshchilov and Hutter 2019).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from glassprop.core.jit import kernel, like
+from glassprop.core.schedules import check_learning_rate
+
+# A kernel's constants, float64: 0: η; 1, 2: 1 − β1^t and 1 − β2^t (read by Adam alone); 3: t; from 4 on the rule's own.
+
+
+def _sgd(theta, gradient, v, unused, e, f, n, constants):
+    eta, mu, nesterov = like(constants[0], theta[0]), like(constants[4], theta[0]), constants[5] != 0
+    if nesterov:
+        for i in range(n):
+            v[i] = mu * v[i] - eta * gradient[i]
+            theta[i] += mu * v[i] - eta * gradient[i]
+    elif mu != 0:
+        for i in range(n):
+            v[i] = mu * v[i] - eta * gradient[i]
+            theta[i] += v[i]
+    else:
+        for i in range(n):
+            theta[i] -= eta * gradient[i]
+
+
+def _rmsprop(theta, gradient, s, unused, e, f, n, constants):
+    eta, rho, epsilon = like(constants[0], theta[0]), like(constants[4], theta[0]), like(constants[5], theta[0])
+    fresh = like(1 - constants[4], theta[0])
+    for i in range(n):
+        s[i] = rho * s[i] + fresh * gradient[i] * gradient[i]
+        theta[i] -= eta * gradient[i] / (math.sqrt(s[i]) + epsilon)
+
+
+def _rprop(theta, gradient, previous, d, e, f, n, constants):
+    eta, shrink, grow = like(constants[0], theta[0]), like(constants[4], theta[0]), like(constants[5], theta[0])
+    smallest, largest = like(constants[6], theta[0]), like(constants[7], theta[0])
+    zero = like(0, eta)
+    first = constants[3] == 1
+    for i in range(n):
+        step = eta if first else d[i]
+        g = gradient[i]
+        agreement = g * previous[i]
+        longer, shorter = step * grow, step * shrink
+        if agreement > zero:
+            step = longer if longer < largest else largest
+        if agreement < zero:
+            step = shorter if shorter > smallest else smallest
+            g = zero
+        theta[i] -= step if g > zero else (-step if g < zero else g)
+        previous[i] = g
+        d[i] = step
+
+
+def _adagrad(theta, gradient, s, unused, e, f, n, constants):
+    eta, epsilon = like(constants[0], theta[0]), like(constants[4], theta[0])
+    for i in range(n):
+        s[i] += gradient[i] * gradient[i]
+        theta[i] -= eta * gradient[i] / (math.sqrt(s[i]) + epsilon)
+
+
+def _adam(theta, gradient, m, v, e, f, n, constants):
+    beta1, beta2, epsilon = like(constants[4], theta[0]), like(constants[5], theta[0]), like(constants[6], theta[0])
+    fresh1, fresh2 = like(1 - constants[4], theta[0]), like(1 - constants[5], theta[0])
+    rate = like(constants[0] / constants[1], theta[0])
+    correction = like(1 / math.sqrt(constants[2]), theta[0])
+    for i in range(n):
+        m[i] = beta1 * m[i] + fresh1 * gradient[i]
+        v[i] = beta2 * v[i] + fresh2 * gradient[i] * gradient[i]
+        theta[i] -= rate * m[i] / (math.sqrt(v[i]) * correction + epsilon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rule:
+    """What all rules share. See the module for the order in which clipping, decay and the rule act."""
+
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    layer_factors: tuple[float, ...] | None = None
+
+    kernel_body: ClassVar[Callable]
+    name: ClassVar[str]
+    states: ClassVar[tuple[str, ...]]  # what the state vectors are called
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {}  # own constants in the kernel's order, with open upper bounds
+    betas: ClassVar[tuple[str, ...]] = ()  # constants that need bias correction
+    formula: ClassVar[str] = ""
+    learning_rate: Any
+
+    def __post_init__(self) -> None:
+        check_learning_rate(self.learning_rate)
+        shared = {"weight_decay": (0.0, math.inf)} | ({} if self.clip_norm is None else {"clip_norm": (0.0, math.inf)})
+        for name, (low, high) in (self.ranges | shared).items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+                raise TypeError(f"{name} of {type(self).__name__} must be a number; got {value!r}")
+            open_below = name in ("epsilon", "clip_norm", "shrink", "smallest")
+            if not (low < value if open_below else low <= value) or not value < high:
+                sign = ">" if open_below else "≥"
+                raise ValueError(f"{name} of {type(self).__name__} must be {sign} {low:g} and < {high:g}; got {value!r}")
+        if self.layer_factors is not None:
+            factors = tuple(float(factor) for factor in self.layer_factors)
+            if not all(0 <= factor < math.inf for factor in factors):
+                raise ValueError(f"layer_factors of {type(self).__name__} must be at least 0; got {self.layer_factors!r}")
+            object.__setattr__(self, "layer_factors", factors)
+
+    @classmethod
+    def kernel(cls, dtype: np.dtype) -> int:
+        """Address of the rule's compiled kernel."""
+        key = (cls.kernel_body.__name__, np.dtype(dtype).name)
+        if key not in _addresses:
+            _addresses[key] = kernel(cls.kernel_body, cls.kernel_body.__name__, dtype)
+        return _addresses[key]
+
+    def constants(self) -> np.ndarray:
+        """The rule's own constants as its kernel reads them."""
+        return np.array([float(getattr(self, name)) for name in self.ranges], np.float64)
+
+    def describe(self) -> dict[str, Any]:
+        """Name and arguments, as data; a schedule as its own dict, a user's function by name."""
+        result: dict[str, Any] = {"name": self.name}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if callable(value):
+                arguments = (
+                    {f.name: getattr(value, f.name) for f in fields(value)} if hasattr(value, "__dataclass_fields__") else {}
+                )
+                value = {"name": getattr(value, "__name__", type(value).__name__), **arguments}
+            result[item.name] = list(value) if isinstance(value, tuple) else value
+        return result
+
+
+_addresses: dict[tuple[str, str], int] = {}
+
+
+@dataclass(frozen=True)
+class SGD(_Rule):
+    """θ := θ − η G; with momentum μ: v := μ v − η G, θ := θ + v; Nesterov's: θ := θ + μ v − η G with the new v.
+
+    The velocity holds the learning rate of its own steps, as in Sutskever et al. 2013 and scikit-learn; PyTorch multiplies
+    the whole velocity by the present one. The two agree where η is constant.
+    """
+
+    learning_rate: Any = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    name: ClassVar = "sgd"
+    kernel_body: ClassVar = staticmethod(_sgd)
+    states: ClassVar = ("v",)
+    ranges: ClassVar = {"momentum": (0.0, 1.0)}
+    formula: ClassVar = "v := μ v − η G; θ := θ + v"
+
+    def constants(self) -> np.ndarray:
+        return np.array([self.momentum, float(self.nesterov)])
+
+
+@dataclass(frozen=True)
+class RMSprop(_Rule):
+    """s := ρ s + (1 − ρ) G²; θ := θ − η G / (√s + ε). Tieleman and Hinton 2012; ε outside the root, as in PyTorch."""
+
+    learning_rate: Any = 1e-3
+    rho: float = 0.9
+    epsilon: float = 1e-8
+
+    name: ClassVar = "rmsprop"
+    kernel_body: ClassVar = staticmethod(_rmsprop)
+    states: ClassVar = ("s",)
+    ranges: ClassVar = {"rho": (0.0, 1.0), "epsilon": (0.0, math.inf)}
+    formula: ClassVar = "s := ρ s + (1 − ρ) G²; θ := θ − η G / (√s + ε)"
+
+
+@dataclass(frozen=True)
+class Rprop(_Rule):
+    """Each parameter moves by its own step d against the sign of its gradient; made for the whole table as one batch.
+
+    d starts at η. Where G keeps its sign, d := min(d · grow, largest); where it changes, d := max(d · shrink, smallest) and
+    G := 0. Then θ := θ − sign(G) d. Riedmiller and Braun 1993, in the variant without weight back-tracking, as in PyTorch. A
+    schedule has no effect after the first step.
+    """
+
+    learning_rate: Any = 0.01
+    shrink: float = 0.5
+    grow: float = 1.2
+    smallest: float = 1e-6
+    largest: float = 50.0
+
+    name: ClassVar = "rprop"
+    kernel_body: ClassVar = staticmethod(_rprop)
+    states: ClassVar = ("previous", "d")
+    ranges: ClassVar = {"shrink": (0.0, 1.0), "grow": (1.0, math.inf), "smallest": (0.0, math.inf), "largest": (0.0, math.inf)}
+    formula: ClassVar = "d := d · grow or d · shrink by the sign of G · previous; θ := θ − sign(G) d"
+
+
+@dataclass(frozen=True)
+class Adagrad(_Rule):
+    """s := s + G²; θ := θ − η G / (√s + ε). Duchi, Hazan and Singer 2011."""
+
+    learning_rate: Any = 0.01
+    epsilon: float = 1e-10
+
+    name: ClassVar = "adagrad"
+    kernel_body: ClassVar = staticmethod(_adagrad)
+    states: ClassVar = ("s",)
+    ranges: ClassVar = {"epsilon": (0.0, math.inf)}
+    formula: ClassVar = "s := s + G²; θ := θ − η G / (√s + ε)"
+
+
+@dataclass(frozen=True)
+class Adam(_Rule):
+    """m := β1 m + (1 − β1) G; v := β2 v + (1 − β2) G²; θ := θ − η m̂ / (√v̂ + ε), m̂ = m/(1 − β1^t), v̂ = v/(1 − β2^t).
+
+    Kingma and Ba 2015, algorithm 1, as in PyTorch and optax; scikit-learn adds ε to the root of the uncorrected v.
+    """
+
+    learning_rate: Any = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    name: ClassVar = "adam"
+    kernel_body: ClassVar = staticmethod(_adam)
+    states: ClassVar = ("m", "v")
+    ranges: ClassVar = {"beta1": (0.0, 1.0), "beta2": (0.0, 1.0), "epsilon": (0.0, math.inf)}
+    betas: ClassVar = ("beta1", "beta2")
+    formula: ClassVar = "m := β1 m + (1 − β1) G; v := β2 v + (1 − β2) G²; θ := θ − η m̂ / (√v̂ + ε)"
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay λ = 0.01 unless told otherwise. Loshchilov and Hutter 2019.
+
+    Weights decay, biases do not; PyTorch's AdamW decays whatever parameters it is given.
+    """
+
+    weight_decay: float = field(default=0.01, kw_only=True)
+
+    name: ClassVar = "adamw"
+
+
+#: Every update rule by name.
+OPTIMIZERS: dict[str, type[_Rule]] = {rule.name: rule for rule in (SGD, RMSprop, Rprop, Adagrad, Adam, AdamW)}
+Optimizer = _Rule

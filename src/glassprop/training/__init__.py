@@ -1,0 +1,1 @@
+"""Running the core: row order, epochs, validation, stopping, history, continuing. It knows no formulas."""
