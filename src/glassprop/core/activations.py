@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from glassprop.core.elementary import exp, expm1, sigmoid, tanh
+from glassprop.core.elementary import exp, expm1, log1p_of_unit, sigmoid, tanh
 from glassprop.core.jit import kernel, like, panel_width, scalar
 from glassprop.errors import unknown_name
 
@@ -76,7 +76,7 @@ class Activation:
         return (Activation, (self.name, self.phi, self.dphi, self.reads, self.formula, self.slope))
 
     def kernel(self, which: Literal["phi", "dphi"], dtype: np.dtype) -> int:
-        """Address of the compiled kernel h := φ(g) (``"phi"``) or δ := δ ⊙ φ′ (``"dphi"``) for blocks of `dtype`."""
+        """Address of the compiled kernel h := φ(h) (``"phi"``, in place) or δ := δ ⊙ φ′ (``"dphi"``) for blocks of `dtype`."""
         key = f"{which}-{np.dtype(dtype).name}"
         if key not in self._addresses:
             function = getattr(self, which)
@@ -99,9 +99,10 @@ class Activation:
 
 
 def _phi_kernel(phi):
-    def phi_kernel(g, h, c, d, e, f, n, constants):
+    def phi_kernel(h, b, c, d, e, f, n, constants):
+        # in place: with two arrays the compiler would have to test whether they overlap
         for i in range(n):
-            h[i] = phi(g[i])
+            h[i] = phi(h[i])
 
     return phi_kernel
 
@@ -114,17 +115,17 @@ def _dphi_kernel(dphi):
     return dphi_kernel
 
 
-def _softmax(g, h, c, d, e, f, n, constants):
-    """h_o = exp(g_o - max g) / Σ exp(g - max g) for each row: a column of the panel (outputs, width)."""
-    width = panel_width(g)
+def _softmax(h, b, c, d, e, f, n, constants):
+    """h_o = exp(g_o - max g) / Σ exp(g - max g) for each row, a column of the panel (outputs, width); h holds g before."""
+    width = panel_width(h)
     for r in range(width):
-        top = g[r]
+        top = h[r]
         for i in range(r + width, n, width):
             # written so that NaN, which compares false, stays
-            top = top if g[i] <= top else g[i]
+            top = top if h[i] <= top else h[i]
         total = like(0, top)
         for i in range(r, n, width):
-            h[i] = exp(g[i] - top)
+            h[i] = exp(h[i] - top)
             total += h[i]
         for i in range(r, n, width):
             h[i] /= total
@@ -212,36 +213,30 @@ def _silu_slope(g):
     return s * (like(1, g) + g * (like(1, g) - s))
 
 
-def _tanh_softplus(g):
-    # tanh(log(1 + u)) with u = exp(g) is u (u + 2) / (u (u + 2) + 2); in 1/u where u is large
-    e = exp(-abs(g))
-    two = like(2, g)
-    if g > like(0, g):
-        return (like(1, g) + two * e) / (like(1, g) + two * e + two * e * e)
-    return e * (e + two) / (e * (e + two) + two)
+def _tanh_softplus_parts(g):
+    # tanh(log(1 + u)) with u = exp(g) is n / (n + rest), n = u (u + 2), rest = 2; both divided by u² where u is large
+    e, two, positive = exp(-abs(g)), like(2, g), g > like(0, g)
+    n = like(1, g) + two * e if positive else e * (e + two)
+    return n, two * e * e if positive else two
 
 
-_tanh_softplus = scalar(_tanh_softplus)
+_tanh_softplus_parts = scalar(_tanh_softplus_parts)
 
 
 def _mish(g):
-    return g * _tanh_softplus(g)
+    n, rest = _tanh_softplus_parts(g)
+    return g * (n / (n + rest))
 
 
 def _mish_slope(g):
-    t = _tanh_softplus(g)
-    e = exp(-abs(g))
-    # 1 - t² = (1 - t)(1 + t) with 1 - t = 2 / (u (u + 2) + 2), in 1/u where u is large
-    two = like(2, g)
-    if g > like(0, g):
-        rest = two * e * e / (like(1, g) + two * e + two * e * e)
-    else:
-        rest = two / (e * (e + two) + two)
-    return t + g * sigmoid(g) * rest * (like(1, g) + t)
+    n, rest = _tanh_softplus_parts(g)
+    t = n / (n + rest)
+    # 1 - t² = (1 - t)(1 + t), with 1 - t without cancellation
+    return t + g * sigmoid(g) * (rest / (n + rest)) * (like(1, g) + t)
 
 
 def _softplus(g):
-    return (g if g > like(0, g) else like(0, g)) + like(math.log1p(exp(-abs(g))), g)
+    return (g if g > like(0, g) else like(0, g)) + log1p_of_unit(exp(-abs(g)))
 
 
 def _softplus_slope(h):

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from glassprop.core.jit import inner, like
+from glassprop.core.jit import like, scalar
 
 # ln 2 in two parts (Cody and Waite, Software Manual for the Elementary Functions, 1980): n * LN2_HIGH is exact in both
 # precisions.
@@ -56,7 +56,7 @@ def _power_of_two(typingctx, n):
     return n(n), codegen
 
 
-@inner
+@scalar
 def _reduced_expm1(x):
     """q and 2**n with exp(x) = (1 + q) 2**n, |x - n ln 2| at most ln(2)/2. x is kept where the result is finite and normal."""
     limit = _largest_exponent(x)
@@ -83,21 +83,46 @@ def _reduced_expm1(x):
     return q, _power_of_two(n)
 
 
-@inner
+@scalar
 def exp(x):
     """exp(x), held between the smallest and the largest normal numbers instead of leaving them."""
     q, power = _reduced_expm1(x)
     return power + q * power
 
 
-@inner
+@scalar
 def expm1(x):
     """exp(x) - 1 without cancellation near zero."""
     q, power = _reduced_expm1(x)
     return q * power + (power - like(1, x))
 
 
-@inner
+@scalar
+def log1p_of_unit(x):
+    """log(1 + x) for 0 <= x <= 1, from log((1 + s)/(1 - s)) = 2 (s + s³/3 + s⁵/5 + ...) with s = x / (2 + x) at most 1/3."""
+    s = x / (like(2, x) + x)
+    z = s * s
+    # the first term left out is below 1e-17 of the result
+    p = like(1 / 33, x)
+    p = p * z + like(1 / 31, x)
+    p = p * z + like(1 / 29, x)
+    p = p * z + like(1 / 27, x)
+    p = p * z + like(1 / 25, x)
+    p = p * z + like(1 / 23, x)
+    p = p * z + like(1 / 21, x)
+    p = p * z + like(1 / 19, x)
+    p = p * z + like(1 / 17, x)
+    p = p * z + like(1 / 15, x)
+    p = p * z + like(1 / 13, x)
+    p = p * z + like(1 / 11, x)
+    p = p * z + like(1 / 9, x)
+    p = p * z + like(1 / 7, x)
+    p = p * z + like(1 / 5, x)
+    p = p * z + like(1 / 3, x)
+    return like(2, x) * (s + s * z * p)
+
+
+@scalar
 def tanh(x):
     """tanh(x) = -e / (2 + e) with e = expm1(-2|x|), with the sign of x."""
     e = expm1(like(-2, x) * abs(x))
@@ -105,7 +130,7 @@ def tanh(x):
     return -t if x < like(0, x) else t
 
 
-@inner
+@scalar
 def sigmoid(x):
     """1 / (1 + exp(-x)), from exp(-|x|), so that both tails keep their relative accuracy."""
     e = exp(-abs(x))

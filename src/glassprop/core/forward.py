@@ -63,7 +63,10 @@ def layer_forward(scratch, theta, below, layer, constants, panels, rate, drop_ke
             at(scratch, below.h + panel * below.padded * width, unit), ZERO, at(theta, layer.b, unit), ONE, ONE, below.units,
         )  # fmt: skip
         if layer.phi != 0:
-            call_kernel(layer.phi, g, a, a, a, a, a, layer.units * width, at(constants, ZERO, 1.0))
+            if layer.g != layer.a:
+                for i in range(layer.units * width):
+                    a[i] = g[i]
+            call_kernel(layer.phi, a, a, a, a, a, a, layer.units * width, at(constants, ZERO, 1.0))
         if layer.dropout > 0:
             drop(a, h, layer.units, panel * width, rate, drop_key)
 

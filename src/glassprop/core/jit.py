@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import sys
 import warnings
 from collections.abc import Callable
@@ -41,8 +42,13 @@ inner_sum = numba.njit(error_model="numpy", nogil=True, fastmath=SUM_FLAGS)
 
 
 def scalar(function: Callable) -> Any:
-    """`function` of a few numbers, compiled into the kernel that calls it."""
-    return function if hasattr(function, "py_func") else inner(function)
+    """`function` of a few numbers, compiled into the loop that calls it: a call left standing would keep it from vectors.
+
+    One of `math` or NumPy is known to the compiler and comes back as it is.
+    """
+    if not inspect.isfunction(function):
+        return function
+    return numba.njit(error_model="numpy", nogil=True, fastmath=FLAGS, forceinline=True)(function)
 
 
 #: Bytes of one panel row (panels.py): two AVX-512 vectors, four AVX ones, eight of SSE or NEON.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.activations import Activation
-from glassprop.core.elementary import exp
+from glassprop.core.elementary import exp, log1p_of_unit
 from glassprop.core.jit import kernel, like, panel_width, scalar
 from glassprop.errors import unknown_name
 
@@ -106,7 +106,7 @@ def _binary_cross_entropy_slope(h, y, c):
 
 
 def _binary_cross_entropy_linked(g, y, c):
-    return (g if g > like(0, g) else like(0, g)) - g * y + like(math.log1p(exp(-abs(g))), g)
+    return (g if g > like(0, g) else like(0, g)) - g * y + log1p_of_unit(exp(-abs(g)))
 
 
 def _cross_entropy(h, y, c):

@@ -6,7 +6,8 @@ P: ``[panel][unit][width]``, the layout of every activation and error term: `wid
 so that the batch is the vector dimension of all products. Q: ``[unit block][row][width]``, the same numbers with `width` units
 side by side, the right operand of dW. Both are made of width × width squares, so that P becomes Q by register transposes.
 Numbers of units are rounded up to whole squares; the padding of X, Q and of dW's columns is zero and stays zero. Rows of the
-last panel beyond the batch hold finite leftovers with error terms of zero.
+last panel beyond the batch repeat the batch's last row (zeros might be a point where a user's own φ is not finite), with error
+terms of zero.
 """
 
 from __future__ import annotations
@@ -138,10 +139,7 @@ def panels_to_units(p, q, padded, panels):
 
 @inner
 def gather_rows(X, order, start, stop, scratch, row, unit):
-    """Rows start..stop of X, in the given order (0: their own), into P and Q of the input; the last fills the panel's end.
-
-    A row of zeros there could be one for which a user's own φ is not finite.
-    """
+    """Rows start..stop of X, in the given order (0: their own), into P and Q of the input; the last one fills the panel."""
     p, q, numbers = at(scratch, row.h, unit), at(scratch, row.q, unit), at(order, 0, start)
     width = panel_width(p)
     panels = (stop - start + width - 1) // width

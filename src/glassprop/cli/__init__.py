@@ -1,0 +1,70 @@
+"""The commands, one file each, and how they end: exit code 0, 1 where a check fails, 2 on misuse, with one line of reason.
+
+It knows terminals, not the algorithm.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        None takes those of the process.
+
+    Examples
+    --------
+    >>> from glassprop.cli import main
+    >>> main(["evaluate", "no-such-model.safetensors", "sklearn:iris"])
+    2
+    """
+    from glassprop.cli.app import app
+
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    with warnings.catch_warnings():
+        warnings.showwarning = _one_line
+        try:
+            code = app(args=given, prog_name="glassprop", standalone_mode=False)
+            sys.stdout.flush()
+            return code or 0
+        except BrokenPipeError:  # whoever read our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except KeyboardInterrupt:
+            _complain("interrupted")
+            return 130
+        except (ValueError, TypeError, OSError, MemoryError) as error:
+            _complain(_reason(error))
+        except Exception as error:
+            if not hasattr(error, "format_message"):  # typer's own complaints about the command line have it
+                raise
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "glassprop"
+            _complain(f"{error.format_message()} (see {command} --help)")
+        return 2
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return "there is not enough memory" + (f": {error}" if str(error) else "")
+    return str(error)
+
+
+def _complain(text: str, kind: str = "error") -> None:
+    print(f"glassprop: {kind}: {' '.join(text.split())}", file=sys.stderr)
+
+
+def _one_line(
+    message: Warning | str, category: Any, filename: str, line: int, file: Any = None, text: str | None = None
+) -> None:
+    _complain(str(message), "warning")

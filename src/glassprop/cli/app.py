@@ -1,0 +1,32 @@
+"""The application that holds the commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glassprop.cli.evaluate import evaluate
+from glassprop.cli.info import info
+from glassprop.cli.predict import predict
+from glassprop.cli.train import train
+
+app = typer.Typer(
+    help="Train multilayer perceptrons on tables, judge them on rows they have not seen, and predict.",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (train, evaluate, predict, info):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        from glassprop import __version__
+
+        print(f"glassprop {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())

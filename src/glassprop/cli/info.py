@@ -1,0 +1,80 @@
+"""``glassprop info``: what is in a model file, or in a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from glassprop.cli import options
+from glassprop.cli.output import describe_loss, describe_network, plural, print_json, print_line, shorten
+
+Source = Annotated[str, typer.Argument(metavar="MODEL|TABLE", help="Model file, CSV file or sklearn:NAME.", show_default=False)]
+
+
+def info(source: Source, json: options.Json = False) -> int:
+    """Say what is in a model file (network, columns, how it was trained) or in a table (columns, gaps).
+
+    Example: glassprop info model.safetensors
+    """
+    from glassprop.interop.safetensors import is_safetensors
+
+    if source.endswith(".safetensors") or is_safetensors(source):
+        _model(source, json)
+    else:
+        _table(source, json)
+    return 0
+
+
+def _model(source: str, json: bool) -> None:
+    from glassprop.interop.safetensors import describe_network as description
+    from glassprop.tables.model import load
+
+    model = load(source)
+    preparation, training = model.preparation, model.extra.get("training") or {}
+    if json:
+        about = {
+            "network": description(model.network),
+            "n_parameters": model.network.n_parameters,
+            "dtype": model.parameters.dtype.name,
+        }
+        print_json({"model": source} | about | {"preparation": preparation and preparation.describe()} | model.extra)
+        return
+    size = Path(source).stat().st_size
+    print_line("model", f"{source}: {plural(size, 'byte')}, {model.parameters.dtype.name}")
+    print_line("network", describe_network(model.network))
+    print_line("loss", describe_loss(model.network.loss))
+    if preparation is not None:
+        kind = f" ({plural(len(preparation.classes), 'class', 'classes')}: {shorten(preparation.classes)})"
+        print_line("task", f"{preparation.task} of {preparation.target!r}" + (kind if preparation.classes else ""))
+        print_line("inputs", f"{len(preparation.inputs)}: {shorten(preparation.inputs)}")
+    else:
+        print_line("inputs", f"{model.network.layers[0]}, without names: the model was saved without a table")
+    for name, value in training.items():
+        if value is not None:
+            print(f"  {name.replace('_', ' '):<17}{_flat(value)}")
+
+
+def _table(source: str, json: bool) -> None:
+    from glassprop.tables.reading import read_table
+
+    table = read_table(source)
+    columns = [
+        {"name": name, "type": str(values.dtype), "distinct": int(values.nunique()), "missing": int(values.isna().sum())}
+        for name, values in table.items()
+    ]
+    if json:
+        print_json({"table": source, "rows": len(table), "columns": columns})
+        return
+    print_line("table", f"{source}: {plural(len(table), 'row')}, {plural(len(columns), 'column')}")
+    width = max(len(str(column["name"])) for column in columns)
+    print(f"  {'column':<{max(width, 6)}}  {'type':<10}{'distinct':>10}{'missing':>10}")
+    for column in columns:
+        print(f"  {column['name']:<{max(width, 6)}}  {column['type']:<10}{column['distinct']:>10}{column['missing']:>10}")
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_flat(part)}" for name, part in value.items() if part is not None)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,63 @@
+"""What commands print: one JSON object, or lines of a label and a text, and tables of scores. It computes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from glassprop.core.losses import Loss
+from glassprop.core.network import Network
+from glassprop.tables.metrics import Scores
+
+WIDTH = 10
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on standard output."""
+    print(json.dumps(value, allow_nan=False, ensure_ascii=False))
+
+
+def print_line(label: str, text: str) -> None:
+    """A label and a text."""
+    print(f"{label:<{WIDTH}}{text}")
+
+
+def print_scores(scores: Scores, baseline: Scores, where: str, against: str) -> None:
+    """Scores beside those of the baseline."""
+    print(f"\n{where:<24}{'model':>10}{'baseline':>12}   {against}")
+    for name, value in scores.items():
+        print(f"  {name:<22}{_number(value):>10}{_number(baseline[name]):>12}")
+
+
+def describe_network(network: Network) -> str:
+    """Layers and functions on one line."""
+    names = [row.name for row in network.activations]
+    hidden = names[:1] if len(set(names)) == 1 else names
+    text = "-".join(map(str, network.layers)) + (f" {', '.join(hidden)};" if hidden else "")
+    text += f" output {network.output_activation.name}; {network.n_parameters:,} parameters"
+    for name in ("l2", "l1"):
+        text += f"; {name} {getattr(network, name):g}" if getattr(network, name) else ""
+    if any(network.dropout):
+        text += f"; dropout {', '.join(f'{rate:g}' for rate in network.dropout)}"
+    return text
+
+
+def describe_loss(loss: Loss) -> str:
+    """Name and constant."""
+    return loss.name + "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in loss.options.items() if value)
+
+
+def shorten(items: Iterable[Any], limit: int = 6) -> str:
+    """The first few."""
+    every = [str(item) for item in items]
+    return ", ".join(every[:limit]) + (" ..." if len(every) > limit else "")
+
+
+def plural(count: int, what: str, several: str = "") -> str:
+    """A count and a noun."""
+    return f"{count:,} {what if count == 1 else several or what + 's'}"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4g}"

@@ -1,0 +1,264 @@
+"""``glassprop train``: from a table to a saved model, with scores on rows it was not trained on.
+
+It puts together what tables, training and interop do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from glassprop.cli import options
+from glassprop.cli.output import describe_loss, describe_network, plural, print_json, print_line, print_scores, shorten
+from glassprop.errors import unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from glassprop.core.losses import Loss
+    from glassprop.core.network import Network, Parameters
+    from glassprop.core.update import Optimizer
+    from glassprop.tables.model import Model
+    from glassprop.tables.preparation import Prepared
+    from glassprop.training.run import Run
+
+FEWEST_ROWS_TO_VALIDATE = 100  # below this, a tenth of the rows judges no epoch
+FADE = 0.01  # the share of the learning rate that the schedule "exponential" ends at
+
+
+def train(
+    table: options.Table,
+    *,
+    target: options.Target = None,
+    weights: options.Weights = None,
+    ignore: options.Ignore = "",
+    out: options.Out,
+    history: options.History = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    layers: options.Layers = "64,64",
+    activation: options.ActivationNames = "relu",
+    output_activation: options.OutputActivation = None,
+    loss: options.LossName = None,
+    delta: options.Delta = None,
+    quantile: options.QuantileOption = None,
+    label_smoothing: options.LabelSmoothing = None,
+    l2: options.L2 = None,
+    l1: options.L1 = 0.0,
+    dropout: options.Dropout = "0",
+    init: options.Init = None,
+    dtype: options.Dtype = "float32",
+    optimizer: options.OptimizerName = "adam",
+    learning_rate: options.LearningRate = None,
+    momentum: options.Momentum = None,
+    nesterov: options.Nesterov = False,
+    weight_decay: options.WeightDecay = None,
+    clip_norm: options.ClipNorm = None,
+    schedule: options.Schedule = "constant",
+    epochs: options.Epochs = 200,
+    batch_size: options.BatchSize = 32,
+    patience: options.Patience = 20,
+    seed: options.Seed = 0,
+    validation: options.Validation = None,
+    test: options.Test = 0.2,
+) -> int:
+    """Train a network on a table of numbers, score it on rows it was not trained on, and save it.
+
+    Example: glassprop train data.csv --target price --out model.safetensors
+    """
+    return _train(SimpleNamespace(**locals()))
+
+
+def _train(asked: SimpleNamespace) -> int:
+    from glassprop.core.initializers import INITIALIZERS
+    from glassprop.interop.files import check_writable, write_atomically
+    from glassprop.tables.model import Model, save, training_facts
+    from glassprop.tables.preparation import prepare
+    from glassprop.tables.reading import read_table
+
+    for path in (asked.out, asked.history):
+        if path is not None:
+            check_writable(path)
+    for name, valid in (("dtype", ("float32", "float64")), ("init", (None, *INITIALIZERS))):
+        if getattr(asked, name) not in valid:
+            raise unknown_name(name, getattr(asked, name), [text for text in valid if text])
+    rows = read_table(asked.table)
+    asked.target = _target(asked, rows)
+    if asked.validation is None:
+        asked.validation = 0.1 if len(rows) >= FEWEST_ROWS_TO_VALIDATE else 0.0
+    ready = prepare(
+        rows, asked.target, loss=_loss(asked), weights=asked.weights, ignore=options.read_list("ignore", asked.ignore, str, "names"),
+        validation=asked.validation, test=asked.test, seed=asked.seed, dtype=asked.dtype,
+    )  # fmt: skip
+    network, optimizer = _network(asked, ready), _optimizer(asked, len(ready.train.rows))
+    start = network.initialize(asked.seed, asked.init, asked.dtype)
+    if not (asked.json or asked.quiet):
+        _announce(asked, ready, network, len(rows))
+    run = _run(asked, ready, network, start, optimizer)
+    model = Model(network, run.parameters, ready.preparation)
+    facts = training_facts(run) | {"batch_size": asked.batch_size, "patience": asked.patience, "init": asked.init}
+    facts |= {
+        "table": str(asked.table),
+        "rows": _rows(ready),
+        "fractions": {"test": asked.test, "validation": asked.validation},
+    }
+    facts |= {"weights": asked.weights, "reason": ready.reason} | _scores(model, ready, rows, asked.weights)
+    model.extra["training"] = facts
+    save(model, asked.out)
+    if asked.history is not None:
+        write_atomically(asked.history, _history_csv(run).encode())
+    _report(asked, model, run)
+    return 1 if run.diverged else 0
+
+
+# --- what was asked for --------------------------------------------------------------------------------------------------
+
+
+def _target(asked: SimpleNamespace, rows: pd.DataFrame) -> str:
+    from glassprop.tables.reading import default_target
+
+    target = asked.target or default_target(asked.table)
+    if target is None:
+        raise ValueError(f"--target must name the column to predict; the table has {shorten(rows.columns, 20)}")
+    return target
+
+
+def _loss(asked: SimpleNamespace) -> Loss | None:
+    from glassprop.core.losses import Loss
+
+    given = {
+        name: getattr(asked, name) for name in ("delta", "quantile", "label_smoothing") if getattr(asked, name) is not None
+    }
+    if asked.loss is None:
+        if not given:
+            return None
+        asked.loss = {"delta": "huber", "quantile": "quantile", "label_smoothing": "cross_entropy"}[next(iter(given))]
+    return Loss(asked.loss, **given)
+
+
+def _network(asked: SimpleNamespace, ready: Prepared) -> Network:
+    sizes = (
+        [] if asked.layers.strip().lower() in ("", "none") else options.read_list("layers", asked.layers, int, "whole numbers")
+    )
+    names = options.read_list("activation", asked.activation, str, "names")
+    rates = options.read_list("dropout", asked.dropout, float, "rates")
+    return ready.network(
+        sizes, activation=names[0] if len(names) == 1 else names, output_activation=asked.output_activation,
+        l2=1 / len(ready.train.rows) if asked.l2 is None else asked.l2, l1=asked.l1, dropout=rates[0] if len(rates) == 1 else rates,
+    )  # fmt: skip
+
+
+def _optimizer(asked: SimpleNamespace, rows: int) -> Optimizer:
+    """The update rule; a schedule's length follows from epochs, rows and batch size."""
+    from glassprop.core.update import OPTIMIZERS
+
+    if asked.optimizer not in OPTIMIZERS:
+        raise unknown_name("optimizer", asked.optimizer, OPTIMIZERS)
+    given = {
+        name: getattr(asked, name) for name in ("momentum", "weight_decay", "clip_norm") if getattr(asked, name) is not None
+    }
+    given |= {"nesterov": True} if asked.nesterov else {}
+    for name in ("momentum", "nesterov"):
+        if name in given and asked.optimizer != "sgd":
+            raise ValueError(f"--{name} goes with --optimizer sgd; got {asked.optimizer!r}")
+    rule = OPTIMIZERS[asked.optimizer]
+    rate = rule().learning_rate if asked.learning_rate is None else asked.learning_rate
+    steps = asked.epochs * -(-rows // max(asked.batch_size, 1))
+    return rule(learning_rate=_schedule(asked.schedule, rate, max(steps, 1)), **given)
+
+
+def _schedule(name: str, rate: float, steps: int) -> Any:
+    from glassprop.core.schedules import Cosine, Exponential, InverseScaling, OneCycle
+
+    makers: dict[str, Callable[[], Any]] = {
+        "constant": lambda: rate,
+        "inverse_scaling": lambda: InverseScaling(rate),
+        "exponential": lambda: Exponential(rate, decay=FADE, steps=steps),
+        "cosine": lambda: Cosine(rate, steps=steps),
+        "one_cycle": lambda: OneCycle(rate, steps=steps),
+    }
+    if name not in makers:
+        raise unknown_name("schedule", name, makers)
+    return makers[name]()
+
+
+# --- doing it ------------------------------------------------------------------------------------------------------------
+
+
+def _run(asked: SimpleNamespace, ready: Prepared, network: Network, start: Parameters, optimizer: Optimizer) -> Run:
+    from glassprop.training.run import train as train_network
+
+    part, held = ready.train, ready.validation
+    return train_network(
+        network, part.X, part.Y, weights=part.weights, parameters=start, optimizer=optimizer,
+        epochs=asked.epochs, batch_size=asked.batch_size, seed=asked.seed,
+        validation=None if held is None else (held.X, held.Y, held.weights),
+        patience=asked.patience if held is not None and asked.patience else None, progress=not (asked.json or asked.quiet),
+    )  # fmt: skip
+
+
+def _scores(model: Model, ready: Prepared, table: pd.DataFrame, weights: str | None) -> dict[str, Any]:
+    """Scores on the test rows; where there are none, on those held out for stopping, or trained on."""
+    where, part = next((name, part) for name, part in _parts(ready).items() if part is not None)
+    rows = table.iloc[part.rows]
+    return {"scored_on": where, "metrics": model.evaluate(rows, weights), "baseline": model.baseline(rows, weights)}
+
+
+def _parts(ready: Prepared) -> dict[str, Any]:
+    return {"test": ready.test, "validation": ready.validation, "train": ready.train}
+
+
+def _rows(ready: Prepared) -> dict[str, int]:
+    return {name: 0 if part is None else len(part.rows) for name, part in _parts(ready).items()}
+
+
+def _history_csv(run: Run) -> str:
+    import pandas as pd
+
+    return pd.DataFrame(run.history).to_csv(index=False, lineterminator="\n")
+
+
+# --- saying it -----------------------------------------------------------------------------------------------------------
+
+
+def _announce(asked: SimpleNamespace, ready: Prepared, network: Network, rows: int) -> None:
+    preparation, counts = ready.preparation, _rows(ready)
+    print_line(
+        "table", f"{asked.table}: {plural(rows, 'row')}, {plural(len(preparation.inputs), 'input')}, target {asked.target!r}"
+    )
+    number = plural(len(preparation.classes), "class", "classes")
+    classes = f" into {number} ({shorten(map(repr, preparation.classes))})" if preparation.classes else ""
+    print_line("task", f"{preparation.task}{classes}, as {ready.reason}")
+    doubtful = asked.loss is None and preparation.classes and not isinstance(preparation.classes[0], (str, bool))
+    print_line("loss", describe_loss(ready.loss) + (" (for regression: --loss half_squared_error)" if doubtful else ""))
+    held = "; ".join(
+        f"{counts[name]:,} held out for {why}" for name, why in (("validation", "stopping"), ("test", "scores")) if counts[name]
+    )
+    print_line("rows", f"{counts['train']:,} to train on" + (f"; {held}" if held else ""))
+    print_line("network", describe_network(network))
+
+
+def _report(asked: SimpleNamespace, model: Model, run: Run) -> None:
+    facts = model.extra["training"]
+    if asked.json:
+        about = {"model": str(asked.out), "target": asked.target, "task": model.preparation and model.preparation.task}
+        print_json(
+            about
+            | {"n_parameters": model.network.n_parameters}
+            | facts
+            | {"diverged": run.diverged, "interrupted": run.interrupted}
+        )
+        return
+    if asked.quiet:
+        return
+    stopped = "the run diverged: the best parameters before are kept" if run.diverged else run.stopped
+    print_line("training", f"{stopped}; {facts['seconds']:.2f} s")
+    where = {"test": "test rows", "validation": "validation rows", "train": "rows it was trained on"}[facts["scored_on"]]
+    assert model.preparation is not None
+    print_scores(facts["metrics"], facts["baseline"], f"scores on {where}", f"({model.preparation.baseline_text()})")
+    print()
+    print_line(
+        "saved", f"{asked.out} ({plural(os.path.getsize(asked.out), 'byte')})" + (f", {asked.history}" if asked.history else "")
+    )

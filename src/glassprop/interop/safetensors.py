@@ -1,0 +1,213 @@
+"""A network and its parameters as one safetensors file: tensors W1, b1, W2 ..., and the description as JSON in the metadata.
+
+It holds data, never code: nothing in a file is executed, and a user's own activation is handed in again on reading.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from glassprop.core.activations import ACTIVATIONS, Activation
+from glassprop.core.arrays import check_parameters
+from glassprop.core.losses import Loss
+from glassprop.core.network import Network, Parameters
+from glassprop.interop.files import missing_file, write_atomically
+
+#: Raised by one whenever an older glassprop could misread a file.
+FORMAT_VERSION = 1
+
+
+class StoredModel(NamedTuple):
+    """What a model file holds."""
+
+    network: Network
+    parameters: Parameters
+    extra: dict[str, Any]  # whatever was put beside them
+
+
+def write_model(
+    path: str | os.PathLike[str], network: Network, parameters: Parameters, extra: Mapping[str, Any] | None = None
+) -> None:
+    """Write a model as one safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        An existing file is replaced.
+    network : Network
+    parameters : Parameters
+        Stored in their own precision as W1, b1, W2 ..., (fan_in, fan_out) and (fan_out,).
+    extra : mapping, optional
+        Anything JSON can hold (NumPy's numbers and arrays too), given back on reading.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where `extra` holds what JSON cannot, or parameters and network do not fit.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import glassprop as gp
+    >>> from glassprop.interop.safetensors import read_model, write_model
+    >>> network, path = gp.Network((2, 3, 1)), Path(tempfile.mkdtemp(), "model.safetensors")
+    >>> write_model(path, network, network.initialize(seed=0), {"note": "hello"})
+    >>> read_model(path).extra
+    {'note': 'hello'}
+    """
+    from safetensors.numpy import save
+
+    check_parameters(network, parameters)
+    try:
+        description = json.dumps(
+            describe_network(network) | {"extra": extra or {}}, allow_nan=False, default=_plain, ensure_ascii=False
+        )
+    except ValueError as error:  # NaN, infinity, or a dict in itself
+        raise ValueError(f"extra must hold what JSON can: {error}") from None
+    tensors = {}
+    for l, (W, b) in enumerate(zip(parameters.W, parameters.b, strict=True), 1):
+        tensors[f"W{l}"], tensors[f"b{l}"] = np.ascontiguousarray(W), np.ascontiguousarray(b)
+    metadata = {"format": "glassprop", "format_version": str(FORMAT_VERSION), "model": description}
+    write_atomically(path, save(tensors, metadata))
+
+
+def read_model(path: str | os.PathLike[str], activations: Mapping[str, Activation] | None = None) -> StoredModel:
+    """Read what `write_model` wrote.
+
+    Parameters
+    ----------
+    path : path
+    activations : mapping of str to Activation, optional
+        Your own activations by name: a file holds their names, not their code.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the file is no model of glassprop, is damaged or of a newer format, or uses an activation that is not given.
+    """
+    metadata, tensors = _read_tensors(path)
+    if metadata.get("format") != "glassprop" or "model" not in metadata:
+        raise _not_a_model(path, "a safetensors file, but not written by glassprop")
+    version = metadata.get("format_version", "")
+    if not version.isdecimal():
+        raise _not_a_model(path, f"its format version is {version!r}")
+    if int(version) > FORMAT_VERSION:
+        raise ValueError(
+            f"{os.fspath(path)}: written by a newer glassprop (model format {version}, this one reads up to {FORMAT_VERSION}): "
+            "upgrade glassprop"
+        )
+    try:
+        description = json.loads(metadata["model"])
+        network = _build_network(description, {name: row.name for name, row in ACTIVATIONS.items()} | dict(activations or {}))
+        parameters = _build_parameters(network, tensors)
+        extra = dict(description["extra"])
+    except _UnknownActivation as error:
+        raise ValueError(
+            f"{os.fspath(path)}: uses the activation {error.args[0]!r}, which is not built in; its code is not in the file: load it "
+            f"in Python with activations={{{error.args[0]!r}: your glassprop.Activation}}"
+        ) from None
+    except KeyError as error:
+        raise _not_a_model(path, f"it lacks {error}") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _not_a_model(path, str(error)) from None
+    return StoredModel(network, parameters, extra)
+
+
+def is_safetensors(path: str | os.PathLike[str]) -> bool:
+    """Whether the file at `path` starts as a safetensors file does: a length of eight bytes, then JSON."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(9)[8:] == b"{"
+    except OSError:
+        return False
+
+
+def describe_network(network: Network) -> dict[str, Any]:
+    """A network as plain data, activations by name."""
+    return {
+        "layers": list(network.layers),
+        "activations": [row.name for row in network.activations],
+        "output_activation": network.output_activation.name,
+        "loss": {"name": network.loss.name, **network.loss.options},
+        "l2": network.l2,
+        "l1": network.l1,
+        "dropout": list(network.dropout),
+    }
+
+
+# --- inside --------------------------------------------------------------------------------------------------------------
+
+
+class _UnknownActivation(Exception):
+    """The name of an activation that is neither built in nor given."""
+
+
+def _not_a_model(path: str | os.PathLike[str], why: str) -> ValueError:
+    return ValueError(f"{os.fspath(path)}: not a glassprop model ({' '.join(why.split())})")
+
+
+def _read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).exists():
+        raise missing_file(path, "model")
+    if Path(path).is_dir():
+        raise _not_a_model(path, "a folder")
+    if not os.access(path, os.R_OK):
+        raise PermissionError(f"{os.fspath(path)}: may not be read")
+    if not is_safetensors(path):
+        raise _not_a_model(path, "not a safetensors file")
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise _not_a_model(path, f"damaged or cut short: {error}") from None
+    except (TypeError, AttributeError, KeyError) as error:  # a kind of number that NumPy lacks
+        raise _not_a_model(path, f"its tensors cannot be read: {error}") from None
+
+
+def _build_network(description: dict[str, Any], activations: Mapping[str, str | Activation]) -> Network:
+    def find(name: str) -> str | Activation:
+        if name not in activations:
+            raise _UnknownActivation(name)
+        return activations[name]
+
+    options = dict(description["loss"])
+    return Network(
+        description["layers"],
+        activation=[find(name) for name in description["activations"]],
+        output_activation=find(description["output_activation"]),
+        loss=Loss(options.pop("name"), **options),
+        l2=description["l2"],
+        l1=description["l1"],
+        dropout=description["dropout"],
+    )
+
+
+def _build_parameters(network: Network, tensors: dict[str, np.ndarray]) -> Parameters:
+    W, b = [], []
+    for l, sizes in enumerate(zip(network.layers, network.layers[1:], strict=False), 1):
+        for name, shape, into in ((f"W{l}", sizes, W), (f"b{l}", sizes[1:], b)):
+            if name not in tensors:
+                raise ValueError(f"it lacks the tensor {name}")
+            if tensors[name].shape != shape or tensors[name].dtype not in (np.float32, np.float64):
+                got = f"{tensors[name].dtype} of {tensors[name].shape}"
+                raise ValueError(f"the tensor {name} must be float32 or float64 of {shape}; it is {got}")
+            into.append(tensors[name])
+    return Parameters.from_arrays(W, b)
+
+
+def _plain(value: object) -> object:
+    """NumPy's numbers and arrays as JSON's."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"extra must hold what JSON can; got {type(value).__name__}")

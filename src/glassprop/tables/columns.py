@@ -1,0 +1,134 @@
+"""Columns of a data frame as arrays of numbers, or an error that names the column, the row and what to do.
+
+It knows one column or matrix at a time, not what is learned from it. Rows are counted from 0, after the line of names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from glassprop.errors import unknown_name
+
+
+def check_frame(table: Any) -> None:
+    """Raise unless `table` is a data frame with rows and without two columns of one name."""
+    if not hasattr(table, "columns"):
+        raise TypeError(f"table must be a data frame (see glassprop.tables.reading.read_table); got {type(table).__name__}")
+    if len(table) == 0:
+        raise ValueError("the table has no rows")
+    names = [str(name) for name in table.columns]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the table has two columns named {twice!r}; rename one")
+
+
+def check_column(table: Any, name: str, argument: str) -> None:
+    """Raise unless the table has the column, with the nearest name."""
+    names = [str(column) for column in table.columns]
+    if name in names:
+        return
+    shown = names if len(names) <= 20 else [*names[:19], f"... ({len(names)} columns)"]
+    error = str(unknown_name(argument, name, names)).split("; got ", 1)[1]
+    hint = " (does the first line of the file lack column names?)" if sum(map(_is_number, names)) > len(names) / 2 else ""
+    raise ValueError(
+        f"{argument} must be a column of the table; got {error.replace('; did', ', did')}; it has {', '.join(shown)}{hint}"
+    )
+
+
+def matrix(table: Any, names: Sequence[str]) -> np.ndarray:
+    """The named columns as float64, (rows, columns); raises for columns that are missing, hold text, or have gaps."""
+    check_frame(table)
+    labels = {str(label): label for label in table.columns}
+    absent = [name for name in names if name not in labels]
+    if absent:
+        shown = ", ".join(map(repr, absent[:5])) + (" ..." if len(absent) > 5 else "")
+        raise ValueError(
+            f"the table lacks {len(absent)} of the {len(names)} input columns: {shown}"
+            if len(absent) > 1
+            else f"the table lacks the input column {shown}"
+        )
+    result = np.empty((len(table), len(names)))
+    for i, name in enumerate(names):
+        result[:, i] = numbers(table[labels[name]], name, "leave it out (--ignore), or turn it into numbers first")
+    return result
+
+
+def numbers(column: Any, name: str, advice: str) -> np.ndarray:
+    """A column as float64, (rows,); raises for text, missing values and infinity. Truth values count as 0 and 1."""
+    import pandas as pd
+
+    series = pd.Series(column)
+    if not (pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series)):
+        check_complete(series, name)
+        values = pd.to_numeric(series, errors="coerce")
+        if values.isna().any():
+            row = int(np.argmax(values.isna().to_numpy()))
+            raise ValueError(f"column {name!r} must hold numbers; it holds {_short(series.iloc[row])} in row {row}: {advice}")
+        series = values
+    if pd.api.types.is_complex_dtype(series):
+        raise ValueError(f"column {name!r} must hold real numbers; it holds {series.dtype}")
+    check_complete(series, name)
+    values = series.to_numpy(np.float64)
+    if not np.isfinite(values).all():
+        row = int(np.argmax(~np.isfinite(values)))
+        raise ValueError(f"column {name!r} holds infinity in row {row}: correct it, or leave the row out")
+    return values
+
+
+def check_complete(column: Any, name: str) -> None:
+    """Raise where values are missing."""
+    import pandas as pd
+
+    gaps = pd.isna(column).to_numpy()
+    if gaps.any():
+        count = int(gaps.sum())
+        raise ValueError(
+            f"column {name!r} has {count} missing value{'s' if count > 1 else ''}, the first in row {int(np.argmax(gaps))}: "
+            "fill in or leave out such rows or the column"
+        )
+
+
+def distinct(column: Any) -> tuple[list[Any], np.ndarray]:
+    """The distinct values of a column, sorted, as Python's own numbers or text; and each row's place among them."""
+    import pandas as pd
+
+    series = pd.Series(column)
+    if pd.api.types.is_float_dtype(series) and (series == series.round()).all():
+        series = series.astype(np.int64)
+    codes, values = pd.factorize(series)
+    found: list[Any] = [value.item() if isinstance(value, np.generic) else value for value in values]
+    found = [value if isinstance(value, (int, float, str)) else str(value) for value in found]
+    order = sorted(range(len(found)), key=lambda i: (isinstance(found[i], str), found[i]))
+    rank = np.empty(len(found), np.int64)
+    rank[order] = np.arange(len(found))
+    return [found[i] for i in order], rank[codes]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "...'"
+
+
+def spread(values: Iterable[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every column of (rows, columns); 1 for the deviation of a constant column.
+
+    Rounding leaves a constant column a deviation of a few units in the last place: below that it counts as constant.
+    """
+    array = np.asarray(values, np.float64)
+    peak = np.abs(array).max(0)
+    peak[peak == 0] = 1.0  # columns are brought to [-1, 1] first: squares of huge numbers overflow
+    scaled = array / peak
+    mean, deviation = scaled.mean(0), scaled.std(0)
+    constant = deviation <= 10 * np.finfo(np.float64).eps * np.sqrt(len(array)) * np.maximum(np.abs(mean), deviation)
+    return mean * peak, np.where(constant, 1.0, deviation * peak)

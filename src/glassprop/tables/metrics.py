@@ -1,0 +1,67 @@
+"""Scores of predictions, by scikit-learn's names and definitions.
+
+Written out here because importing scikit-learn's takes longer than most training runs; the tests hold the two together.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+Scores = dict[str, float | None]
+
+
+def classification_scores(truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> Scores:
+    """accuracy, log_loss, and for two classes roc_auc (None where only one of them occurs).
+
+    Parameters
+    ----------
+    truth : ndarray of int, (rows,)
+        Class numbers.
+    probabilities : ndarray, (rows, classes)
+    weights : ndarray, (rows,), optional
+    """
+    chosen = np.clip(probabilities[np.arange(len(truth)), truth], np.finfo(np.float64).eps, 1.0)
+    scores: Scores = {
+        "accuracy": _mean(probabilities.argmax(1) == truth, weights),
+        "log_loss": _mean(-np.log(chosen), weights),
+    }
+    if probabilities.shape[1] == 2:
+        scores["roc_auc"] = roc_auc(truth == 1, probabilities[:, 1], weights)
+    return scores
+
+
+def regression_scores(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None = None) -> Scores:
+    """rmse, mae, and r2 (None where the truth is constant)."""
+    error = predicted - truth
+    squared, spread = _mean(error**2, weights), _mean((truth - _mean(truth, weights)) ** 2, weights)
+    return {
+        "rmse": float(np.sqrt(squared)),
+        "mae": _mean(np.abs(error), weights),
+        "r2": 1 - squared / spread if spread > 0 else None,
+    }
+
+
+def pinball_loss(truth: np.ndarray, predicted: np.ndarray, quantile: float, weights: np.ndarray | None = None) -> float:
+    """scikit-learn's mean_pinball_loss."""
+    above = truth - predicted
+    return _mean(np.maximum(quantile * above, (quantile - 1) * above), weights)
+
+
+def poisson_deviance(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """scikit-learn's mean_poisson_deviance."""
+    safe = np.where(truth > 0, truth, 1.0)
+    return _mean(2 * (np.where(truth > 0, truth * np.log(safe / predicted), 0.0) - truth + predicted), weights)
+
+
+def roc_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> float | None:
+    """Chance that a positive row scores higher than a negative one, ties counting half."""
+    w = np.ones(len(score)) if weights is None else weights
+    levels, place = np.unique(score, return_inverse=True)
+    up = np.bincount(place, w * positive, len(levels))
+    down = np.bincount(place, w * ~positive, len(levels))
+    total = up.sum() * down.sum()
+    return float((up * (np.cumsum(down) - down / 2)).sum() / total) if total > 0 else None
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
+    return float(np.average(values, weights=weights))

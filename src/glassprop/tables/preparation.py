@@ -1,0 +1,333 @@
+"""What stands between a table and a network: columns standardised, classes numbered, and the way back.
+
+It knows the columns, the classes and the units of one target, learnt from the training rows alone; not the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from glassprop.core.losses import Loss, get_loss
+from glassprop.core.network import Network
+from glassprop.tables.columns import check_column, check_complete, check_frame, distinct, matrix, numbers, spread
+from glassprop.training.data import held_out_rows
+
+CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
+STANDARDISED_LOSSES = ("half_squared_error", "absolute_error", "huber", "quantile")
+MOST_CLASSES = 20  # whole numbers are taken for classes up to here,
+CLASS_SHARE = 0.05  # and up to this share of the rows
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How rows of a table become inputs and targets, and outputs become predictions. All of it is plain data.
+
+    Attributes
+    ----------
+    inputs : tuple of str
+        The input columns, in the network's order.
+    means, scales : tuple of float
+        An input is (value − mean) / scale.
+    target : str
+    task : {"classification", "regression"}
+    classes : tuple
+        In the order of the outputs; empty for regression.
+    class_shares : tuple of float
+        Their shares of the training rows.
+    target_mean, target_scale : float
+        A regression target is (value − mean) / scale for the network.
+    center : float
+        Mean of the target over the training rows; 0 for classification.
+    """
+
+    inputs: tuple[str, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    target: str
+    task: str
+    classes: tuple[Any, ...] = ()
+    class_shares: tuple[float, ...] = ()
+    target_mean: float = 0.0
+    target_scale: float = 1.0
+    center: float = 0.0
+
+    def inputs_of(self, table: Any, dtype: Any) -> np.ndarray:
+        """(rows, inputs) for the network, from a data frame (columns by name) or an array (columns in order)."""
+        if hasattr(table, "columns"):
+            values = matrix(table, self.inputs)
+        else:
+            values = np.asarray(table)
+            if values.ndim != 2 or values.shape[1] != len(self.inputs):
+                raise ValueError(f"table must be (rows, {len(self.inputs)}), or a data frame; got shape {values.shape}")
+            if values.dtype.kind not in "fiub":
+                raise ValueError(f"table must hold numbers; got {values.dtype}")
+        return ((values - np.array(self.means)) / np.array(self.scales)).astype(dtype)
+
+    def truth_of(self, table: Any) -> np.ndarray:
+        """The target column: class numbers, or numbers in their own units."""
+        check_frame(table)
+        check_column(table, self.target, "target")
+        column = _column(table, self.target)
+        if self.task == "regression":
+            return numbers(column, self.target, "this model predicts numbers")
+        check_complete(column, self.target)
+        found, codes = distinct(column)
+        places = {value: number for number, value in enumerate(self.classes)}
+        if found and isinstance(found[0], str) != isinstance(self.classes[0], str):
+            places = {str(value): number for value, number in places.items()}
+            found = [str(value) for value in found]
+        unknown = [value for value in found if value not in places]
+        if unknown:
+            row = int(np.argmax(codes == found.index(unknown[0])))
+            shown = ", ".join(repr(value) for value in self.classes[:10]) + (" ..." if len(self.classes) > 10 else "")
+            raise ValueError(
+                f"column {self.target!r} holds {unknown[0]!r} in row {row}, which is none of the model's classes: {shown}"
+            )
+        return np.array([places[value] for value in found], np.int64)[codes]
+
+    def baseline_text(self) -> str:
+        """What the baseline of `Model.baseline` answers."""
+        if self.task == "regression":
+            return f"always the mean, {self.center:.4g}"
+        return f"always {self.classes[int(np.argmax(self.class_shares))]!r}"
+
+    def describe(self) -> dict[str, Any]:
+        """As plain data, for files."""
+        return asdict(self)
+
+    @classmethod
+    def from_description(cls, description: dict[str, Any]) -> Preparation:
+        """The reverse of `describe`."""
+        values = {item.name: description[item.name] for item in fields(cls)}
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a table as training takes them."""
+
+    rows: np.ndarray  # their numbers in the table
+    X: np.ndarray  # (rows, inputs)
+    Y: np.ndarray  # (rows,): class numbers, or standardised numbers
+    weights: np.ndarray | None  # (rows,)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A table made ready: its parts, the loss, and what was decided.
+
+    Attributes
+    ----------
+    preparation : Preparation
+    loss : Loss
+    train : Part
+    validation, test : Part or None
+        Rows held out; None where the fraction is 0.
+    reason : str
+        Why the task is what it is.
+    """
+
+    preparation: Preparation
+    loss: Loss
+    train: Part
+    validation: Part | None
+    test: Part | None
+    reason: str
+
+    def network(self, hidden: Sequence[int] = (64, 64), **options: Any) -> Network:
+        """A network with these hidden layers for the table; `options` as of `Network`."""
+        classes = len(self.preparation.classes)
+        outputs = classes if self.loss.name == "cross_entropy" else 1
+        return Network((len(self.preparation.inputs), *hidden, outputs), loss=self.loss, **options)
+
+
+def prepare(
+    table: Any,
+    target: str,
+    *,
+    loss: str | Loss | None = None,
+    weights: str | None = None,
+    ignore: Sequence[str] = (),
+    validation: float = 0.0,
+    test: float = 0.0,
+    seed: int = 0,
+    dtype: Any = "float32",
+) -> Prepared:
+    """Make a table of numbers ready for training.
+
+    Input columns are standardised by mean and standard deviation of the training rows; classes are numbered in sorted order; a
+    number to predict is standardised for half_squared_error, absolute_error, huber and quantile.
+
+    Parameters
+    ----------
+    table : data frame
+        Columns of numbers without gaps; the target may be text.
+    target : str
+        The column to predict.
+    loss : str or Loss, optional
+        None decides by the target: cross_entropy for text, truth values, two whole numbers, or few whole numbers (at most 20 and at
+        most 5 % of the rows); half_squared_error otherwise.
+    weights : str, optional
+        A column of row weights.
+    ignore : sequence of str
+        Columns to leave out.
+    validation, test : float
+        Fractions of the rows held out: for stopping, and for judging. Drawn by `seed`, from every class in proportion. `validation` is
+        of what `test` leaves.
+    dtype : dtype
+        float32 or float64.
+
+    Raises
+    ------
+    ValueError
+        For columns that are not there, hold text or have gaps, a target with one value only, too few rows.
+
+    Examples
+    --------
+    >>> import glassprop as gp
+    >>> from glassprop.tables.model import Model
+    >>> from glassprop.tables.preparation import prepare
+    >>> from glassprop.tables.reading import read_table
+    >>> table = read_table("sklearn:iris")
+    >>> ready = prepare(table, "target", test=0.2)
+    >>> run = gp.train(ready.network((16,)), ready.train.X, ready.train.Y, epochs=50, seed=0)
+    >>> model = Model(run.network, run.parameters, ready.preparation)
+    >>> model.evaluate(table.iloc[ready.test.rows])["accuracy"] > 0.8
+    True
+    """
+    check_frame(table)
+    check_column(table, target, "target")
+    for name, argument in ((weights, "weights"), *((name, "ignore") for name in ignore)):
+        if name is not None:
+            check_column(table, name, argument)
+            if name == target:
+                raise ValueError(f"{argument} must be another column than the target {target!r}")
+    inputs = [str(name) for name in table.columns if str(name) not in (target, weights, *ignore)]
+    if not inputs:
+        raise ValueError("the table has no input columns: all are target, weights or ignored")
+    task, chosen, reason = decide_task(_column(table, target), target, loss)
+    values = matrix(table, inputs)
+    row_weights = None if weights is None else _weights(_column(table, weights), weights)
+    if task == "classification":
+        classes, truth = _classes(_column(table, target), target, chosen)
+    else:
+        classes, truth = (), _target_numbers(_column(table, target), target, chosen)
+    parts = split_rows(len(table), test, validation, seed, truth if task == "classification" else None)
+    train = parts[0]
+    means, scales = spread(values[train])
+    details: dict[str, Any] = {}
+    if task == "classification":
+        shares = np.bincount(truth[train], minlength=len(classes)) / len(train)
+        details = {"classes": tuple(classes), "class_shares": tuple(shares.tolist())}
+    else:
+        mean, scale = (float(number[0]) for number in spread(truth[train][:, None]))
+        details = {"center": mean}
+        if chosen.name in STANDARDISED_LOSSES:
+            details |= {"target_mean": mean, "target_scale": scale}
+            truth = (truth - mean) / scale
+    preparation = Preparation(tuple(inputs), tuple(means.tolist()), tuple(scales.tolist()), target, task, **details)
+
+    def part(rows: np.ndarray) -> Part | None:
+        if not len(rows):
+            return None
+        X = ((values[rows] - means) / scales).astype(dtype)
+        return Part(rows, X, truth[rows].astype(dtype), None if row_weights is None else row_weights[rows].astype(dtype))
+
+    first = part(train)
+    assert first is not None
+    return Prepared(preparation, chosen, first, part(parts[1]), part(parts[2]), reason)
+
+
+def decide_task(column: Any, name: str, loss: str | Loss | None) -> tuple[str, Loss, str]:
+    """Task, loss and the reason: by the loss where it is given, else by the target column."""
+    import pandas as pd
+
+    check_complete(column, name)
+    series = pd.Series(column)
+    if loss is not None:
+        chosen = get_loss(loss)
+        return "classification" if chosen.name in CLASS_LOSSES else "regression", chosen, f"the loss is {chosen.name}"
+    classify, regress = get_loss("cross_entropy"), get_loss("half_squared_error")
+    if pd.api.types.is_bool_dtype(series):
+        return "classification", classify, f"{name!r} holds truth values"
+    if not pd.api.types.is_numeric_dtype(series):
+        return "classification", classify, f"{name!r} holds text"
+    whole = numbers(series, name, "") % 1 == 0
+    count = int(series.nunique())
+    if whole.all() and count <= max(2, min(MOST_CLASSES, CLASS_SHARE * len(series))):
+        return "classification", classify, f"{name!r} holds {count} different whole numbers"
+    return "regression", regress, f"{name!r} holds {count} different numbers"
+
+
+def split_rows(
+    rows: int, test: float, validation: float, seed: int, classes: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sorted row numbers of training, validation and test part."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0; got {seed!r}")
+    for argument, fraction in (("test", test), ("validation", validation)):
+        if not 0 <= fraction < 1:
+            raise ValueError(f"{argument} must be a fraction, at least 0 and below 1; got {fraction!r}")
+    if rows < 1 + (test > 0) + (validation > 0):
+        raise ValueError(
+            f"the table has {rows} row{'s' if rows > 1 else ''}: too few to hold any out; set test and validation to 0"
+        )
+    rest, parts = np.arange(rows), []
+    for fraction in (test, validation):
+        held = np.arange(0)
+        if fraction:
+            held = held_out_rows(len(rest), fraction, seed, None if classes is None else classes[rest])
+        parts.append(rest[held])
+        rest = np.delete(rest, held)
+    return rest, parts[1], parts[0]
+
+
+# --- inside --------------------------------------------------------------------------------------------------------------
+
+
+def _column(table: Any, name: str) -> Any:
+    return table[next(label for label in table.columns if str(label) == name)]
+
+
+def _weights(column: Any, name: str) -> np.ndarray:
+    values = numbers(column, name, "row weights are numbers of at least 0")
+    if values.min() < 0:
+        raise ValueError(
+            f"column {name!r} must hold row weights of at least 0; it holds {values.min():g} in row {values.argmin()}"
+        )
+    return values
+
+
+def _classes(column: Any, name: str, loss: Loss) -> tuple[list[Any], np.ndarray]:
+    found, codes = distinct(column)
+    if len(found) == 1:
+        raise ValueError(f"column {name!r} must hold at least two classes; all {len(codes)} rows are {found[0]!r}")
+    if len(found) > max(2, len(codes) / 2):
+        kind = (
+            "texts: is it an identifier?"
+            if isinstance(found[0], str)
+            else "numbers: for regression choose the loss half_squared_error"
+        )
+        raise ValueError(
+            f"column {name!r} cannot be learnt as classes: its {len(codes)} rows hold {len(found)} different {kind}"
+        )
+    if loss.name == "binary_cross_entropy" and len(found) > 2:
+        raise ValueError(
+            f"loss 'binary_cross_entropy' needs a target of two classes; {name!r} has {len(found)}: use 'cross_entropy'"
+        )
+    return found, codes
+
+
+def _target_numbers(column: Any, name: str, loss: Loss) -> np.ndarray:
+    values = numbers(column, name, f"the loss {loss.name!r} needs a number to predict; for classes choose 'cross_entropy'")
+    if values.min() == values.max():
+        raise ValueError(f"column {name!r} must vary to be predicted; all {len(values)} rows are {values[0]:g}")
+    if loss.targets == "nonnegative" and values.min() < 0:
+        raise ValueError(
+            f"column {name!r} must be at least 0 for loss {loss.name!r}; it holds {values.min():g} in row {values.argmin()}"
+        )
+    return values

@@ -1,0 +1,109 @@
+"""Tables from files and by name, as pandas data frames. It knows files, not what a column means for training."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glassprop.errors import unknown_name
+from glassprop.interop.files import missing_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Tables that come with scikit-learn, read as ``sklearn:NAME``.
+READY = ("iris", "wine", "breast_cancer", "digits", "diabetes")
+READY_PREFIX = "sklearn:"
+READY_TARGET = "target"
+
+
+def read_table(source: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a table with a line of column names.
+
+    Parameters
+    ----------
+    source : str or path
+        A CSV file in UTF-8 (separated by commas, semicolons, tabs or bars; ``.gz`` too), or ``sklearn:NAME`` for a table that comes
+        with scikit-learn: iris, wine, breast_cancer, digits, diabetes. Their target column is called ``target``.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the file is empty, has no rows or is not a CSV file, or there is no ready table of that name.
+
+    Examples
+    --------
+    >>> from glassprop.tables.reading import read_table
+    >>> read_table("sklearn:iris").shape
+    (150, 5)
+    """
+    name = os.fspath(source)
+    if name.startswith(READY_PREFIX):
+        return _ready_table(name.removeprefix(READY_PREFIX))
+    if not Path(name).exists():
+        if name in READY:
+            raise FileNotFoundError(f"{name}: no such file; did you mean {READY_PREFIX + name!r}?")
+        raise missing_file(name)
+    return _read_csv(name)
+
+
+def default_target(source: str | os.PathLike[str]) -> str | None:
+    """The target column of a ready table; None for a file, where only its owner knows."""
+    return READY_TARGET if os.fspath(source).startswith(READY_PREFIX) else None
+
+
+def _ready_table(name: str) -> pd.DataFrame:
+    if name not in READY:
+        raise unknown_name("a table from scikit-learn", name, READY)
+    from sklearn import datasets
+
+    bunch = getattr(datasets, f"load_{name}")(as_frame=True)
+    table = bunch.frame
+    labels = [str(label) for label in bunch.get("target_names", ())]
+    if labels and not all(label.isdecimal() for label in labels):
+        table[READY_TARGET] = [labels[number] for number in bunch.target]
+    return table
+
+
+def _read_csv(name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    if Path(name).is_dir():
+        raise IsADirectoryError(f"{name}: is a folder; give a CSV file")
+    data = Path(name).read_bytes()
+    if name.endswith(".gz"):
+        data = gzip.decompress(data)
+    if b"\0" in data[:65536]:
+        raise ValueError(f"{name}: not a CSV file (it holds bytes that are not text)")
+    try:
+        header = data[:65536].partition(b"\n")[0].decode("utf-8-sig", errors="replace")
+        table = pd.read_csv(io.BytesIO(data), sep=_separator(header), low_memory=False, float_precision="round_trip")
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{name}: the file is empty; a table has a line of column names and rows below it") from None
+    except pd.errors.ParserError as error:
+        reason = str(error).split("C error: ")[-1].strip().replace("saw", "found")
+        raise ValueError(f"{name}: not a CSV table ({reason})") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: not a CSV file in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(f"{name}: not a CSV table (the rows have more fields than the first line has column names)")
+    if table.empty:
+        raise ValueError(f"{name}: the table has no rows, only column names")
+    table.columns = table.columns.astype(str)
+    return table
+
+
+def _separator(header: str) -> str:
+    """The separator that occurs most often in the first line, outside quotes; a comma where none does."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(",;\t|", key=bare.count)
