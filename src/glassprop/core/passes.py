@@ -137,7 +137,7 @@ def backward(network: Network, parameters: Parameters, fwd: Forward, Y: Any, wei
         raise TypeError(f"fwd must be what glassprop.forward returns; got {type(fwd).__name__}")
     if fwd.network != network:
         raise ValueError("fwd must come from the same network")
-    if not np.array_equal(parameters.astype(fwd.parameters.dtype).theta, fwd.parameters.theta):
+    if not np.array_equal(parameters.astype(fwd.parameters.dtype).theta, fwd.parameters.theta, equal_nan=True):
         raise ValueError("fwd must come from the same parameters; they have changed since")
     rows, dtype = fwd.X.shape[0], fwd.X.dtype
     Y, weights = check_targets(network, Y, rows, dtype), check_weights(weights, rows, dtype)
