@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     with warnings.catch_warnings():
-        warnings.showwarning = _one_line
+        warnings.showwarning = _one_line  # type: ignore[assignment]
         try:
             code = app(args=given, prog_name="glassprop", standalone_mode=False)
             sys.stdout.flush()
@@ -64,7 +64,5 @@ def _complain(text: str, kind: str = "error") -> None:
     print(f"glassprop: {kind}: {' '.join(text.split())}", file=sys.stderr)
 
 
-def _one_line(
-    message: Warning | str, category: Any, filename: str, line: int, file: Any = None, text: str | None = None
-) -> None:
+def _one_line(message: Warning | str, *where: Any) -> None:
     _complain(str(message), "warning")

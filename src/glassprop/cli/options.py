@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -18,9 +18,7 @@ SCHEDULES = ("constant", "inverse_scaling", "exponential", "cosine", "one_cycle"
 _Value = TypeVar("_Value")
 
 
-def _option(
-    *names: str, help: str, panel: str, metavar: str | None = None, least: int | None = None
-) -> typer.models.OptionInfo:
+def _option(*names: str, help: str, panel: str, metavar: str | None = None, least: int | None = None) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, min=least)
 
 
@@ -67,9 +65,7 @@ LossName = Annotated[
 Delta = Annotated[float | None, _option("--delta", help="Of huber, in standard deviations of the target.", panel=NETWORK)]
 QuantileOption = Annotated[float | None, _option("--quantile", help="Of the loss quantile, between 0 and 1.", panel=NETWORK)]
 LabelSmoothing = Annotated[float | None, _option("--label-smoothing", help="Of the cross-entropies, from 0.", panel=NETWORK)]
-L2 = Annotated[
-    float | None, _option("--l2", help="Penalty l2/2 Σ W²; default 1/rows trained on: a prior of variance 1.", panel=NETWORK)
-]
+L2 = Annotated[float | None, _option("--l2", help="Penalty l2/2 Σ W²; default 3/rows trained on.", panel=NETWORK)]
 L1 = Annotated[float, _option("--l1", help="Penalty l1 Σ |W|.", panel=NETWORK)]
 Dropout = Annotated[
     str, _option("--dropout", help="One rate, or one per hidden layer with commas.", panel=NETWORK, metavar="RATES")
@@ -97,15 +93,18 @@ Seed = Annotated[
     int, _option("--seed", help="Of the split, the starting weights, the row order, dropout.", panel=TRAINING, least=0)
 ]
 Patience = Annotated[
-    int,
+    int | None,
     _option(
-        "--patience", help="Stop after so many epochs without a better validation loss; 0: never.", panel=TRAINING, least=0
+        "--patience", help="Epochs without a better validation loss to stop after; default 20, 0: never.", panel=TRAINING, least=0
     ),
 ]
 Validation = Annotated[
     float | None,
     _option(
-        "--validation", help="Fraction for stopping; default 0.1, or 0 for fewer than 100 rows.", panel=ROWS, metavar="FRACTION"
+        "--validation",
+        help="Fraction to stop by; default 0, but 0.1 from 5000 rows or with --patience.",
+        panel=ROWS,
+        metavar="FRACTION",
     ),
 ]
 Test = Annotated[float, _option("--test", help="Fraction never trained on, for the scores.", panel=ROWS, metavar="FRACTION")]

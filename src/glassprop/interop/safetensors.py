@@ -112,8 +112,8 @@ def read_model(path: str | os.PathLike[str], activations: Mapping[str, Activatio
         extra = dict(description["extra"])
     except _UnknownActivation as error:
         raise ValueError(
-            f"{os.fspath(path)}: uses the activation {error.args[0]!r}, which is not built in; its code is not in the file: load it "
-            f"in Python with activations={{{error.args[0]!r}: your glassprop.Activation}}"
+            f"{os.fspath(path)}: uses the activation {error.args[0]!r}, which is not built in; its code is not in the file: load "
+            f"it in Python with activations={{{error.args[0]!r}: your glassprop.Activation}}"
         ) from None
     except KeyError as error:
         raise _not_a_model(path, f"it lacks {error}") from None
@@ -194,7 +194,8 @@ def _build_network(description: dict[str, Any], activations: Mapping[str, str | 
 
 
 def _build_parameters(network: Network, tensors: dict[str, np.ndarray]) -> Parameters:
-    W, b = [], []
+    W: list[np.ndarray] = []
+    b: list[np.ndarray] = []
     for l, sizes in enumerate(zip(network.layers, network.layers[1:], strict=False), 1):
         for name, shape, into in ((f"W{l}", sizes, W), (f"b{l}", sizes[1:], b)):
             if name not in tensors:

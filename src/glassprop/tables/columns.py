@@ -63,11 +63,11 @@ def numbers(column: Any, name: str, advice: str) -> np.ndarray:
     series = pd.Series(column)
     if not (pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series)):
         check_complete(series, name)
-        values = pd.to_numeric(series, errors="coerce")
-        if values.isna().any():
-            row = int(np.argmax(values.isna().to_numpy()))
+        parsed = pd.to_numeric(series, errors="coerce")
+        if parsed.isna().any():
+            row = int(np.argmax(parsed.isna().to_numpy()))
             raise ValueError(f"column {name!r} must hold numbers; it holds {_short(series.iloc[row])} in row {row}: {advice}")
-        series = values
+        series = parsed
     if pd.api.types.is_complex_dtype(series):
         raise ValueError(f"column {name!r} must hold real numbers; it holds {series.dtype}")
     check_complete(series, name)

@@ -189,8 +189,8 @@ def save(model: Model | Run, path: str | os.PathLike[str]) -> None:
 
     Notes
     -----
-    The tensors are W1, b1, W2 ... with weights (fan_in, fan_out), in the precision they were trained in. Of a user's own activation
-    the file holds the name.
+    The tensors are W1, b1, W2 ... with weights (fan_in, fan_out), in the precision they were trained in. Of a user's own
+    activation the file holds the name.
 
     Examples
     --------

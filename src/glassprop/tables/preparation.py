@@ -103,7 +103,8 @@ class Preparation:
     def from_description(cls, description: dict[str, Any]) -> Preparation:
         """The reverse of `describe`."""
         values = {item.name: description[item.name] for item in fields(cls)}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        arguments: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls(**arguments)
 
 
 @dataclass(frozen=True)
@@ -169,15 +170,15 @@ def prepare(
     target : str
         The column to predict.
     loss : str or Loss, optional
-        None decides by the target: cross_entropy for text, truth values, two whole numbers, or few whole numbers (at most 20 and at
-        most 5 % of the rows); half_squared_error otherwise.
+        None decides by the target: cross_entropy for text, truth values, two whole numbers, or few whole numbers (at most 20 and
+        at most 5 % of the rows); half_squared_error otherwise.
     weights : str, optional
         A column of row weights.
     ignore : sequence of str
         Columns to leave out.
     validation, test : float
-        Fractions of the rows held out: for stopping, and for judging. Drawn by `seed`, from every class in proportion. `validation` is
-        of what `test` leaves.
+        Fractions of the rows held out: for stopping, and for judging. Drawn by `seed`, from every class in proportion.
+        `validation` is of what `test` leaves.
     dtype : dtype
         float32 or float64.
 
@@ -212,10 +213,11 @@ def prepare(
     task, chosen, reason = decide_task(_column(table, target), target, loss)
     values = matrix(table, inputs)
     row_weights = None if weights is None else _weights(_column(table, weights), weights)
+    classes: list[Any] = []
     if task == "classification":
         classes, truth = _classes(_column(table, target), target, chosen)
     else:
-        classes, truth = (), _target_numbers(_column(table, target), target, chosen)
+        truth = _target_numbers(_column(table, target), target, chosen)
     parts = split_rows(len(table), test, validation, seed, truth if task == "classification" else None)
     train = parts[0]
     means, scales = spread(values[train])

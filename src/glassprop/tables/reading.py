@@ -27,8 +27,8 @@ def read_table(source: str | os.PathLike[str]) -> pd.DataFrame:
     Parameters
     ----------
     source : str or path
-        A CSV file in UTF-8 (separated by commas, semicolons, tabs or bars; ``.gz`` too), or ``sklearn:NAME`` for a table that comes
-        with scikit-learn: iris, wine, breast_cancer, digits, diabetes. Their target column is called ``target``.
+        A CSV file in UTF-8 (separated by commas, semicolons, tabs or bars; ``.gz`` too), or ``sklearn:NAME`` for a table that
+        comes with scikit-learn: iris, wine, breast_cancer, digits, diabetes. Their target column is called ``target``.
 
     Returns
     -------

@@ -75,13 +75,13 @@ class Settings:
 class Loop:
     """The calls of the core that take a run forward."""
 
-    def __init__(self, run: Run) -> None:
-        self.run, settings, data = run, run._settings, run._data
+    def __init__(self, run: Run, epochs: int) -> None:
+        self.run, self.epochs, settings, data = run, epochs, run._settings, run._data
         self.steps_per_epoch = -(-data.rows // settings.batch_size)
         self.order = RowOrder(data, settings.seed, settings.shuffle)
         # without Python in between, one call may hold several epochs
         self.every_epoch = bool(settings.callbacks) or settings.scoring is not None
-        room = 1 if self.every_epoch else max(1, min(ORDER_ENTRIES // data.rows, 4096))
+        room = 1 if self.every_epoch else max(1, min(ORDER_ENTRIES // data.rows, epochs - run.epochs))
         self.work = Workspace(
             settings.network, run._theta, data.X, data.Y, data.weights,
             rows=data.rows, batch_size=settings.batch_size, optimizer=settings.optimizer, validation=data.validation,
@@ -105,13 +105,14 @@ class Loop:
         flops = 6 * settings.batch_size * settings.network.n_parameters
         self.steps_per_second = 3e10 / (flops + 3e4)  # a low guess, until it is measured
 
-    def advance(self, epochs: int) -> None:
-        """Train until `epochs` are done, or something stops it; leave the run finished."""
-        run, bar = self.run, ProgressLine(self.run._settings.progress, self.run.epochs, epochs)
+    def advance(self) -> None:
+        """Train until all epochs are done, or something stops it; leave the run finished."""
+        run, epochs = self.run, self.epochs
+        bar = self.run, ProgressLine(run._settings.progress, run.epochs, epochs)
         run.stopped, run.interrupted = f"{epochs} epochs done", False
         try:
             while self.step < epochs * self.steps_per_epoch:
-                stop = self._call(epochs)
+                stop = self._call()
                 history = run.history[-1] if run.epochs else None
                 numbers = {} if history is None else {name: history[name] for name in ("loss", "validation_loss", "score")}
                 bar.show(self.step / self.steps_per_epoch, epochs, **numbers)
@@ -126,12 +127,12 @@ class Loop:
             bar.close()
             self._finish()
 
-    def _call(self, epochs: int) -> str:
+    def _call(self) -> str:
         """One call of the core; why training is over, or an empty text."""
         begun, per = time.perf_counter(), self.steps_per_epoch
         epoch, within = divmod(self.step, per)
         wanted = max(1, int(self.steps_per_second * SECONDS_PER_CALL))
-        whole = min(wanted // per, self.room, epochs - epoch)
+        whole = min(wanted // per, self.room, self.epochs - epoch)
         last = (epoch + whole) * per if within == 0 and whole else min(self.step + wanted, (epoch + 1) * per)
         self._prepare(epoch, -(-last // per), last)
         parts = TRAIN | (0 if self.score else NOTE)

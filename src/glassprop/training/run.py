@@ -99,7 +99,7 @@ class Run:
         )
         following = Run(settings, self._data, self._theta.copy())
         following.history, following._checkpoint = self.history.copy(), self._checkpoint
-        Loop(following).advance(self.epochs + _whole("epochs", epochs))
+        Loop(following, self.epochs + _whole("epochs", epochs)).advance()
         return following
 
     def __repr__(self) -> str:
@@ -216,7 +216,7 @@ def train(
     )  # fmt: skip
     check_factors(settings.optimizer, network.layers)
     run = Run(settings, data, parameters.astype(data.X.dtype).theta)
-    Loop(run).advance(epochs)
+    Loop(run, epochs).advance()
     return run
 
 
