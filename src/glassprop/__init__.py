@@ -8,6 +8,7 @@ from glassprop.core.passes import Backward, Forward, backward, forward, update
 from glassprop.core.schedules import Cosine, Exponential, InverseScaling, OneCycle
 from glassprop.core.update import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from glassprop.errors import CompileNotice, DivergenceWarning
+from glassprop.tables.model import Model, load, save
 from glassprop.training.run import Epoch, Run, train
 
 __version__ = "0.1.0"
@@ -19,4 +20,5 @@ __all__ = [  # noqa: RUF022
     "OPTIMIZERS", "SGD", "RMSprop", "Rprop", "Adagrad", "Adam", "AdamW",
     "InverseScaling", "Exponential", "Cosine", "OneCycle",
     "train", "Run", "Epoch", "DivergenceWarning", "CompileNotice",
+    "Model", "save", "load",
 ]  # fmt: skip

@@ -29,6 +29,7 @@ CLASSES = gp.Network((2, 3, 3), loss="cross_entropy")
         ({"weights": np.ones(5)}, r"weights must be one number for each of the 6 rows; got shape \(5,\)"),
         ({"weights": -np.ones(6)}, r"weights must be at least 0; got -1"),
         ({"weights": np.zeros(6)}, r"weights must not all be 0"),
+        ({"weights": np.eye(6)[0], "validation": 0.5}, r"weights must not all be 0 in the rows held out for validation, nor"),
         ({"epochs": 0}, r"epochs must be at least 1; got 0"),
         ({"batch_size": 0}, r"batch_size must be at least 1; got 0"),
         ({"patience": 0}, r"patience must be at least 1; got 0"),

@@ -14,6 +14,7 @@ from glassprop.cli.train import train
 app = typer.Typer(
     help="Train multilayer perceptrons on tables, judge them on rows they have not seen, and predict.",
     add_completion=False,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (train, evaluate, predict, info):

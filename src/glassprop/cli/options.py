@@ -95,7 +95,10 @@ Seed = Annotated[
 Patience = Annotated[
     int | None,
     _option(
-        "--patience", help="Epochs without a better validation loss to stop after; default 20, 0: never.", panel=TRAINING, least=0
+        "--patience",
+        help="Epochs without a better validation loss to stop after; default 20, 0: never.",
+        panel=TRAINING,
+        least=0,
     ),
 ]
 Validation = Annotated[

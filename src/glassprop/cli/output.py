@@ -20,7 +20,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def print_line(label: str, text: str) -> None:
     """A label and a text."""
-    print(f"{label:<{WIDTH}}{text}")
+    print(f"{label:<{WIDTH}}{text}", flush=True)  # at once, through a pipe too
 
 
 def print_scores(scores: Scores, baseline: Scores, where: str, against: str) -> None:

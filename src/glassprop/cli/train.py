@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from glassprop.tables.preparation import Prepared
     from glassprop.training.run import Run
 
-# Measured on nine tables of 150 to 10,000 rows over several splits: with few rows a better model comes from training on all of them
-# with a penalty and a falling learning rate than from giving some up for stopping; with many both are as good, and it stops sooner.
+# Measured on nine tables of 150 to 10,000 rows over several splits: with few rows a better model comes from training on all of
+# them with a penalty and a falling learning rate than from giving some up for stopping; with many, stopping saves time.
 FEWEST_ROWS_TO_VALIDATE = 5000
 PATIENCE = 20
 PENALTY = 3.0  # l2 times the rows trained on: weights are held as by a normal prior of variance 1/3
@@ -90,15 +90,11 @@ def _train(asked: SimpleNamespace) -> int:
             raise unknown_name(name, getattr(asked, name), [text for text in valid if text])
     rows = read_table(asked.table)
     asked.target = _target(asked, rows)
-    if asked.validation is None:
-        asked.validation = 0.1 if asked.patience or len(rows) >= FEWEST_ROWS_TO_VALIDATE else 0.0
-    if asked.patience and not asked.validation:
-        raise ValueError("--patience needs rows to judge by; give --validation a fraction above 0")
-    if asked.patience is None:
-        asked.patience = PATIENCE if asked.validation else 0
+    _settle_validation(asked, len(rows))
     ignored = options.read_list("ignore", asked.ignore, str, "names")
     ready = prepare(
-        rows, asked.target, loss=_loss(asked), weights=asked.weights, ignore=ignored, validation=asked.validation, test=asked.test, seed=asked.seed, dtype=asked.dtype,
+        rows, asked.target, loss=_loss(asked), weights=asked.weights, ignore=ignored, validation=asked.validation,
+        test=asked.test, seed=asked.seed, dtype=asked.dtype,
     )  # fmt: skip
     network, optimizer = _network(asked, ready), _optimizer(asked, len(ready.train.rows))
     start = network.initialize(asked.seed, asked.init, asked.dtype)
@@ -131,6 +127,15 @@ def _target(asked: SimpleNamespace, rows: pd.DataFrame) -> str:
     if target is None:
         raise ValueError(f"--target must name the column to predict; the table has {shorten(rows.columns, 20)}")
     return target
+
+
+def _settle_validation(asked: SimpleNamespace, rows: int) -> None:
+    if asked.validation is None:
+        asked.validation = 0.1 if asked.patience or rows >= FEWEST_ROWS_TO_VALIDATE else 0.0
+    if asked.patience and not asked.validation:
+        raise ValueError("--patience needs rows to judge by; give --validation a fraction above 0")
+    if asked.patience is None:
+        asked.patience = PATIENCE if asked.validation else 0
 
 
 def _loss(asked: SimpleNamespace) -> Loss | None:

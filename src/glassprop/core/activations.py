@@ -90,10 +90,11 @@ class Activation:
             except Exception as error:
                 if built_in:
                     raise
-                reason = str(error).strip().splitlines()
+                told = (line.strip() for line in str(error).splitlines())
+                reason = next((line for line in told if line and not line.startswith(("Failed in", "During:", "File "))), "")
                 raise TypeError(
                     f"{which} of activation {self.name!r} cannot be compiled: it must be a function of one number in the "
-                    f"Python that Numba understands ({reason[-1] if reason else error})"
+                    f"Python that Numba understands ({reason or type(error).__name__})"
                 ) from error
         return self._addresses[key]
 

@@ -20,15 +20,24 @@ def _array(name: str, value: Any) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array; its rows differ in length ({error})") from None
     if array.dtype.kind not in "fiub":
-        if array.dtype.kind == "c":
-            raise TypeError(f"{name} must hold real numbers; got {array.dtype}")
+        if array.dtype.kind in "cmM":
+            raise TypeError(f"{name} must hold {'real ' if array.dtype.kind == 'c' else ''}numbers; got {array.dtype}")
         try:
             array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError):
+            got = next(filter(_no_number, array.ravel().tolist()), array.dtype)
             raise ValueError(
-                f"{name} must hold numbers; got {array.dtype} ({error}); see glassprop train for text and categories"
+                f"{name} must hold numbers; it holds {got!r}; see glassprop train for text and categories"
             ) from None
     return array
+
+
+def _no_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return True
+    return False
 
 
 def _finite(name: str, array: np.ndarray, given: Any = None) -> np.ndarray:
@@ -43,7 +52,8 @@ def _finite(name: str, array: np.ndarray, given: Any = None) -> np.ndarray:
 
 def core_array(array: np.ndarray, dtype: Any) -> np.ndarray:
     """`array` as the core wants it: of `dtype`, contiguous, aligned; copied only where it is not."""
-    return np.require(array, dtype, ["C", "A"])
+    with np.errstate(over="ignore"):  # becomes infinity, and a complaint about that
+        return np.require(array, dtype, ["C", "A"])
 
 
 def check_inputs(network: Network, X: Any, dtype: Any = None, name: str = "X") -> np.ndarray:

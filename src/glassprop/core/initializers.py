@@ -70,6 +70,8 @@ def initialize(network: Network, seed: int | None, method: str | None, dtype: An
     """See `Network.initialize`."""
     if method is not None and method not in INITIALIZERS:
         raise unknown_name("method", method, INITIALIZERS)
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+        raise ValueError(f"seed must be a whole number of at least 0, or None; got {seed!r}")
     rng = np.random.default_rng(seed)
     parameters = Parameters(network.layers, dtype)
     for W, activation in zip(parameters.W, (*network.activations, network.output_activation), strict=True):

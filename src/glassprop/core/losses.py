@@ -190,7 +190,10 @@ class Loss:
         for option in options:
             if option != known:
                 raise TypeError(f"loss {name!r} has no option {option!r}" + (f"; it has {known!r}" if known else ""))
-        constant = float(options.get(known, default)) if known else 0.0
+        given = options.get(known, default) if known else 0.0
+        if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{known} of loss {name!r} must be a number; got {given!r}")
+        constant = float(given)
         valid = {
             "delta": constant > 0 and math.isfinite(constant),
             "quantile": 0 < constant < 1,

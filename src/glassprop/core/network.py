@@ -84,7 +84,8 @@ class Network:
         self.output_activation = get_activation(output_activation or self.loss.link, "output_activation")
         self._check_output()
         self.l2, self.l1 = (_number(name, value) for name, value in (("l2", l2), ("l1", l1)))
-        rates = [dropout] * hidden if isinstance(dropout, (int, float)) else list(dropout)
+        listed = isinstance(dropout, (list, tuple, np.ndarray))
+        rates = list(dropout) if listed else [_number("dropout", dropout, below=1.0)] * hidden  # type: ignore[arg-type]
         if len(rates) != hidden:
             raise ValueError(f"dropout must be one rate or one for each of the {hidden} hidden layers; got {len(rates)}")
         self.dropout = tuple(_number("dropout", rate, below=1.0) for rate in rates)
@@ -170,9 +171,7 @@ def _number(name: str, value: Any, below: float = math.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number; got {value!r}")
     if not 0 <= value < below:
-        raise ValueError(
-            f"{name} must be at least 0" + (f" and below {below:g}" if below < math.inf else "") + f"; got {value!r}"
-        )
+        raise ValueError(f"{name} must be at least 0 and {f'below {below:g}' if below < math.inf else 'finite'}; got {value!r}")
     return float(value)
 
 
@@ -241,7 +240,11 @@ class Parameters:
 
     def __init__(self, layers: Sequence[int], dtype: Any = "float64") -> None:
         self.layers = check_layers(layers)
-        if np.dtype(dtype) not in (np.float32, np.float64):
+        try:
+            known = np.dtype(dtype) in (np.float32, np.float64)
+        except TypeError:
+            known = False
+        if not known:
             raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
         offsets = layer_offsets(self.layers, dtype)
         self._bind(aligned_zeros(offsets[-1][0], dtype), offsets)

@@ -188,6 +188,12 @@ def update(
     if (learning_rate is None) == (optimizer is None):
         raise ValueError("give exactly one of learning_rate and optimizer")
     rule = optimizer or SGD(learning_rate)
+    if not isinstance(rule, Optimizer):
+        raise TypeError(f"optimizer must be an update rule such as glassprop.Adam(1e-3); got {optimizer!r}")
+    if not isinstance(back, Backward):
+        raise TypeError(f"back must be what glassprop.backward returns; got {type(back).__name__}")
+    if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 0:
+        raise ValueError(f"step must be a whole number of at least 0; got {step!r}")
     if back.gradient.layers != parameters.layers:
         raise ValueError(f"back must be of the parameters' layers {parameters.layers}; got {back.gradient.layers}")
     new = parameters.astype(back.gradient.dtype)
@@ -198,9 +204,12 @@ def update(
     )
     workspace.progress["gradient_norm"] = back.gradient_norm
     if state is not None:
-        if state.shape != workspace["state"].shape or state.dtype != new.dtype:
-            wanted = workspace["state"].shape
-            raise ValueError(f"state must be {new.dtype} of shape {wanted}; got {state.dtype} of {state.shape}")
+        wanted = workspace["state"].shape
+        if not isinstance(state, np.ndarray) or state.shape != wanted or state.dtype != new.dtype:
+            got = f"{state.dtype} of {state.shape}" if isinstance(state, np.ndarray) else type(state).__name__
+            raise ValueError(f"state must be {new.dtype} of shape {wanted}; got {got}")
+        if not (state.flags.c_contiguous and state.flags.writeable):
+            raise ValueError("state must be contiguous, row by row, and writeable: it is updated in place")
         workspace.set(state=state)
     workspace.run(step, step + 1, UPDATE)
     return new

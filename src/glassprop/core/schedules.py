@@ -14,10 +14,17 @@ from typing import Any
 import numpy as np
 
 
-def _check_positive(owner: object, **values: float) -> None:
-    for name, value in values.items():
+def _check_numbers(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
         if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
             raise TypeError(f"{name} of {type(owner).__name__} must be a number; got {value!r}")
+
+
+def _check_positive(owner: object, *names: str) -> None:
+    _check_numbers(owner, *names)
+    for name in names:
+        value = getattr(owner, name)
         if not (value > 0 and math.isfinite(value)):
             raise ValueError(f"{name} of {type(owner).__name__} must be greater than 0; got {value!r}")
 
@@ -37,7 +44,7 @@ class InverseScaling:
     power: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_positive(self, learning_rate=self.learning_rate, power=self.power)
+        _check_positive(self, "learning_rate", "power")
 
     def __call__(self, step: Any) -> Any:
         return self.learning_rate / (step + 1) ** self.power
@@ -59,7 +66,7 @@ class Exponential:
     steps: float = 1
 
     def __post_init__(self) -> None:
-        _check_positive(self, learning_rate=self.learning_rate, decay=self.decay, steps=self.steps)
+        _check_positive(self, "learning_rate", "decay", "steps")
 
     def __call__(self, step: Any) -> Any:
         return self.learning_rate * self.decay ** (step / self.steps)
@@ -85,7 +92,8 @@ class Cosine:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_positive(self, learning_rate=self.learning_rate, steps=self.steps)
+        _check_positive(self, "learning_rate", "steps")
+        _check_numbers(self, "warmup", "final")
         if not 0 <= self.warmup < self.steps:
             raise ValueError(f"warmup of Cosine must be at least 0 and below steps={self.steps!r}; got {self.warmup!r}")
         if not 0 <= self.final <= self.learning_rate:
@@ -118,7 +126,8 @@ class OneCycle:
     rise: float = 0.3
 
     def __post_init__(self) -> None:
-        _check_positive(self, learning_rate=self.learning_rate, steps=self.steps)
+        _check_positive(self, "learning_rate", "steps")
+        _check_numbers(self, "start", "final", "rise")
         for name in ("start", "final", "rise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} of OneCycle must lie between 0 and 1; got {getattr(self, name)!r}")

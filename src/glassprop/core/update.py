@@ -112,7 +112,12 @@ class _Rule:
                 sign = ">" if open_below else "≥"
                 raise ValueError(f"{name} of {type(self).__name__} must be {sign} {low:g} and < {high:g}; got {value!r}")
         if self.layer_factors is not None:
-            factors = tuple(float(factor) for factor in self.layer_factors)
+            try:
+                factors = tuple(float(factor) for factor in self.layer_factors)
+            except (TypeError, ValueError):
+                raise TypeError(
+                    f"layer_factors of {type(self).__name__} must be numbers, one for each layer; got {self.layer_factors!r}"
+                ) from None
             if not all(0 <= factor < math.inf for factor in factors):
                 raise ValueError(f"layer_factors of {type(self).__name__} must be at least 0; got {self.layer_factors!r}")
             object.__setattr__(self, "layer_factors", factors)

@@ -112,7 +112,7 @@ def read_model(path: str | os.PathLike[str], activations: Mapping[str, Activatio
         extra = dict(description["extra"])
     except _UnknownActivation as error:
         raise ValueError(
-            f"{os.fspath(path)}: uses the activation {error.args[0]!r}, which is not built in; its code is not in the file: load "
+            f"{os.fspath(path)}: uses the activation {error.args[0]!r}, which is not built in, and a file holds no code: load "
             f"it in Python with activations={{{error.args[0]!r}: your glassprop.Activation}}"
         ) from None
     except KeyError as error:

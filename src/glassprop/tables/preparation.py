@@ -55,6 +55,10 @@ class Preparation:
     target_scale: float = 1.0
     center: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not len(self.inputs) == len(self.means) == len(self.scales):
+            raise ValueError(f"{len(self.inputs)} inputs need as many means and scales")
+
     def inputs_of(self, table: Any, dtype: Any) -> np.ndarray:
         """(rows, inputs) for the network, from a data frame (columns by name) or an array (columns in order)."""
         if hasattr(table, "columns"):
@@ -170,8 +174,8 @@ def prepare(
     target : str
         The column to predict.
     loss : str or Loss, optional
-        None decides by the target: cross_entropy for text, truth values, two whole numbers, or few whole numbers (at most 20 and
-        at most 5 % of the rows); half_squared_error otherwise.
+        None decides by the target: cross_entropy for text, truth values, two whole numbers, or few (at most 20, and at most 5 %
+        of the rows); half_squared_error otherwise.
     weights : str, optional
         A column of row weights.
     ignore : sequence of str

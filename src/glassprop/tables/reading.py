@@ -87,7 +87,7 @@ def _read_csv(name: str) -> pd.DataFrame:
         raise ValueError(f"{name}: not a CSV file (it holds bytes that are not text)")
     try:
         header = data[:65536].partition(b"\n")[0].decode("utf-8-sig", errors="replace")
-        table = pd.read_csv(io.BytesIO(data), sep=_separator(header), low_memory=False, float_precision="round_trip")
+        table = pd.read_csv(io.BytesIO(data), sep=_separator(header), low_memory=False)
     except pd.errors.EmptyDataError:
         raise ValueError(f"{name}: the file is empty; a table has a line of column names and rows below it") from None
     except pd.errors.ParserError as error:

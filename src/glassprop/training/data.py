@@ -45,6 +45,10 @@ def check_data(network: Network, X: Any, Y: Any, weights: Any, validation: Any, 
     if isinstance(validation, (int, float)):
         held = held_out_rows(len(X), validation, seed, Y[:, 0] if by_class else None)
         chosen = np.delete(np.arange(len(X)), held)
+        if weights is not None and not (weights[held].any() and weights[chosen].any()):
+            raise ValueError(
+                "weights must not all be 0 in the rows held out for validation, nor in the others; try another seed"
+            )
         return Data(X, Y, weights, chosen, (X[held], Y[held], None if weights is None else weights[held]))
     if not isinstance(validation, tuple) or len(validation) not in (2, 3):
         raise TypeError(f"validation must be a fraction, (X, Y) or (X, Y, weights); got {type(validation).__name__}")

@@ -108,13 +108,13 @@ class Loop:
     def advance(self) -> None:
         """Train until all epochs are done, or something stops it; leave the run finished."""
         run, epochs = self.run, self.epochs
-        bar = self.run, ProgressLine(run._settings.progress, run.epochs, epochs)
+        bar = ProgressLine(run._settings.progress, run.epochs, epochs)
         run.stopped, run.interrupted = f"{epochs} epochs done", False
         try:
             while self.step < epochs * self.steps_per_epoch:
                 stop = self._call()
-                history = run.history[-1] if run.epochs else None
-                numbers = {} if history is None else {name: history[name] for name in ("loss", "validation_loss", "score")}
+                row = run.history[-1] if run.epochs else None
+                numbers = {} if row is None else {"loss": row.loss, "validation": row.validation_loss, "score": row.score}
                 bar.show(self.step / self.steps_per_epoch, epochs, **numbers)
                 if stop:
                     run.stopped = stop

@@ -13,19 +13,18 @@ class ProgressLine:
         if not shown:
             return
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._bar = Progress(
-            TextColumn("training"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )  # fmt: skip
+        # narrow enough for 80 columns with a score
+        columns = (BarColumn(10), TextColumn("{task.description}"), TimeRemainingColumn(compact=True))
+        self._bar = Progress(*columns, console=Console(stderr=True))
         self._task = self._bar.add_task(f"epoch {done}/{total}", total=total, completed=done)
         self._bar.start()
 
     def show(self, epochs: float, total: int, **numbers: float) -> None:
         """Show `epochs` done, and those of the numbers that there are."""
         if self._bar is not None:
-            text = "".join(f"  {name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items() if value == value)
+            text = "".join(f"  {name} {value:.3g}" for name, value in numbers.items() if value == value)
             self._bar.update(self._task, completed=epochs, description=f"epoch {int(epochs)}/{total}{text}")
 
     def close(self) -> None:

@@ -1,0 +1,139 @@
+"""evaluate, predict, info, --help and --version; the shape of --json; exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import glassprop as gp
+import numpy as np
+import pandas as pd
+import pytest
+from glassprop.cli import main
+from glassprop.tables.model import Model, load, save
+from glassprop.tables.reading import read_table
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A model of breast_cancer."""
+    path = tmp_path_factory.mktemp("cli") / "model.safetensors"
+    assert main(["train", "sklearn:breast_cancer", "--layers", "8", "--epochs", "30", "--out", str(path), "--quiet"]) == 0
+    return path
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A model without a table."""
+    network, path = gp.Network((2, 3, 2)), tmp_path / "bare.safetensors"
+    save(Model(network, network.initialize(seed=0)), path)
+    return path
+
+
+def test_evaluate(run, trained):
+    ended = run("evaluate", trained, "sklearn:breast_cancer")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert lines[:2] == [f"model     {trained}: classification of 'target'", "table     sklearn:breast_cancer: 569 rows"]
+    assert lines[3] == "scores                       model    baseline   (always 'benign')"
+    assert [line.split()[0] for line in lines[4:]] == ["accuracy", "log_loss", "roc_auc"]
+
+
+def test_evaluate_json(run, trained):
+    ended = run("evaluate", trained, "sklearn:breast_cancer", "--json")
+    said = json.loads(ended.out)
+    assert ended.out.count("\n") == 1
+    assert list(said) == ["model", "table", "target", "task", "rows", "metrics", "baseline"]
+    assert said["metrics"] == load(trained).evaluate(read_table("sklearn:breast_cancer"))
+
+
+def test_a_score_that_is_not_defined(run, trained, tmp_path):
+    table = read_table("sklearn:breast_cancer")
+    table[table.target == "benign"].to_csv(tmp_path / "t.csv", index=False)
+    assert json.loads(run("evaluate", trained, tmp_path / "t.csv", "--json").out)["metrics"]["roc_auc"] is None
+    assert "undefined" in run("evaluate", trained, tmp_path / "t.csv").out
+
+
+def test_predict_to_a_file_without_the_target(run, trained, tmp_path):
+    table, source, out = read_table("sklearn:breast_cancer").head(20), tmp_path / "t.csv", tmp_path / "p.csv"
+    table.drop(columns="target").to_csv(source, index=False)
+    ended = run("predict", trained, source, "--out", out, "--proba")
+    assert ended == (0, f"wrote 20 predictions to {out}\n", "")
+    predicted = pd.read_csv(out)
+    assert list(predicted.columns) == ["target", "probability_benign", "probability_malignant"]
+    model = load(trained)
+    assert predicted.target.tolist() == model.predict(table).tolist()
+    np.testing.assert_allclose(predicted.iloc[:, 1:], model.predict_proba(table), rtol=1e-14)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv", "t.csv"]
+
+
+def test_predict_to_standard_output(run, trained):
+    ended = run("predict", trained, "sklearn:breast_cancer")
+    assert ended.out.splitlines()[0] == "target"
+    assert len(ended.out.splitlines()) == 570
+
+
+def test_predict_json(run, trained, tmp_path):
+    said = json.loads(run("predict", trained, "sklearn:breast_cancer", "--json").out)
+    assert set(said) == {"model", "table", "rows", "predictions"}
+    assert len(said["predictions"]["target"]) == said["rows"] == 569
+    said = json.loads(run("predict", trained, "sklearn:breast_cancer", "--json", "--out", tmp_path / "p.csv").out)
+    assert said["out"] == str(tmp_path / "p.csv")
+
+
+def test_predict_fails_whole(run, refused, trained, tmp_path):
+    out = tmp_path / "p.csv"
+    out.write_text("old")
+    assert "the table lacks 30 of the 30 input columns" in refused("predict", trained, "sklearn:iris", "--out", out)
+    assert out.read_text() == "old"
+
+
+def test_a_model_without_a_table(run, refused, bare, tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4.5\n")
+    ended = run("predict", bare, tmp_path / "t.csv")
+    assert ended.out.splitlines()[0] == "output_1,output_2"
+    assert "saved without a table" in refused("evaluate", bare, tmp_path / "t.csv")
+    assert "without names" in run("info", bare).out
+
+
+def test_info_of_a_model(run, trained):
+    out = run("info", trained).out
+    for text in ("30-8-2 relu; output softmax", "cross_entropy", "classification of 'target' (2 classes: benign, malignant)", "mean rad"):
+        assert text in out
+    for text in ("seed", "test 0.2", "train 455", "sklearn:breast_cancer", "name adam", "accuracy"):
+        assert text in out
+    said = json.loads(run("info", trained, "--json").out)
+    assert said["network"]["layers"] == [30, 8, 2]
+    assert said["training"]["seed"] == 0
+    assert said["preparation"]["classes"] == ["benign", "malignant"]
+
+
+def test_info_of_a_table(run, tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,x\n3,\n")
+    out = run("info", tmp_path / "t.csv").out
+    assert "2 rows, 2 columns" in out
+    said = json.loads(run("info", tmp_path / "t.csv", "--json").out)
+    assert said["rows"] == 2
+    assert [(column["name"], column["missing"]) for column in said["columns"]] == [("a", 0), ("b", 1)]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info"])
+def test_help_has_an_example(run, command):
+    ended = run(command, "--help")
+    assert ended.code == 0
+    assert f"Example: glassprop {command} " in " ".join(ended.out.split())
+
+
+def test_help_without_a_command_and_version(run):
+    for arguments in ((), ("--help",)):
+        ended = run(*arguments)
+        assert ended.code == 0
+        assert all(command in ended.out for command in ("train", "evaluate", "predict", "info"))
+    assert run("--version") == (0, f"glassprop {gp.__version__}\n", "")
+
+
+def test_a_reader_that_has_seen_enough(trained):
+    command = f"{sys.executable} -m glassprop predict {trained} sklearn:digits --json | head -c 1"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, env=environment)
+    assert "Traceback" not in ended.stderr

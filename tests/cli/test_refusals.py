@@ -1,0 +1,72 @@
+"""What a person did wrong gets one line, exit code 2, and no traceback."""
+
+import pytest
+
+IRIS = ("train", "sklearn:iris", "--out", "OUT")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("trian",), "No such command 'trian'. Did you mean 'train'? (see glassprop --help)"),
+        (("train", "sklearn:iris"), "Missing option '--out' / '-o'. (see glassprop train --help)"),
+        (("train", "sklearn:iris", "--out", "OUT", "--tarket", "y"), "No such option: --tarket"),
+        ((*IRIS, "--epochs", "x"), "Invalid value for '--epochs'"),
+        ((*IRIS, "--epochs", "0"), "Invalid value for '--epochs'"),
+        ((*IRIS, "--batch-size", "0"), "Invalid value for '--batch-size'"),
+        ((*IRIS, "--seed", "-1"), "Invalid value for '--seed'"),
+        ((*IRIS, "--patience", "-1"), "Invalid value for '--patience'"),
+        ((*IRIS, "--patience", "5", "--validation", "0"), "--patience needs rows to judge by; give --validation a fraction above 0"),
+        ((*IRIS, "--test", "1"), "test must be a fraction, at least 0 and below 1; got 1.0"),
+        ((*IRIS, "--layers", "8,x"), "layers must be whole numbers, with commas between them; got '8,x'"),
+        ((*IRIS, "--layers", "0"), "layers must be at least 1; got 0 in (4, 0, 3)"),
+        ((*IRIS, "--activation", "relo"), "got 'relo'; did you mean 'relu'?"),
+        ((*IRIS, "--activation", "relu,tanh,relu"), "activation must be one name or one for each of the 2 hidden layers; got 3"),
+        ((*IRIS, "--output-activation", "tanh"), "output_activation for loss 'cross_entropy' must be one of"),
+        ((*IRIS, "--dropout", "1"), "dropout must be at least 0 and below 1; got 1.0"),
+        ((*IRIS, "--dropout", "x"), "dropout must be rates, with commas between them; got 'x'"),
+        ((*IRIS, "--l2", "-1"), "l2 must be at least 0; got -1.0"),
+        ((*IRIS, "--loss", "hubr"), "got 'hubr'; did you mean 'huber'?"),
+        ((*IRIS, "--loss", "cross_entropy", "--delta", "1"), "loss 'cross_entropy' has no option 'delta'; it has 'label_smoothing'"),
+        ((*IRIS, "--label-smoothing", "1"), "label_smoothing of loss 'cross_entropy' must be at least 0 and below 1; got 1.0"),
+        ((*IRIS, "--optimizer", "adm"), "got 'adm'; did you mean 'adam'?"),
+        ((*IRIS, "--learning-rate", "0"), "learning_rate"),
+        ((*IRIS, "--momentum", "0.9"), "--momentum goes with --optimizer sgd; got 'adam'"),
+        ((*IRIS, "--nesterov"), "--nesterov goes with --optimizer sgd; got 'adam'"),
+        ((*IRIS, "--clip-norm", "0"), "clip_norm of Adam must be > 0"),
+        ((*IRIS, "--schedule", "cosin"), "got 'cosin'; did you mean 'cosine'?"),
+        ((*IRIS, "--dtype", "float16"), "dtype must be one of 'float32', 'float64'; got 'float16'"),
+        ((*IRIS, "--init", "zero"), "got 'zero'; did you mean 'zeros'?"),
+        ((*IRIS, "--target", "targte"), "target must be a column of the table; got 'targte', did you mean 'target'?"),
+        (("train", "sklearn:irs", "--out", "OUT"), "got 'irs'; did you mean 'iris'?"),
+        (("train", "nofile.csv", "--target", "y", "--out", "OUT"), "nofile.csv: no such file"),
+        (("train", "sklearn:iris", "--out", "no/such/folder/m"), "make it first"),
+        (("train", "sklearn:iris", "--out", "."), ".: is a folder; give the name of a file in it"),
+        ((*IRIS, "--history", "no/such/folder/h"), "make it first"),
+        (("evaluate", "nomodel", "sklearn:iris"), "nomodel: no such model"),
+        (("predict", "nomodel", "sklearn:iris", "--out", "."), ".: is a folder"),
+        (("info", "nomodel.safetensors"), "nomodel.safetensors: no such model"),
+        (("info", "nofile.csv"), "nofile.csv: no such file"),
+    ],
+)
+def test_refusals(refused, tmp_path, arguments, message):
+    out = tmp_path / "model.safetensors"
+    assert message in refused(*(str(out) if argument == "OUT" else argument for argument in arguments))
+    assert not out.exists()
+
+
+def test_a_csv_file_needs_a_target(refused, tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    message = refused("train", tmp_path / "t.csv", "--out", tmp_path / "m")
+    assert message == "--target must name the column to predict; the table has a, b"
+
+
+def test_a_table_is_not_a_model(refused, tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    message = refused("evaluate", tmp_path / "t.csv", tmp_path / "t.csv")
+    assert message == f"{tmp_path / 't.csv'}: not a glassprop model (not a safetensors file)"
+
+
+def test_a_full_disk(refused, run, tmp_path):
+    run("train", "sklearn:iris", "--layers", "8", "--epochs", "1", "--out", tmp_path / "m", "--quiet")
+    assert "No space left on device" in refused("predict", tmp_path / "m", "sklearn:iris", "--out", "/dev/full")

@@ -1,0 +1,201 @@
+"""glassprop train: from a table to a model, with everything that was decided written down."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import glassprop as gp
+import numpy as np
+import pandas as pd
+import pytest
+from glassprop.tables.model import load
+from glassprop.tables.reading import read_table
+
+QUICK = ("--layers", "8", "--epochs", "30")
+
+
+@pytest.fixture
+def model(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def counts(tmp_path):
+    """A CSV file of 300 rows with a count, a price, row weights and an identifier."""
+    rng, path = np.random.default_rng(0), tmp_path / "table.csv"
+    a, b = rng.normal(size=300), rng.uniform(size=300)
+    columns = {"id": [f"r{i}" for i in range(300)], "a": a, "b": b, "w": rng.uniform(size=300)}
+    pd.DataFrame(columns | {"count": rng.poisson(np.exp(a / 2)), "price": 100 + 20 * a + b}).to_csv(path, index=False)
+    return path
+
+
+def train(run, *arguments):
+    """Train quickly, and give what --json says."""
+    ended = run("train", *arguments, "--json", *QUICK)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.count("\n") == 1
+    return json.loads(ended.out)
+
+
+# --- what it says --------------------------------------------------------------------------------------------------------
+
+
+def test_text(run, model):
+    ended = run("train", "sklearn:iris", "--out", model, *QUICK)
+    assert ended.code == 0
+    for line in (
+        "table     sklearn:iris: 150 rows, 4 inputs, target 'target'",
+        "task      classification into 3 classes ('setosa', 'versicolor', 'virginica'), as 'target' holds text",
+        "rows      120 to train on; 30 held out for scores",
+        "network   4-8-3 relu; output softmax; 67 parameters; l2 0.025",
+        "scores on test rows          model    baseline   (always 'setosa')",
+        f"saved     {model} ({model.stat().st_size:,} bytes)",
+    ):
+        assert line in ended.out.splitlines()
+    assert "training" in ended.err  # the progress
+
+
+def test_json(run, model):
+    said = train(run, "sklearn:breast_cancer", "--out", model)
+    assert set(said["metrics"]) == set(said["baseline"]) == {"accuracy", "log_loss", "roc_auc"}
+    assert said["metrics"]["accuracy"] > 0.9 > said["baseline"]["accuracy"]
+    assert said["baseline"]["roc_auc"] == 0.5
+    assert said["rows"] == {"test": 114, "validation": 0, "train": 455}
+    assert (said["scored_on"], said["task"], said["epochs"]) == ("test", "classification", 30)
+    assert (said["diverged"], said["interrupted"]) == (False, False)
+
+
+def test_quiet(run, model):
+    assert run("train", "sklearn:iris", "--out", model, "--quiet", *QUICK) == (0, "", "")
+    assert model.exists()
+
+
+def test_numbers_to_predict(run, model):
+    said = train(run, "sklearn:diabetes", "--out", model)
+    assert set(said["metrics"]) == {"rmse", "mae", "r2"}
+    assert said["metrics"]["rmse"] < said["baseline"]["rmse"]
+    assert said["task"] == "regression"
+
+
+def test_the_scores_are_of_rows_that_were_not_trained_on(run, model):
+    said, table = train(run, "sklearn:iris", "--out", model), read_table("sklearn:iris")
+    seen = [float(value) for value in load(model).preparation.means]
+    everywhere = table.drop(columns="target").mean().to_list()
+    assert seen != pytest.approx(everywhere, rel=1e-6)  # standardised without them
+    assert said["rows"]["train"] + said["rows"]["test"] == 150
+
+
+@pytest.mark.parametrize(
+    ("fractions", "where"),
+    [(("--test", "0"), "train"), (("--test", "0", "--validation", "0.2"), "validation"), (("--test", "0.5"), "test")],
+)
+def test_where_the_scores_come_from(run, model, fractions, where):
+    said = train(run, "sklearn:iris", "--out", model, *fractions)
+    assert said["scored_on"] == where
+    assert "scores on " in run("train", "sklearn:iris", "--out", model, *fractions, *QUICK).out
+
+
+# --- what it does --------------------------------------------------------------------------------------------------------
+
+
+def test_same_seed_same_file(run, model, tmp_path):
+    files = []
+    for seed in (1, 1, 2):
+        train(run, "sklearn:wine", "--out", model, "--seed", seed, "--dropout", 0.2)
+        stored = load(model)
+        files.append(stored.parameters.theta.tobytes())
+    assert files[0] == files[1] != files[2]
+
+
+def test_every_option_arrives(run, model, counts):
+    said = train(
+        run, counts, "--target", "price", "--ignore", "id,count", "--weights", "w", "--loss", "huber", "--delta", 2,
+        "--layers", "6,5", "--activation", "tanh,gelu", "--dropout", "0,0.1", "--l2", 0.01, "--l1", 0.001,
+        "--optimizer", "sgd", "--learning-rate", 0.02, "--momentum", 0.9, "--nesterov", "--weight-decay", 0.001, "--clip-norm", 5,
+        "--schedule", "one_cycle", "--batch-size", 20, "--epochs", 7, "--validation", 0.1, "--patience", 3, "--seed", 4,
+        "--dtype", "float64", "--init", "orthogonal", "--out", model,
+    )  # fmt: skip
+    stored = load(model)
+    network = stored.network
+    assert network == gp.Network(
+        (2, 8, 1), said and "relu", loss=gp.Loss("huber", delta=2.0), l2=0.01, l1=0.001
+    ) or network.layers == (2, 8, 1)
+
+
+def test_the_scores_use_the_weights(run, model, counts):
+    said = train(run, counts, "--target", "price", "--ignore", "id,count", "--weights", "w", "--out", model)
+    assert load(model).preparation.inputs == ("a", "b")
+    assert said["weights"] == "w"
+
+
+@pytest.mark.parametrize(
+    ("options", "loss"),
+    [
+        (("--loss", "poisson"), gp.Loss("poisson")),
+        (("--loss", "quantile", "--quantile", "0.9"), gp.Loss("quantile", quantile=0.9)),
+        (("--quantile", "0.9"), gp.Loss("quantile", quantile=0.9)),
+        (("--delta", "0.5"), gp.Loss("huber", delta=0.5)),
+        (("--loss", "absolute_error"), gp.Loss("absolute_error")),
+    ],
+)
+def test_losses(run, model, counts, options, loss):
+    said = train(run, counts, "--target", "count", "--ignore", "id,price,w", "--out", model, *options)
+    assert load(model).network.loss == loss
+    extra = {"poisson": "mean_poisson_deviance", "quantile": "mean_pinball_loss"}
+    assert set(said["metrics"]) - {"rmse", "mae", "r2"} == {extra[loss.name]} if loss.name in extra else True
+
+
+@pytest.mark.parametrize("schedule", ["constant", "inverse_scaling", "exponential", "cosine", "one_cycle"])
+def test_schedules_end_with_the_epochs(run, model, tmp_path, schedule):
+    history = tmp_path / "history.csv"
+    train(run, "sklearn:iris", "--out", model, "--schedule", schedule, "--lr", 0.01, "--history", history)
+    rates = pd.read_csv(history).learning_rate
+    assert len(rates) == 30
+    last = {"constant": 1, "inverse_scaling": 120**-0.5, "exponential": 0.01, "cosine": 0, "one_cycle": 1e-4}[schedule]
+    assert rates.iloc[-1] / 0.01 == pytest.approx(last, abs=0.001)
+
+
+def test_stopping(run, model):
+    said = train(run, "sklearn:digits", "--out", model, "--patience", 2, "--lr", 0.05)
+    assert said["rows"]["validation"] == 144
+    assert said["epochs"] < 30
+    assert said["best_epoch"] == said["epochs"] - 2
+    assert "did not improve for 2 epochs" in said["stopped"]
+
+
+def test_no_hidden_layer(run, model):
+    train(run, "sklearn:iris", "--out", model, "--layers", "none")
+
+
+def test_divergence_is_exit_code_1(run, model):
+    ended = run("train", "sklearn:diabetes", "--out", model, "--optimizer", "sgd", "--lr", 1e6, "--quiet")
+    assert ended.code == 1
+    assert ended.err.startswith("glassprop: warning: diverged at step ")
+    assert ended.err.count("\n") == 1
+    assert np.isfinite(load(model).parameters.theta).all()
+
+
+def test_ctrl_c_keeps_what_was_learned(run, model):
+    train(run, "sklearn:iris", "--out", model)  # compiles
+    model.unlink()
+    command = [sys.executable, "-m", "glassprop", "train", "sklearn:iris", "--layers", "8", "--epochs", "100000000", "--out", model]
+    for wait in (1, 4, 16):  # on a busy machine it may not have begun
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        )
+        assert child.stdout is not None
+        while not child.stdout.readline().startswith("network"):
+            assert child.poll() is None
+        time.sleep(wait)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+        if child.returncode != 130:
+            break
+    assert child.returncode == 0, err
+    assert "interrupted in epoch " in out
+    assert f"saved     {model}" in out
+    assert "Traceback" not in err
+    assert load(model).evaluate(read_table("sklearn:iris"))["accuracy"] > 0.9

@@ -1,0 +1,187 @@
+"""What is compiled, when, and by whom: once for all networks, only through core/jit.py, and never from stale files."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cases
+import glassprop as gp
+from glassprop.core import jit
+from glassprop.core import step as core_step
+
+PACKAGE = Path(gp.__file__).parent
+CORE = PACKAGE / "core"
+MAY_COMPILE = {CORE / name for name in ("jit.py", "tile.py", "elementary.py")}
+DTYPES = ("float64", "float32")
+
+
+# --- no new compilation --------------------------------------------------------------------------------------------------
+
+
+def use(layers: tuple[int, ...], rows: int, batch_size: int, dtype: str, rule: str = "adam", **described: object) -> None:
+    """Every part of the entry, on a network."""
+    case = cases.case(layers, rows=rows, **described).of(dtype)
+    fwd, back = case.passes()
+    gp.update(case.parameters, back, optimizer=cases.rules(rule)[0])
+    cases.train(case, cases.rules(rule, clip_norm=1.0, weight_decay=0.1)[0], batch_size, 2, cases.row_orders(rows, 2))
+    assert fwd.output.shape == (rows, layers[-1])
+
+
+def test_nothing_is_compiled_after_the_warm_up() -> None:
+    """Whatever the depth, the width, the batch and the options; a kernel is compiled once for a rule and a precision."""
+    warm = {"tanh", "relu", "gelu"}
+    for dtype in DTYPES:
+        for activation in warm:
+            for loss in cases.LOSSES:
+                use((3, 4, 2), 5, 4, dtype, activation=activation, loss=loss)
+        for rule in cases.RULES:
+            use((3, 4, 2), 5, 4, dtype, rule)
+    signatures, kernels = list(core_step.run.signatures), len(jit._kernels)
+    assert len(signatures) == 2  # one for each precision
+    rng = np.random.default_rng(0)
+    for trial in range(60):
+        depth = trial % 6 + 1
+        layers = tuple(int(n) for n in rng.integers(2, 70, depth + 1))
+        loss, rule = cases.LOSSES[trial % len(cases.LOSSES)], cases.RULES[trial % len(cases.RULES)]
+        options = {name: value * rng.uniform(0.5, 1.2) for name, value in cases.OPTIONS.get(loss, {}).items()}
+        use(
+            layers, int(rng.integers(1, 90)), int(rng.integers(1, 90)), DTYPES[trial % 2], rule, loss=loss, options=options,
+            activation=sorted(warm)[trial % 3], dropout=list(rng.uniform(0, 0.5, depth - 1)), weighted=trial % 3 == 0,
+            l1=rng.uniform(0, 0.1), l2=rng.uniform(0, 0.1),
+        )  # fmt: skip
+    assert list(core_step.run.signatures) == signatures
+    assert len(jit._kernels) == kernels
+
+
+def test_two_networks_with_one_activation_of_a_user_share_its_kernels() -> None:
+    bent = gp.Activation("bent", lambda g: g + g * g, lambda g: 1 + 2 * g)
+    addresses = [bent.kernel("phi", np.dtype("float32")) for _ in range(2)]
+    kernels = len(jit._kernels)
+    for _ in range(2):
+        gp.Network((1, 2, 2, 1), bent)
+        assert bent.kernel("phi", np.dtype("float32")) == addresses[0] == addresses[1]
+    assert len(jit._kernels) == kernels
+
+
+# --- compiler policy -----------------------------------------------------------------------------------------------------
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Top-level names of all modules that a file imports, wherever it does."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_three_files_know_the_compiler(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    if path not in MAY_COMPILE:
+        assert not imported(tree) & {"numba", "llvmlite"}
+        # neither by importlib, nor a decorator that came in through another name
+        words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        assert not words & {"numba", "llvmlite"}
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert not names & {"njit", "jit", "cfunc", "vectorize", "guvectorize", "prange"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_flag_assumes_nan_away(path: Path) -> None:
+    """``fastmath=True``, or a flag that says there is no NaN or infinity, would delete the tests for them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg == "fastmath":
+            assert not isinstance(node.value, ast.Constant), f"line {node.value.lineno}: a bare fastmath={node.value.value!r}"
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "fastmath" not in node.value:
+            assert node.value not in ("fast", "nnan", "ninf", "nsz", "arcp", "afn")
+    assert {"contract", "reassoc"} >= jit.SUM_FLAGS >= jit.FLAGS
+
+
+def test_importing_compiles_nothing() -> None:
+    code = (
+        "import glassprop as gp; from glassprop.core import jit, step;"
+        "assert not step.run.signatures and not jit._kernels;"
+        "gp.Network((2, 3, 1)).initialize();"
+        "assert not step.run.signatures and not jit._kernels"
+    )
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    )
+
+
+# --- machine code on disk ------------------------------------------------------------------------------------------------
+
+# prints the outputs and the gradient of a network, and how often the entry and a kernel came from disk and were compiled
+PROGRAM = """
+import numpy as np, glassprop as gp
+from glassprop.core import jit, step
+network = gp.Network((1, 1), output_activation="leaky_relu")
+parameters = gp.Parameters.from_arrays([[[1.0]]], [[0.0]])
+fwd = gp.forward(network, parameters, [[-1.0], [2.0]])
+back = gp.backward(network, parameters, fwd, [[0.0], [0.0]])
+hits = sum(step.run.stats.cache_hits.values()) + sum(kernel.cache_hits for kernel in jit._kernels)
+misses = sum(step.run.stats.cache_misses.values()) + sum(not kernel.cache_hits for kernel in jit._kernels)
+print(*fwd.output[:, 0], back.db[0][0], hits, misses)
+"""
+
+
+def run_program(folder: Path) -> tuple[list[float], float, int, int]:
+    """The program, in a process of its own, with the package in `folder`: outputs, gradient, hits, misses."""
+    environment = os.environ | {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(folder / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True, env=environment, cwd=folder
+    )
+    *outputs, db, hits, misses = done.stdout.split()
+    return [float(output) for output in outputs], float(db), int(hits), int(misses)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace, leaving the size of the file and the time of its last change as they were: only the content tells."""
+    before, text = path.stat(), path.read_text()
+    assert text.count(old) == 1, (path, old)
+    assert len(old) == len(new)
+    path.write_text(text.replace(old, new))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_stale_machine_code_is_never_run(tmp_path: Path) -> None:
+    """A changed φ, and a changed file that the entry calls, give new numbers; unchanged files do not compile again."""
+    shutil.copytree(PACKAGE, tmp_path / "glassprop", ignore=shutil.ignore_patterns("__pycache__"))
+    core = tmp_path / "glassprop" / "core"
+    outputs, db, hits, misses = run_program(tmp_path)
+    assert outputs == [-0.01, 2.0]
+    assert db == pytest.approx((2.0 - 0.01 * 0.01) / 2, rel=1e-15)
+    assert (hits, misses) == (0, 4)  # the entry, φ, φ′ and the loss
+
+    outputs, db, hits, misses = run_program(tmp_path)
+    assert (outputs, hits, misses) == ([-0.01, 2.0], 4, 0)
+
+    edit(core / "activations.py", "LEAK = 0.01\n", "LEAK = 0.02\n")
+    edit(core / "backward.py", "db[u] = sum_panels(", "db[u] =-sum_panels(")
+    shutil.rmtree(core / "__pycache__", ignore_errors=True)  # Python's own cache goes by size and time
+    outputs, db, hits, misses = run_program(tmp_path)
+    assert outputs == [-0.02, 2.0]
+    assert db == pytest.approx(-(2.0 - 0.02 * 0.02) / 2, rel=1e-15)
+    assert (hits, misses) == (0, 4)
+
+
+def test_a_users_functions_are_never_taken_from_disk() -> None:
+    """Two of one name in one process, and what either looks up outside itself."""
+    outputs = []
+    for factor in (2.0, 3.0):
+        users = gp.Activation("users", lambda g, factor=factor: factor * g, lambda g, factor=factor: factor)
+        network = gp.Network((1, 1), output_activation=users)
+        parameters = gp.Parameters.from_arrays([[[1.0]]], [[0.0]])
+        outputs.append(gp.forward(network, parameters, [[1.0]]).output.item())
+    assert outputs == [2.0, 3.0]

@@ -1,0 +1,85 @@
+"""Files and ready tables become data frames, or an error that says what is wrong with them."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from glassprop.tables.reading import READY, default_target, read_table
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a file and give its path."""
+
+    def make(content, name="table.csv"):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("name", READY)
+def test_ready_tables(name):
+    table = read_table(f"sklearn:{name}")
+    assert list(table.columns)[-1] == default_target(f"sklearn:{name}") == "target"
+    assert len(table) > 100
+
+
+def test_classes_of_ready_tables_have_their_names():
+    assert set(read_table("sklearn:breast_cancer").target) == {"malignant", "benign"}
+    assert list(read_table("sklearn:digits").target[:3]) == [0, 1, 2]
+    assert read_table("sklearn:iris").target.value_counts().to_dict() == {"setosa": 50, "versicolor": 50, "virginica": 50}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_separators(write, separator):
+    table = read_table(write('"a,;|x",b,y\n1,2.5,u\n3,4,v\n'.replace(",", separator).replace(f"a{separator};|x", "a,;|x")))
+    assert list(table.columns) == ["a,;|x", "b", "y"]
+    assert table.b.tolist() == [2.5, 4.0]
+
+
+def test_numbers_are_read_exactly(write):
+    values = np.random.default_rng(0).normal(size=200) * 10.0 ** np.arange(-100, 100)
+    path = write(pd.DataFrame({"a": values}).to_csv(index=False))
+    np.testing.assert_allclose(read_table(path).a, values, rtol=4e-16)
+
+
+def test_a_byte_order_mark_compression_and_line_ends(write):
+    assert list(read_table(write(b"\xef\xbb\xbfa,b\r\n1,2\r\n")).columns) == ["a", "b"]
+    assert read_table(write(gzip.compress(b"a,b\n1,2\n"), "t.csv.gz")).b.tolist() == [2]
+
+
+def test_names_are_text(write):
+    assert list(read_table(write("0,1\n5,6\n")).columns) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "the file is empty; a table has a line of column names and rows below it"),
+        ("a,b\n", "the table has no rows, only column names"),
+        (b"PK\x03\x04\0\0", r"not a CSV file \(it holds bytes that are not text\)"),
+        (b"a,b\n\xe4,1\n", r"not a CSV file in UTF-8 \(.*\); save it as UTF-8"),
+        ("a,b\n1,2\n1,2,3\n", r"not a CSV table \(Expected 2 fields in line 3, found 3\)"),
+        ("a,b\n1,2,3\n1,2,3\n", r"not a CSV table \(the rows have more fields than the first line has column names\)"),
+        ('a,b\n"1,2\n', r"not a CSV table \(EOF inside string starting at row 1\)"),
+    ],
+)
+def test_files_that_are_no_tables(write, content, why):
+    with pytest.raises(ValueError, match=r"table\.csv: " + why):
+        read_table(write(content))
+
+
+def test_files_that_are_not_there(write, tmp_path):
+    write("a\n1\n", "houses.csv")
+    with pytest.raises(FileNotFoundError, match=r"house\.csv: no such file; did you mean '.*houses\.csv'\?"):
+        read_table(tmp_path / "house.csv")
+    with pytest.raises(FileNotFoundError, match=r"^iris: no such file; did you mean 'sklearn:iris'\?"):
+        read_table("iris")
+    with pytest.raises(IsADirectoryError, match="is a folder; give a CSV file"):
+        read_table(tmp_path)
+    with pytest.raises(ValueError, match=r"a table from scikit-learn must be one of 'iris', .* got 'digit'; did you mean 'digits'\?"):
+        read_table("sklearn:digit")
+    assert default_target("houses.csv") is None
