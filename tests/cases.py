@@ -14,9 +14,10 @@ import numpy as np
 
 import glassprop as gp
 import reference as ref
-from glassprop.core import step as core_step
+from glassprop.core import plan
 from glassprop.core.arrays import check_inputs, check_targets, check_weights
 from glassprop.core.schedules import learning_rates
+from glassprop.core.workspace import Workspace
 
 HIDDEN = tuple(name for name, row in gp.ACTIVATIONS.items() if not row.output_only)
 SMOOTH = ("identity", "sigmoid", "tanh", "gelu", "silu", "mish", "softplus")  # the rest have a kink at 0, in φ or in φ′
@@ -169,7 +170,7 @@ def workspace(case: Case, optimizer: Any, batch_size: int, epochs: int, orders: 
     X = check_inputs(case.network, case.X, dtype)
     Y = check_targets(case.network, case.Y, rows, dtype)
     weights = check_weights(case.weights, rows, dtype)
-    memory = core_step.Workspace(
+    memory = Workspace(
         case.network, case.parameters.theta, X, Y, weights, batch_size=batch_size, optimizer=optimizer, seed=seed,
         order_epochs=0 if orders is None else epochs, steps=steps, epochs=epochs,
     )  # fmt: skip
@@ -184,7 +185,7 @@ def train(case: Case, optimizer: Any, batch_size: int, epochs: int, orders: np.n
     case = replace(case, parameters=case.parameters.copy())
     memory = workspace(case, optimizer, batch_size, epochs, orders, seed)
     last = len(memory["rates"])
-    assert memory.run(0, last, core_step.TRAIN) == last
+    assert memory.run(0, last, plan.TRAIN) == last
     history = memory["history"]
     state = [case.parameters.with_theta(vector) for vector in memory["state"]]
     return Trained(case.parameters, state, history["loss"].copy(), history["learning_rate"].copy())

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 import reference as ref
 
 HIDDEN = [name for name in ref.ACTIVATIONS if name != "exp"]

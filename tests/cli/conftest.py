@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import pytest
+
 from glassprop.cli import main
 
 

@@ -5,10 +5,11 @@ import os
 import subprocess
 import sys
 
-import glassprop as gp
 import numpy as np
 import pandas as pd
 import pytest
+
+import glassprop as gp
 from glassprop.cli import main
 from glassprop.tables.model import Model, load, save
 from glassprop.tables.reading import read_table
@@ -98,7 +99,12 @@ def test_a_model_without_a_table(run, refused, bare, tmp_path):
 
 def test_info_of_a_model(run, trained):
     out = run("info", trained).out
-    for text in ("30-8-2 relu; output softmax", "cross_entropy", "classification of 'target' (2 classes: benign, malignant)", "mean rad"):
+    for text in (
+        "30-8-2 relu; output softmax",
+        "cross_entropy",
+        "classification of 'target' (2 classes: benign, malignant)",
+        "mean rad",
+    ):
         assert text in out
     for text in ("seed", "test 0.2", "train 455", "sklearn:breast_cancer", "name adam", "accuracy"):
         assert text in out

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 
-import glassprop as gp
 import numpy as np
 import pandas as pd
 import pytest
+
+import glassprop as gp
 from glassprop.tables.model import load
+from glassprop.tables.preparation import prepare
 from glassprop.tables.reading import read_table
 
 QUICK = ("--layers", "8", "--epochs", "30")
@@ -34,7 +36,7 @@ def counts(tmp_path):
 
 def train(run, *arguments):
     """Train quickly, and give what --json says."""
-    ended = run("train", *arguments, "--json", *QUICK)
+    ended = run("train", *QUICK, *arguments, "--json")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.count("\n") == 1
     return json.loads(ended.out)
@@ -55,7 +57,7 @@ def test_text(run, model):
         f"saved     {model} ({model.stat().st_size:,} bytes)",
     ):
         assert line in ended.out.splitlines()
-    assert "training" in ended.err  # the progress
+    assert "epoch 30/30" in ended.err
 
 
 def test_json(run, model):
@@ -118,17 +120,24 @@ def test_every_option_arrives(run, model, counts):
         "--schedule", "one_cycle", "--batch-size", 20, "--epochs", 7, "--validation", 0.1, "--patience", 3, "--seed", 4,
         "--dtype", "float64", "--init", "orthogonal", "--out", model,
     )  # fmt: skip
-    stored = load(model)
-    network = stored.network
-    assert network == gp.Network(
-        (2, 8, 1), said and "relu", loss=gp.Loss("huber", delta=2.0), l2=0.01, l1=0.001
-    ) or network.layers == (2, 8, 1)
-
-
-def test_the_scores_use_the_weights(run, model, counts):
-    said = train(run, counts, "--target", "price", "--ignore", "id,count", "--weights", "w", "--out", model)
-    assert load(model).preparation.inputs == ("a", "b")
-    assert said["weights"] == "w"
+    stored, optimizer = load(model), said["optimizer"]
+    assert stored.network == gp.Network(
+        (2, 6, 5, 1), ["tanh", "gelu"], loss=gp.Loss("huber", delta=2.0), l2=0.01, l1=0.001, dropout=[0.0, 0.1]
+    )
+    assert stored.parameters.dtype == "float64"
+    assert stored.preparation.inputs == ("a", "b")
+    assert optimizer == {
+        "name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.001, "clip_norm": 5.0, "layer_factors": None,
+        "learning_rate": {"name": "OneCycle", "learning_rate": 0.02, "steps": 7 * 11, "start": 0.04, "final": 1e-4, "rise": 0.3},
+    }  # fmt: skip
+    assert said["rows"] == {"test": 60, "validation": 24, "train": 216}
+    for name, value in {"batch_size": 20, "epochs": 7, "patience": 3, "seed": 4, "init": "orthogonal", "weights": "w"}.items():
+        assert said[name] == value
+    ready = prepare(
+        read_table(counts), "price", loss="huber", ignore=["id", "count"], weights="w", validation=0.1, test=0.2, seed=4
+    )
+    expected = stored.evaluate(read_table(counts).iloc[ready.test.rows], "w")
+    assert said["metrics"] == expected != stored.evaluate(read_table(counts).iloc[ready.test.rows])
 
 
 @pytest.mark.parametrize(
@@ -181,10 +190,26 @@ def test_divergence_is_exit_code_1(run, model):
 def test_ctrl_c_keeps_what_was_learned(run, model):
     train(run, "sklearn:iris", "--out", model)  # compiles
     model.unlink()
-    command = [sys.executable, "-m", "glassprop", "train", "sklearn:iris", "--layers", "8", "--epochs", "100000000", "--out", model]
+    command = [
+        sys.executable,
+        "-m",
+        "glassprop",
+        "train",
+        "sklearn:iris",
+        "--layers",
+        "8",
+        "--epochs",
+        "100000000",
+        "--out",
+        model,
+    ]
     for wait in (1, 4, 16):  # on a busy machine it may not have begun
         child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert child.stdout is not None
         while not child.stdout.readline().startswith("network"):

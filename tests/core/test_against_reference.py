@@ -17,7 +17,7 @@ import pytest
 import cases
 import glassprop as gp
 import reference as ref
-from glassprop.core import step as core_step
+from glassprop.core import plan
 from glassprop.core.schedules import learning_rates
 
 ONE_STEP = {"float64": 1e-12, "float32": 1e-5}
@@ -280,7 +280,7 @@ def test_weight_decay_spares_biases() -> None:
     parameters = case.parameters.copy()
     memory = cases.workspace(replace(case, parameters=parameters), gp.SGD(0.1, weight_decay=0.5), 4, 1)
     memory["weights"][:] = 0
-    memory.run(0, 1, core_step.TRAIN)
+    memory.run(0, 1, plan.TRAIN)
     for l in range(2):
         np.testing.assert_array_equal(parameters.W[l], case.parameters.W[l] * (1 - 0.1 * 0.5))
         np.testing.assert_array_equal(parameters.b[l], case.parameters.b[l])

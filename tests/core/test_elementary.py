@@ -1,4 +1,4 @@
-"""exp, expm1, tanh and sigmoid of the core in both precisions: accuracy, tails, zeros, NaN and saturation.
+"""exp, expm1, log1p, tanh and sigmoid of the core in both precisions: accuracy, tails, zeros, NaN and saturation.
 
 Distances are counted in units in the last place (ulp) of the right number. What is tested is what runs: the kernels of the
 activation table, whose loops the compiler vectorises, by way of a network of one weight of 1; expm1 is elu's below zero.
@@ -31,6 +31,11 @@ def exp(x: float) -> Decimal:
 def expm1(x: float) -> Decimal:
     d = Decimal(x)
     return d.exp() - 1 if abs(x) > 1e-8 else d + d * d / 2 + d * d * d / 6
+
+
+def log1p(x: float) -> Decimal:
+    d = Decimal(x)
+    return (1 + d).ln() if x > 1e-8 else d - d * d / 2 + d * d * d / 3
 
 
 def tanh(x: float) -> Decimal:
@@ -95,6 +100,13 @@ def test_within_a_few_units_in_the_last_place(name: str, right: Callable[[float]
     assert ulps(apply("elu" if name == "expm1" else name, x), x, right) < most
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log1p_between_0_and_1(dtype: str) -> None:
+    x = numbers(dtype, 0, 1)
+    x = np.concatenate([x, np.array([0, 1, 1e-30], dtype)])
+    assert ulps(scalars(elementary.log1p_of_unit, x), x, log1p) < 2
+
+
 @pytest.mark.parametrize("name", ["exp", "expm1", "tanh"])
 def test_as_math_has_it(name: str) -> None:
     x = numbers("float64", -708, 708)
@@ -136,7 +148,7 @@ def test_saturation_is_finite(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["exp", "expm1", "tanh", "sigmoid"])
+@pytest.mark.parametrize("name", ["exp", "expm1", "log1p_of_unit", "tanh", "sigmoid"])
 def test_nan_stays_nan(name: str, dtype: str) -> None:
     x = np.array([np.nan, -np.nan], dtype)
     assert np.isnan(scalars(getattr(elementary, name), x)).all()
@@ -170,7 +182,8 @@ def test_neighbours_are_in_order(dtype: str) -> None:
 @pytest.mark.parametrize("name", [name for name in gp.ACTIVATIONS if name != "softmax"])
 def test_activations_far_out(name: str, dtype: str) -> None:
     """φ and φ′ of every activation are finite for every pre-activation that exp does not leave the range for; φ′ is bounded."""
-    x = np.array([0.0, -0.0, 1e-30, 1.0, 20.0, 80.0, 87.0, -1e-30, -1.0, -20.0, -80.0, -87.0, 1e4, -1e4, 1e18, -1e18], dtype)
+    half = [0.0, 1e-30, 1.0, 20.0, 80.0, 87.0, 100.0, 700.0, 1e4, 1e18, float(np.finfo(dtype).max) / 4]
+    x = np.array([*half, *(-number for number in half)], dtype)
     network = gp.Network((1, 1), output_activation=name)
     parameters = gp.Parameters.from_arrays([[[1.0]]], [[0.0]], dtype=dtype)
     fwd = gp.forward(network, parameters, x[:, None])

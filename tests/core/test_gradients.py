@@ -17,7 +17,7 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core import step as core_step
+from glassprop.core import plan
 
 TOLERANCE = 1e-7
 MARGIN = 1e-3
@@ -33,7 +33,7 @@ def numeric_error(case: cases.Case, optimizer: Any = None, step: int = 0) -> flo
     case = replace(case, parameters=case.parameters.copy())
     memory = cases.workspace(case, optimizer or gp.SGD(), len(case.X), step + 1)
     memory["rates"][:] = 0
-    parts = core_step.FORWARD | core_step.LOSS | core_step.BACKWARD | (core_step.UPDATE if optimizer else 0)
+    parts = plan.FORWARD | plan.LOSS | plan.BACKWARD | (plan.UPDATE if optimizer else 0)
 
     def loss() -> float:
         memory.run(step, step + 1, parts)

@@ -11,7 +11,7 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core import step as core_step
+from glassprop.core import plan
 
 DTYPES = ("float64", "float32")
 HUGE = {"float64": 1e300, "float32": 1e30}
@@ -153,8 +153,8 @@ def test_a_step_that_is_not_finite_is_not_taken(dtype: str) -> None:
     parameters = case.parameters.copy()
     memory = cases.workspace(replace(case, parameters=parameters), gp.Adam(0.01), 4, 1)
     memory["X"][9, 1] = np.nan  # in the third batch
-    assert memory.run(0, 3, core_step.TRAIN) == 2
-    assert memory.progress["status"][0] == core_step.DIVERGED
+    assert memory.run(0, 3, plan.TRAIN) == 2
+    assert memory.progress["status"][0] == plan.DIVERGED
     np.testing.assert_array_equal(parameters.theta, good.parameters.theta)
     np.testing.assert_array_equal(memory["state"], [part.theta for part in good.state])
 
@@ -253,7 +253,7 @@ def test_padding_stays_zero(layers: tuple[int, ...], dtype: str) -> None:
         optimizer = cases.rules(rule, clip_norm=0.3, weight_decay=0.1)[0]
         parameters = case.parameters.copy()
         memory = cases.workspace(replace(case, parameters=parameters), optimizer, 18, 6, cases.row_orders(37, 6))
-        memory.run(0, 18, core_step.TRAIN)
+        memory.run(0, 18, plan.TRAIN)
         assert parameters.theta[covered].all()
         for name in ("theta", "gradient"):
             assert not memory[name][~covered].any(), (rule, name)

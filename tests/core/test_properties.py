@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import cases
 import glassprop as gp
-from glassprop.core import step as core_step
+from glassprop.core import plan
 from glassprop.core.passes import predict
 
 ROUNDING = {"float64": 1e-12, "float32": 1e-4}
@@ -218,7 +218,7 @@ def test_a_run_in_pieces_is_the_run(case: cases.Case, rule: str, batch_size: int
     last = len(memory["rates"])
     cuts = sorted(data.draw(st.sets(st.integers(0, last), max_size=4)))
     for first, stop in zip([0, *cuts], [*cuts, last], strict=True):
-        assert memory.run(first, stop, core_step.TRAIN) == stop
+        assert memory.run(first, stop, plan.TRAIN) == stop
     np.testing.assert_array_equal(parameters.theta, whole.parameters.theta)
     np.testing.assert_array_equal(memory["state"], [part.theta for part in whole.state])
     np.testing.assert_array_equal(memory["history"]["loss"], whole.losses)

@@ -5,6 +5,7 @@ import stat
 import threading
 
 import pytest
+
 from glassprop.interop import files
 from glassprop.interop.files import check_writable, missing_file, write_atomically
 

@@ -4,12 +4,13 @@ import json
 import re
 import struct
 
-import glassprop as gp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+
+import glassprop as gp
 from glassprop.interop import safetensors as module
 from glassprop.interop.safetensors import is_safetensors, read_model, write_model
-from safetensors.numpy import load_file, save_file
 
 NETWORKS = [
     gp.Network((3, 2)),

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from glassprop.tables import metrics as ours
 from sklearn import metrics as theirs
+
+from glassprop.tables import metrics as ours
 
 RNG = np.random.default_rng(0)
 

@@ -1,14 +1,15 @@
 """A model answers in labels and units, finds columns by name, and is the same after save and load."""
 
-import glassprop as gp
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import metrics
+
+import glassprop as gp
 from glassprop.interop.safetensors import write_model
 from glassprop.tables.model import Model, load, save
 from glassprop.tables.preparation import prepare
 from glassprop.tables.reading import read_table
-from sklearn import metrics
 
 RNG = np.random.default_rng(0)
 
@@ -120,7 +121,9 @@ def test_columns_are_found_by_name(iris, classifier):
 def test_missing_columns_are_named(iris, classifier):
     with pytest.raises(ValueError, match=r"the table lacks the input column 'petal width \(cm\)'"):
         classifier.predict(iris.drop(columns="petal width (cm)"))
-    with pytest.raises(ValueError, match=r"the table lacks 4 of the 4 input columns: 'sepal length \(cm\)', 'sepal width \(cm\)'"):
+    with pytest.raises(
+        ValueError, match=r"the table lacks 4 of the 4 input columns: 'sepal length \(cm\)', 'sepal width \(cm\)'"
+    ):
         classifier.predict(iris[["target"]])
     with pytest.raises(ValueError, match="target must be a column of the table; got 'target'"):
         classifier.evaluate(iris.drop(columns="target"))
@@ -146,7 +149,9 @@ def test_arrays_of_another_shape(classifier):
 
 def test_classes_that_the_model_does_not_know(iris, classifier):
     table = iris.assign(target=["setosa"] * 149 + ["tulip"])
-    with pytest.raises(ValueError, match="column 'target' holds 'tulip' in row 149, which is none of the model's classes: 'setosa'"):
+    with pytest.raises(
+        ValueError, match="column 'target' holds 'tulip' in row 149, which is none of the model's classes: 'setosa'"
+    ):
         classifier.evaluate(table)
 
 

@@ -1,9 +1,10 @@
 """Columns to inputs and targets: what is decided, standardised, held out, and refused."""
 
-import glassprop as gp
 import numpy as np
 import pandas as pd
 import pytest
+
+import glassprop as gp
 from glassprop.tables.preparation import Preparation, decide_task, prepare, split_rows
 
 RNG = np.random.default_rng(0)
@@ -181,13 +182,23 @@ def test_nothing_held_out():
             {},
             r"column 'b' must hold numbers; it holds 'x' in row 1: leave it out \(--ignore\), or turn it into numbers first",
         ),
-        ({"b": [1, None, None, 3]}, "y", {}, "column 'b' has 2 missing values, the first in row 1: fill in or leave out such rows"),
+        (
+            {"b": [1, None, None, 3]},
+            "y",
+            {},
+            "column 'b' has 2 missing values, the first in row 1: fill in or leave out such rows",
+        ),
         ({"b": ["u", None, "v", "w"]}, "y", {}, "column 'b' has 1 missing value, the first in row 1"),
         ({"b": [1, 2, np.inf, 3]}, "y", {}, "column 'b' holds infinity in row 2: correct it, or leave the row out"),
         ({"b": [1, 2j, 3, 4]}, "y", {}, "column 'b' must hold real numbers; it holds complex128"),
         ({"y": ["u", None, "v", "u"]}, "y", {}, "column 'y' has 1 missing value, the first in row 1"),
         ({"y": "u"}, "y", {}, "column 'y' must hold at least two classes; all 4 rows are 'u'"),
-        ({"y": list("tuvw")}, "y", {}, "column 'y' cannot be learnt as classes: its 4 rows hold 4 different texts: is it an identifier"),
+        (
+            {"y": list("tuvw")},
+            "y",
+            {},
+            "column 'y' cannot be learnt as classes: its 4 rows hold 4 different texts: is it an identifier",
+        ),
         (
             {"y": [1, 2, 3, 4]},
             "y",
@@ -195,11 +206,26 @@ def test_nothing_held_out():
             "its 4 rows hold 4 different numbers: for regression choose the loss half_squared_error",
         ),
         ({"y": 1.5}, "y", {}, "column 'y' must vary to be predicted; all 4 rows are 1.5"),
-        ({}, "y", {"loss": "huber"}, "column 'y' must hold numbers; it holds 'u' in row 0: the loss 'huber' needs a number to predict"),
+        (
+            {},
+            "y",
+            {"loss": "huber"},
+            "column 'y' must hold numbers; it holds 'u' in row 0: the loss 'huber' needs a number to predict",
+        ),
         ({}, "y", {"loss": "hubr"}, r"loss must be one of .*; got 'hubr'; did you mean 'huber'\?"),
-        ({"y": [1.5, -2, 3, 4]}, "y", {"loss": "poisson"}, "column 'y' must be at least 0 for loss 'poisson'; it holds -2 in row 1"),
+        (
+            {"y": [1.5, -2, 3, 4]},
+            "y",
+            {"loss": "poisson"},
+            "column 'y' must be at least 0 for loss 'poisson'; it holds -2 in row 1",
+        ),
         ({"w": [1, -2, 1, 1]}, "y", {"weights": "w"}, "column 'w' must hold row weights of at least 0; it holds -2 in row 1"),
-        ({"w": list("tuvw")}, "y", {"weights": "w"}, "column 'w' must hold numbers; it holds 't' in row 0: row weights are numbers"),
+        (
+            {"w": list("tuvw")},
+            "y",
+            {"weights": "w"},
+            "column 'w' must hold numbers; it holds 't' in row 0: row weights are numbers",
+        ),
         ({}, "y", {"test": 1.0}, "test must be a fraction, at least 0 and below 1; got 1.0"),
         ({}, "y", {"validation": -0.1}, "validation must be a fraction, at least 0 and below 1; got -0.1"),
         ({}, "y", {"seed": -1}, "seed must be a whole number of at least 0; got -1"),
@@ -211,7 +237,9 @@ def test_refusals(columns, target, options, message):
 
 
 def test_three_classes_are_too_many_for_one_output():
-    with pytest.raises(ValueError, match="'binary_cross_entropy' needs a target of two classes; 'y' has 3: use 'cross_entropy'"):
+    with pytest.raises(
+        ValueError, match="'binary_cross_entropy' needs a target of two classes; 'y' has 3: use 'cross_entropy'"
+    ):
         prepare(frame(6, y=list("uvwuvw")), "y", loss="binary_cross_entropy")
 
 

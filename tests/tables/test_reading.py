@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
+
 from glassprop.tables.reading import READY, default_target, read_table
 
 
@@ -80,6 +81,8 @@ def test_files_that_are_not_there(write, tmp_path):
         read_table("iris")
     with pytest.raises(IsADirectoryError, match="is a folder; give a CSV file"):
         read_table(tmp_path)
-    with pytest.raises(ValueError, match=r"a table from scikit-learn must be one of 'iris', .* got 'digit'; did you mean 'digits'\?"):
+    with pytest.raises(
+        ValueError, match=r"a table from scikit-learn must be one of 'iris', .* got 'digit'; did you mean 'digits'\?"
+    ):
         read_table("sklearn:digit")
     assert default_target("houses.csv") is None

@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 import glassprop as gp
 import reference as ref
-from glassprop.core import step
+from glassprop.core.workspace import Workspace
 from glassprop.training.data import held_out_rows
 
 
@@ -301,7 +301,7 @@ def test_python_is_entered_about_five_times_a_second_and_nothing_is_allocated(mo
 
     _nrt_python.memsys_enable_stats()
     calls, allocations = [], []
-    inner = step.Workspace.run
+    inner = Workspace.run
 
     def counted(*arguments):
         before, begun = rtsys.get_allocation_stats().alloc, time.perf_counter()
@@ -311,7 +311,7 @@ def test_python_is_entered_about_five_times_a_second_and_nothing_is_allocated(mo
         return result
 
     gp.train(gp.Network((3, 8, 1)), *plane, epochs=1, seed=0)  # what the first call of a process does is not counted
-    monkeypatch.setattr(step.Workspace, "run", counted)
+    monkeypatch.setattr(Workspace, "run", counted)
     X, Y = plane
     begun = time.perf_counter()
     run = gp.train(gp.Network((3, 8, 1)), X, Y, epochs=500_000, batch_size=10, seed=0, validation=0.2)

@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from glassprop.errors import CompileNotice, DivergenceWarning
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
@@ -30,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     with warnings.catch_warnings():
+        for category in (CompileNotice, DivergenceWarning):
+            warnings.simplefilter("always", category)
         warnings.showwarning = _one_line  # type: ignore[assignment]
         try:
             code = app(args=given, prog_name="glassprop", standalone_mode=False)

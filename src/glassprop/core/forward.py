@@ -52,31 +52,31 @@ def drop(source, target, units, first_row, rate, key):
 
 
 @inner
-def layer_forward(scratch, theta, below, layer, constants, panels, rate, drop_key, unit):
+def layer_forward(plan, below, layer, panels, rate, drop_key, unit):
     """g = h_below W + b and h = φ(g) for one layer, units dropped at `rate`. Partner: `backward.layer_backward`."""
-    width = panel_width(unit)
+    width, scratch = panel_width(unit), plan.scratch
+    W, b = at(plan.theta, layer.W, unit), at(plan.theta, layer.b, unit)
     for panel in range(panels):
         here = panel * layer.padded * width
+        h_below = at(scratch, below.h + panel * below.padded * width, unit)
         g, a, h = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.h + here, unit)
-        product_panel(
-            g, width, layer.units, at(theta, layer.W, unit), ZERO, layer.stride, ONE,
-            at(scratch, below.h + panel * below.padded * width, unit), ZERO, at(theta, layer.b, unit), ONE, ONE, below.units,
-        )  # fmt: skip
+        product_panel(g, width, layer.units, W, ZERO, layer.stride, ONE, h_below, ZERO, b, ONE, ONE, below.units)
         if layer.phi != 0:
             if layer.g != layer.a:
                 for i in range(layer.units * width):
                     a[i] = g[i]
-            call_kernel(layer.phi, a, a, a, a, a, a, layer.units * width, at(constants, ZERO, 1.0))
+            call_kernel(layer.phi, a, a, a, a, a, a, layer.units * width, at(plan.constants, ZERO, 1.0))
         if layer.dropout > 0:
             drop(a, h, layer.units, panel * width, rate, drop_key)
 
 
 @inner
-def forward(scratch, theta, layers, constants, panels, for_backward, training, seed, step, unit):
+def forward(plan, layers, panels, for_backward, training, step, unit):
     """g_l and h_l of all layers for the batch in layer 0; dropout acts in training. Partner: `backward.backward`."""
     last = layers.size - 1
     for l in range(1, last + 1):
         rate = layers[l].dropout if training else 0.0
-        layer_forward(scratch, theta, layers[l - 1], layers[l], constants, panels, rate, dropout_key(seed, step, l), unit)
+        layer_forward(plan, layers[l - 1], layers[l], panels, rate, dropout_key(plan.seed, step, l), unit)
         if for_backward and l < last:
-            panels_to_units(at(scratch, layers[l].h, unit), at(scratch, layers[l].q, unit), layers[l].padded, panels)
+            h, q = at(plan.scratch, layers[l].h, unit), at(plan.scratch, layers[l].q, unit)
+            panels_to_units(h, q, layers[l].padded, panels)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from glassprop.core.network import Network, Parameters
 from glassprop.errors import unknown_name
 
 _Draw = Callable[[np.random.Generator, int, int], np.ndarray]
@@ -61,19 +59,18 @@ INITIALIZERS: dict[str, _Draw] = {
 }
 
 # By activation where no method is named; the rest take Glorot.
-_DEFAULT = dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus"), "he_uniform") | {
-    "selu": "lecun_normal"
-}
+_BY_ACTIVATION = dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus"), "he_uniform")
+_BY_ACTIVATION["selu"] = "lecun_normal"
 
 
-def initialize(network: Network, seed: int | None, method: str | None, dtype: Any) -> Parameters:
-    """See `Network.initialize`."""
+def draw_weights(rng: np.random.Generator, method: str | None, activation: str, fan_in: int, fan_out: int) -> np.ndarray:
+    """Weights (fan_in, fan_out) of a layer with `activation`, by `method` or, for None, by the activation.
+
+    Raises
+    ------
+    ValueError
+        For a method that is not in the table.
+    """
     if method is not None and method not in INITIALIZERS:
         raise unknown_name("method", method, INITIALIZERS)
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
-        raise ValueError(f"seed must be a whole number of at least 0, or None; got {seed!r}")
-    rng = np.random.default_rng(seed)
-    parameters = Parameters(network.layers, dtype)
-    for W, activation in zip(parameters.W, (*network.activations, network.output_activation), strict=True):
-        W[...] = INITIALIZERS[method or _DEFAULT.get(activation.name, "glorot_uniform")](rng, *W.shape)
-    return parameters
+    return INITIALIZERS[method or _BY_ACTIVATION.get(activation, "glorot_uniform")](rng, fan_in, fan_out)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.activations import ACTIVATIONS, Activation, get_activation
+from glassprop.core.initializers import draw_weights
 from glassprop.core.jit import PANEL_BYTES
 from glassprop.core.losses import Loss, get_loss
 
@@ -161,9 +162,10 @@ class Network:
         >>> gp.Network((2, 8, 1)).initialize(seed=1).W[0].shape
         (2, 8)
         """
-        from glassprop.core.initializers import initialize
-
-        return initialize(self, seed, method, dtype)
+        rng, parameters = np.random.default_rng(seed), Parameters(self.layers, dtype)
+        for W, activation in zip(parameters.W, (*self.activations, self.output_activation), strict=True):
+            W[...] = draw_weights(rng, method, activation.name, *W.shape)
+        return parameters
 
 
 def _number(name: str, value: Any, below: float = math.inf) -> float:

@@ -145,8 +145,9 @@ def gather_rows(X, order, start, stop, scratch, row, unit):
     panels = (stop - start + width - 1) // width
     square = width * width
     inputs, blocks = row.units, row.padded // width
-    for i in range(stop - start):
-        source = numbers[start + i] if order else start + i
+    for i in range(panels * width):
+        place = min(start + i, stop - 1)
+        source = numbers[place] if order else place
         line = at(X, source * inputs, unit)
         for block in range(blocks):
             target = shift(q, block * panels * square + i * width)
@@ -156,10 +157,6 @@ def gather_rows(X, order, start, stop, scratch, row, unit):
                 target[j] = part[j]
             for j in range(filled, width):
                 target[j] = 0
-    for block in range(blocks):
-        last = shift(q, block * panels * square + (stop - start - 1) * width)
-        for j in range(width, (panels * width - (stop - start) + 1) * width):
-            last[j] = last[j - width]
     for panel in range(panels):
         for block in range(blocks):
             transpose_panel(

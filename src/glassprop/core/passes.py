@@ -12,9 +12,10 @@ import numpy as np
 from glassprop.core.arrays import check_inputs, check_parameters, check_targets, check_weights
 from glassprop.core.network import Network, Parameters
 from glassprop.core.panels import read_panels
+from glassprop.core.plan import BACKWARD, FORWARD, LOSS, OUTPUT, UPDATE
 from glassprop.core.schedules import learning_rates
-from glassprop.core.step import BACKWARD, FORWARD, LOSS, OUTPUT, UPDATE, Workspace
 from glassprop.core.update import SGD, Optimizer
+from glassprop.core.workspace import Workspace
 
 
 class Forward:

@@ -130,10 +130,6 @@ def _make_tile(rows: int, vectors: int) -> Any:
 
 VECTORS = min(2, PANEL_BYTES // VECTOR_BYTES)
 STRIPE_BYTES = VECTORS * VECTOR_BYTES  # columns of a panel that one tile covers
-_tile_main = _make_tile(MAIN_ROWS, VECTORS)
-_tile_4 = _make_tile(4, VECTORS)
-_tile_2 = _make_tile(2, VECTORS)
-_tile_1 = _make_tile(1, VECTORS)
 
 
 @intrinsic
@@ -146,6 +142,24 @@ def _stripe_width(typingctx, pointer):
     return types.int64(pointer), codegen
 
 
+def _make_rows(tile_rows: int) -> Any:
+    """Compute rows `r` to the last multiple of `tile_rows` in one stripe of C, and return the row after them."""
+    tile = _make_tile(tile_rows, VECTORS)
+
+    @inner
+    def compute_rows(r, rows, c, c_row, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
+        while rows - r >= tile_rows:
+            left, start = shift(a, r * a_row), shift(bias, r * bias_row)
+            tile(shift(c, r * c_row), c_row, left, a_outer, a_row, a_k, b, b_outer, start, bias_row, outer, inner_count)
+            r += tile_rows
+        return r
+
+    return compute_rows
+
+
+_main_rows, _rows_4, _rows_2, _rows_1 = (_make_rows(n) for n in (MAIN_ROWS, 4, 2, 1))
+
+
 @inner
 def product_panel(c, c_row, rows, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
     """One panel of columns of C (rows, width) = bias + A B, in tiles of rows; see the module's formula.
@@ -155,72 +169,12 @@ def product_panel(c, c_row, rows, a, a_outer, a_row, a_k, b, b_outer, bias, bias
     """
     stripe = _stripe_width(c)
     for column in range(0, PANEL_BYTES // STRIPE_BYTES * stripe, stripe):
-        cs = shift(c, column)
-        bs = shift(b, column)
-        r = 0
-        while rows - r >= MAIN_ROWS:
-            _tile_main(
-                shift(cs, r * c_row),
-                c_row,
-                shift(a, r * a_row),
-                a_outer,
-                a_row,
-                a_k,
-                bs,
-                b_outer,
-                shift(bias, r * bias_row),
-                bias_row,
-                outer,
-                inner_count,
-            )
-            r += MAIN_ROWS
-        if rows - r >= 4:
-            _tile_4(
-                shift(cs, r * c_row),
-                c_row,
-                shift(a, r * a_row),
-                a_outer,
-                a_row,
-                a_k,
-                bs,
-                b_outer,
-                shift(bias, r * bias_row),
-                bias_row,
-                outer,
-                inner_count,
-            )
-            r += 4
-        if rows - r >= 2:
-            _tile_2(
-                shift(cs, r * c_row),
-                c_row,
-                shift(a, r * a_row),
-                a_outer,
-                a_row,
-                a_k,
-                bs,
-                b_outer,
-                shift(bias, r * bias_row),
-                bias_row,
-                outer,
-                inner_count,
-            )
-            r += 2
-        if rows - r >= 1:
-            _tile_1(
-                shift(cs, r * c_row),
-                c_row,
-                shift(a, r * a_row),
-                a_outer,
-                a_row,
-                a_k,
-                bs,
-                b_outer,
-                shift(bias, r * bias_row),
-                bias_row,
-                outer,
-                inner_count,
-            )
+        cs, bs = shift(c, column), shift(b, column)
+        r = rows * 0
+        r = _main_rows(r, rows, cs, c_row, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
+        r = _rows_4(r, rows, cs, c_row, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
+        r = _rows_2(r, rows, cs, c_row, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
+        r = _rows_1(r, rows, cs, c_row, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
 
 
 @intrinsic

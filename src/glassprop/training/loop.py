@@ -16,9 +16,10 @@ import numpy as np
 
 from glassprop.core.network import Network, Parameters
 from glassprop.core.panels import read_panels
+from glassprop.core.plan import DIVERGED, EPOCH, NOTE, PATIENCE_SPENT, TRAIN
 from glassprop.core.schedules import learning_rates
-from glassprop.core.step import DIVERGED, EPOCH, NOTE, PATIENCE_SPENT, TRAIN, Workspace
 from glassprop.core.update import Optimizer
+from glassprop.core.workspace import Workspace
 from glassprop.errors import DivergenceWarning
 from glassprop.training.data import RowOrder
 from glassprop.training.progress import ProgressLine
@@ -206,8 +207,8 @@ class Loop:
         self.run.diverged = True
         epoch = self.step // self.steps_per_epoch + 1
         text = (
-            f"diverged at step {self.step} (epoch {epoch}): {self._not_finite()} ceased to be finite; the best parameters so far "
-            "are kept; try a lower learning rate, clip_norm, or standardised inputs"
+            f"diverged at step {self.step} (epoch {epoch}): {self._not_finite()} ceased to be finite; "
+            "the best parameters so far are kept; try a lower learning rate, clip_norm, or standardised inputs"
         )
         warnings.warn(text, DivergenceWarning, stacklevel=5)
         return text

@@ -1,0 +1,73 @@
+"""The records through which compiled code sees a run: what it is, what it has come to, and where its memory lies.
+
+It knows names and types, not what is done with them. The table of layers is in panels.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Parts of a step, to be added together.
+FORWARD, LOSS, BACKWARD, UPDATE, EPOCHS, NOTE, OUTPUT = 1, 2, 4, 8, 16, 32, 64
+TRAIN = FORWARD | LOSS | BACKWARD | UPDATE | EPOCHS  # with NOTE where the core itself watches the loss
+# Why a call ended before its last step.
+RAN, DIVERGED, PATIENCE_SPENT = 0, 1, 2
+
+#: What a run is, in one record. Arrays are addresses; those that may be absent are 0 then.
+PLAN = np.dtype(
+    [
+        *((name, np.int64) for name in (
+            "rows", "batch_size", "validation_rows", "validation_batch",
+            "classes", "validation_classes",  # 1 where targets are (rows, 1) class numbers for several outputs
+            "seed",  # of dropout
+            "first_step",  # step of rates[0]
+            "first_epoch",  # epoch of order[0] and history[0]
+            "patience",  # epochs without improvement after which to stop; 0: never
+            "loss", "rule",  # kernels
+            "theta_size",
+            "theta", "gradient",  # (theta_size,)
+            "state",  # (2, theta_size)
+            "best",  # (theta_size,): theta of the best epoch
+            "scratch",
+            "X", "Y", "weights",  # (rows, inputs), (rows, outputs or 1), (rows,) or absent
+            "validation_X", "validation_Y", "validation_weights",
+            "order",  # (epochs, rows) int64 row numbers, or absent: rows in their own order
+            "rates",  # float64, learning rate of each step
+            "constants", "loss_constants",  # float64, of the rule's and the loss's kernel
+            "history",  # (epochs,) EPOCH
+            "output",  # (rows, outputs) or absent
+            "targets", "batch_weights", "losses", "zero",  # offsets in scratch, see panels.Layout
+        )),
+        *((name, np.float64) for name in (
+            "keep", "share",  # label smoothing: y := keep y + share
+            "l2", "l1", "weight_decay",
+            "clip_norm",  # 0: no clipping
+            "tolerance",  # by how much the monitored value must fall to count as improved
+        )),
+    ],
+    align=True,
+)  # fmt: skip
+
+#: What a run has come to, in one record: with parameters and optimizer state, all that continuing needs.
+PROGRESS = np.dtype(
+    [
+        ("step", np.int64),  # steps done
+        ("status", np.int64),
+        ("loss", np.float64),  # of the last batch, penalty included
+        ("gradient_norm", np.float64),
+        ("loss_sum", np.float64),  # of the epoch so far
+        ("weight_sum", np.float64),
+        ("norm_sum", np.float64),
+        (
+            "monitored",
+            np.float64,
+        ),  # value of the last epoch: validation loss, or loss where there is no validation, or minus the score
+        ("best", np.float64),  # lowest so far
+        ("best_epoch", np.int64),  # epochs done when it was reached
+        ("stale", np.int64),  # epochs since it fell by more than the tolerance
+    ],
+    align=True,
+)
+
+#: One row of history per epoch, all float64.
+EPOCH = np.dtype([(name, np.float64) for name in ("loss", "validation_loss", "learning_rate", "gradient_norm")])

@@ -1,0 +1,154 @@
+"""Workspace: the memory of a run, and the call of the compiled entry (step.py) on it.
+
+It knows where things lie, not what is done with them.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+
+from glassprop.core.jit import must_compile
+from glassprop.core.network import Network, aligned_zeros, panel_columns, round_up
+from glassprop.core.panels import lay_out, new_scratch
+from glassprop.core.plan import EPOCH, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
+from glassprop.core.step import run
+from glassprop.core.update import Optimizer
+
+_ready: set[np.dtype] = set()  # precisions whose machine code is there
+
+
+class Workspace:
+    """The memory of a run: arrays by name, and the records through which the compiled entry sees them.
+
+    Parameters
+    ----------
+    network : Network
+    theta : ndarray
+        Flat parameters, float32 or float64, which decide the precision; updated in place.
+    X : ndarray, (rows, inputs)
+    Y : ndarray, (rows, outputs) or (rows, 1), optional
+    weights : ndarray, (rows,), optional
+        All as `arrays.py` prepares them, in the precision of `theta`.
+    batch_size : int
+    rows : int, optional
+        How many rows an epoch's order names, where that is not all of X.
+    optimizer : rule, optional
+        None where nothing will be updated.
+    validation : (X, Y, weights), optional
+    seed : int
+        Of dropout.
+    order_epochs, steps, epochs : int
+        Room for row orders (0: rows in their own order), learning rates and rows of history of one call.
+    keep_best, keep_g, output : bool
+        Room for the best parameters, for the pre-activations of all layers, for the outputs of all rows.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        theta: np.ndarray,
+        X: np.ndarray,
+        Y: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+        *,
+        batch_size: int,
+        rows: int | None = None,
+        optimizer: Optimizer | None = None,
+        validation: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None,
+        seed: int = 0,
+        order_epochs: int = 0,
+        steps: int = 1,
+        epochs: int = 1,
+        keep_best: bool = False,
+        keep_g: bool = False,
+        output: bool = False,
+    ) -> None:
+        dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
+        batch_size = min(batch_size, rows)
+        layout = lay_out(network, dtype, batch_size, keep_g)
+        self.unit = dtype.type(1)
+        self.layers, self.plan, self.progress = layout.layers, np.zeros(1, PLAN), np.zeros(1, PROGRESS)
+        self.progress["best"] = math.inf
+        held: tuple[np.ndarray | None, ...] = validation or (None, None, None)
+        self.arrays: dict[str, np.ndarray | None] = {
+            "theta": theta,
+            "gradient": aligned_zeros(theta.size, dtype),
+            "state": aligned_zeros((2, theta.size), dtype) if optimizer else None,
+            "best": theta.copy() if keep_best else None,
+            "scratch": new_scratch(layout, dtype),
+            "X": X,
+            "Y": Y,
+            "weights": weights,
+            "validation_X": held[0],
+            "validation_Y": held[1],
+            "validation_weights": held[2],
+            "order": np.zeros((order_epochs, rows), np.int64) if order_epochs else None,
+            "rates": np.zeros(steps),
+            "constants": np.zeros(12),
+            "loss_constants": np.array([network.loss.constant]),
+            "history": np.zeros(epochs, EPOCH),
+            "output": np.zeros((rows, outputs), dtype) if output else None,
+        }
+        by_class, smoothing = network.loss.targets == "distribution", network.loss.label_smoothing
+        self.set(
+            **{name: array for name, array in self.arrays.items() if array is not None},
+            rows=rows,
+            batch_size=batch_size,
+            validation_batch=round_up(batch_size, panel_columns(dtype)),
+            validation_rows=0 if held[0] is None else len(held[0]),
+            classes=by_class and outputs > 1 and Y is not None and Y.shape[1] == 1,
+            validation_classes=by_class and outputs > 1 and held[1] is not None and held[1].shape[1] == 1,
+            seed=seed,
+            loss=network.loss.kernel(network.output_activation, dtype),
+            theta_size=theta.size,
+            keep=1.0 - smoothing,
+            share=smoothing / (outputs if by_class else 2),  # for a yes or no, half the smoothing each
+            l2=network.l2,
+            l1=network.l1,
+            targets=layout.targets,
+            batch_weights=layout.weights,
+            losses=layout.losses,
+            zero=layout.zero,
+        )
+        if optimizer:
+            self._take(optimizer)
+
+    def _take(self, optimizer: Optimizer) -> None:
+        own = optimizer.constants()
+        self["constants"][4 : 4 + own.size] = own
+        self.set(
+            rule=optimizer.kernel(self.unit.dtype), weight_decay=optimizer.weight_decay, clip_norm=optimizer.clip_norm or 0.0
+        )
+        for l, factor in enumerate(optimizer.layer_factors or (), start=1):
+            self.layers[l]["rate_factor"] = factor
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        array = self.arrays[name]
+        assert array is not None, name
+        return array
+
+    def set(self, **values: float | np.ndarray) -> None:
+        """Write into the plan; an array is kept, and its address written."""
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                self.arrays[name] = value
+                value = value.ctypes.data
+            self.plan[name] = value
+
+    def note(self, value: float, epochs_done: int) -> bool:
+        """Judge an epoch by `value` (lower is better) in place of its loss; True when patience is spent."""
+        self.progress["monitored"] = value
+        spe = -(-int(self.plan["rows"][0]) // int(self.plan["batch_size"][0]))
+        self.run(epochs_done * spe - 1, epochs_done * spe, NOTE)
+        return bool(self.progress["status"][0] == PATIENCE_SPENT)
+
+    def run(self, first: int, last: int, parts: int) -> int:
+        """Call the compiled entry; see `run`. The first call on a machine says in one line that it compiles."""
+        if self.unit.dtype not in _ready:
+            _ready.add(self.unit.dtype)
+            if must_compile(run, self.unit):
+                print("glassprop: compiling for this machine, once; it takes a few seconds", file=sys.stderr, flush=True)
+        return int(run(self.plan, self.progress, self.layers, first, last, parts, self.unit))
