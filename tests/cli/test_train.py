@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_every_option_arrives(run, model, counts):
     said = train(
         run, counts, "--target", "price", "--ignore", "id,count", "--weights", "w", "--loss", "huber", "--delta", 2,
         "--layers", "6,5", "--activation", "tanh,gelu", "--dropout", "0,0.1", "--l2", 0.01, "--l1", 0.001,
-        "--optimizer", "sgd", "--learning-rate", 0.02, "--momentum", 0.9, "--nesterov", "--weight-decay", 0.001, "--clip-norm", 5,
+        "--optimizer", "sgd", "--lr", 0.02, "--momentum", 0.9, "--nesterov", "--weight-decay", 0.001, "--clip-norm", 5,
         "--schedule", "one_cycle", "--batch-size", 20, "--epochs", 7, "--validation", 0.1, "--patience", 3, "--seed", 4,
         "--dtype", "float64", "--init", "orthogonal", "--out", model,
     )  # fmt: skip
@@ -128,7 +129,9 @@ def test_every_option_arrives(run, model, counts):
     assert stored.preparation.inputs == ("a", "b")
     assert optimizer == {
         "name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.001, "clip_norm": 5.0, "layer_factors": None,
-        "learning_rate": {"name": "OneCycle", "learning_rate": 0.02, "steps": 7 * 11, "start": 0.04, "final": 1e-4, "rise": 0.3},
+        "learning_rate": {
+            "name": "OneCycle", "learning_rate": 0.02, "steps": 7 * 11, "start": 0.04, "final": 1e-4, "rise": 0.3,
+        },
     }  # fmt: skip
     assert said["rows"] == {"test": 60, "validation": 24, "train": 216}
     for name, value in {"batch_size": 20, "epochs": 7, "patience": 3, "seed": 4, "init": "orthogonal", "weights": "w"}.items():
@@ -217,10 +220,10 @@ def test_ctrl_c_keeps_what_was_learned(run, model):
         time.sleep(wait)
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=60)
-        if child.returncode != 130:
+        reached = re.search(r"interrupted in epoch (\d+)", out)
+        if reached and int(reached[1]) > 1000:
             break
     assert child.returncode == 0, err
-    assert "interrupted in epoch " in out
     assert f"saved     {model}" in out
     assert "Traceback" not in err
     assert load(model).evaluate(read_table("sklearn:iris"))["accuracy"] > 0.9

@@ -124,6 +124,7 @@ def test_options_of_losses(name: str, options: dict[str, float]) -> None:
 def test_rows_of_probabilities(smoothing: float) -> None:
     case = cases.case((3, 4, 3), loss="cross_entropy", options={"label_smoothing": smoothing}, rows=7)
     shares = np.random.default_rng(0).dirichlet(np.ones(3), 7)
+    shares[0] *= 1.0009  # within what is accepted
     assert_passes_agree(replace(case, Y=shares), "float64")
 
 

@@ -107,6 +107,14 @@ def test_depths(layers: tuple[int, ...], loss: str) -> None:
     assert numeric_error(case) < TOLERANCE
 
 
+@pytest.mark.parametrize("output_activation", outputs("cross_entropy"))
+def test_shares_that_do_not_quite_sum_to_1(output_activation: str) -> None:
+    """A thousandth more or less is accepted; the gradient is still that of the loss."""
+    case = cases.case((3, 4, 3), loss="cross_entropy", output_activation=output_activation)
+    shares = np.random.default_rng(0).dirichlet(np.ones(3), 5) * np.array([[1.0009], [0.9991], [1.0], [1.0005], [0.9995]])
+    assert numeric_error(replace(case, Y=shares)) < TOLERANCE
+
+
 @pytest.mark.parametrize("step", [0, 3])
 @pytest.mark.parametrize("activation", cases.SMOOTH)
 def test_dropout(activation: str, step: int) -> None:

@@ -57,7 +57,7 @@ def test_a_pipe_is_written_to_and_stays(tmp_path):
 def test_complaints(tmp_path):
     with pytest.raises(IsADirectoryError, match="is a folder; give the name of a file in it"):
         check_writable(tmp_path)
-    with pytest.raises(FileNotFoundError, match="there is no folder .*; make it first"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*; make it first"):
         check_writable(tmp_path / "no" / "a")
     (tmp_path / "table.csv").touch()
     assert str(missing_file(tmp_path / "tabel.csv")).endswith(f"no such file; did you mean {str(tmp_path / 'table.csv')!r}?")

@@ -63,7 +63,7 @@ def test_extra_that_json_cannot_hold(tmp_path):
     network = gp.Network((1, 1))
     with pytest.raises(TypeError, match="extra must hold what JSON can; got set"):
         write_model(tmp_path / "m", network, network.initialize(), {"a": {1}})
-    with pytest.raises(ValueError, match="extra must hold what JSON can: .*not JSON compliant"):
+    with pytest.raises(ValueError, match=r"extra must hold what JSON can: .*not JSON compliant"):
         write_model(tmp_path / "m", network, network.initialize(), {"a": float("nan")})
     assert not (tmp_path / "m").exists()
 

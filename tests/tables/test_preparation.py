@@ -182,6 +182,7 @@ def test_nothing_held_out():
             {},
             r"column 'b' must hold numbers; it holds 'x' in row 1: leave it out \(--ignore\), or turn it into numbers first",
         ),
+        ({"a": list("tuvw"), "b": list("tuvw")}, "y", {}, "column 'a' must hold numbers; .*; 2 columns hold text: a,b"),
         (
             {"b": [1, None, None, 3]},
             "y",

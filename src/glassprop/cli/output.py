@@ -60,4 +60,6 @@ def plural(count: int, what: str, several: str = "") -> str:
 
 
 def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4g}"
+    if value is None:
+        return "undefined"
+    return f"{value:,.1f}" if 1e3 <= abs(value) < 1e8 else f"{value:.4g}"

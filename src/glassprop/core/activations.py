@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from glassprop.core.elementary import exp, expm1, log1p_of_unit, sigmoid, tanh
+from glassprop.core.elementary import exp, expm1, log1p_of_unit, normal_cdf, sigmoid, tanh
 from glassprop.core.jit import kernel, like, panel_width, scalar
 from glassprop.errors import unknown_name
 
@@ -137,7 +137,6 @@ def _softmax(h, b, c, d, e, f, n, constants):
 SELU_ALPHA = 1.6732632423543772848170429916717  # Klambauer et al. 2017, Self-Normalizing Neural Networks
 SELU_LAMBDA = 1.0507009873554804934193349852946
 LEAK = 0.01
-SQRT_HALF = math.sqrt(0.5)
 DENSITY_0 = 1 / math.sqrt(2 * math.pi)
 
 
@@ -189,20 +188,12 @@ def _selu_slope(h):
     return like(SELU_LAMBDA, h) if h > like(0, h) else h + like(SELU_LAMBDA * SELU_ALPHA, h)
 
 
-def _normal_cdf(g):
-    # erfc keeps its relative accuracy in the lower tail, where 1 + erf would cancel
-    return like(0.5, g) * like(math.erfc(-g * like(SQRT_HALF, g)), g)
-
-
-_normal_cdf = scalar(_normal_cdf)
-
-
 def _gelu(g):
-    return g * _normal_cdf(g)
+    return g * normal_cdf(g)
 
 
 def _gelu_slope(g):
-    return _normal_cdf(g) + g * like(DENSITY_0, g) * exp(like(-0.5, g) * g * g)
+    return normal_cdf(g) + g * like(DENSITY_0, g) * exp(like(-0.5, g) * g * g)
 
 
 def _silu(g):

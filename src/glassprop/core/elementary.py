@@ -17,6 +17,7 @@ from glassprop.core.jit import like, scalar
 LN2_HIGH = 0.693359375
 LN2_LOW = -2.121944400546905827679e-4
 LOG2_E = 1.4426950408889634074
+SQRT_HALF = 0.70710678118654752440
 
 
 @intrinsic
@@ -128,6 +129,42 @@ def tanh(x):
     e = expm1(like(-2, x) * abs(x))
     t = -e / (like(2, x) + e)
     return -t if x < like(0, x) else t
+
+
+@scalar
+def normal_cdf(g):
+    """Φ(g), the chance that a standard normal number is below g, with relative accuracy in the lower tail too.
+
+    (1 + 2x) exp(x²) erfc(x), x = |g|/√2, as a polynomial in t = (x - 3.75)/(x + 3.75): the expansion of Shepherd and Laframboise
+    1981 (Mathematics of Computation 36), computed anew to degree 22, where its relative error is 2.4e-16.
+    """
+    x = abs(g) * like(SQRT_HALF, g)
+    t = (x - like(3.75, g)) / (x + like(3.75, g))
+    p = like(-2.6205820882814757e-09, g)
+    p = p * t + like(-1.9566885287502633e-09, g)
+    p = p * t + like(3.1963379290004525e-08, g)
+    p = p * t + like(1.8797615798878585e-08, g)
+    p = p * t + like(-2.485289695826527e-07, g)
+    p = p * t + like(-5.085679791813699e-08, g)
+    p = p * t + like(1.7419196869334767e-06, g)
+    p = p * t + like(-9.792512691940904e-07, g)
+    p = p * t + like(-1.143799170516151e-05, g)
+    p = p * t + like(2.238756003584525e-05, g)
+    p = p * t + like(5.1646497647934776e-05, g)
+    p = p * t + like(-0.0002901553511239461, g)
+    p = p * t + like(0.00029371438960126015, g)
+    p = p * t + like(0.0017556261651982521, g)
+    p = p * t + like(-0.009746579685818746, g)
+    p = p * t + like(0.028362277372042756, g)
+    p = p * t + like(-0.058693398576325294, g)
+    p = p * t + like(0.09230432116429416, g)
+    p = p * t + like(-0.10880393014246538, g)
+    p = p * t + like(0.08227673848999423, g)
+    p = p * t + like(0.0035854154854795366, g)
+    p = p * t + like(-0.14024059858554525, g)
+    p = p * t + like(1.2375126308378275, g)
+    tail = like(0.5, g) * exp(like(-0.5, g) * g * g) * p / (like(1, g) + like(2, g) * x)
+    return like(1, g) - tail if g > like(0, g) else tail
 
 
 @scalar

@@ -162,6 +162,8 @@ class Network:
         >>> gp.Network((2, 8, 1)).initialize(seed=1).W[0].shape
         (2, 8)
         """
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+            raise ValueError(f"seed must be a whole number of at least 0, or None; got {seed!r}")
         rng, parameters = np.random.default_rng(seed), Parameters(self.layers, dtype)
         for W, activation in zip(parameters.W, (*self.activations, self.output_activation), strict=True):
             W[...] = draw_weights(rng, method, activation.name, *W.shape)

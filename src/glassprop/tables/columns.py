@@ -50,9 +50,13 @@ def matrix(table: Any, names: Sequence[str]) -> np.ndarray:
             if len(absent) > 1
             else f"the table lacks the input column {shown}"
         )
+    advice = "leave it out (--ignore), or turn it into numbers first"
+    texts = [name for name in names if not _is_numeric(table[labels[name]])]
+    if len(texts) > 1:
+        advice += f"; {len(texts)} columns hold text: {','.join(texts)}"
     result = np.empty((len(table), len(names)))
     for i, name in enumerate(names):
-        result[:, i] = numbers(table[labels[name]], name, "leave it out (--ignore), or turn it into numbers first")
+        result[:, i] = numbers(table[labels[name]], name, advice)
     return result
 
 
@@ -61,7 +65,7 @@ def numbers(column: Any, name: str, advice: str) -> np.ndarray:
     import pandas as pd
 
     series = pd.Series(column)
-    if not (pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series)):
+    if not _is_numeric(series):
         check_complete(series, name)
         parsed = pd.to_numeric(series, errors="coerce")
         if parsed.isna().any():
@@ -105,6 +109,12 @@ def distinct(column: Any) -> tuple[list[Any], np.ndarray]:
     rank = np.empty(len(found), np.int64)
     rank[order] = np.arange(len(found))
     return [found[i] for i in order], rank[codes]
+
+
+def _is_numeric(column: Any) -> bool:
+    from pandas.api import types
+
+    return types.is_numeric_dtype(column) or types.is_bool_dtype(column)
 
 
 def _is_number(text: str) -> bool:

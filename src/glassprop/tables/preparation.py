@@ -96,7 +96,7 @@ class Preparation:
     def baseline_text(self) -> str:
         """What the baseline of `Model.baseline` answers."""
         if self.task == "regression":
-            return f"always the mean, {self.center:.4g}"
+            return f"always the mean, {self.center:,.1f}" if abs(self.center) >= 1e3 else f"always the mean, {self.center:.4g}"
         return f"always {self.classes[int(np.argmax(self.class_shares))]!r}"
 
     def describe(self) -> dict[str, Any]:
