@@ -107,6 +107,17 @@ def test_log1p_between_0_and_1(dtype: str) -> None:
     assert ulps(scalars(elementary.log1p_of_unit, x), x, log1p) < 2
 
 
+@pytest.mark.parametrize(("dtype", "absolute", "relative"), [("float64", 3e-16, 2e-13), ("float32", 2e-7, 1e-4)])
+def test_normal_cdf(dtype: str, absolute: float, relative: float) -> None:
+    """In the lower tail, too; there the rounding of g² itself costs g²/2 units."""
+    lowest = -37.0 if dtype == "float64" else -12.0
+    x = np.concatenate([numbers(dtype, lowest, 9), np.array([0, -1e-30, lowest], dtype)])
+    right = np.array([math.erfc(-float(v) * math.sqrt(0.5)) / 2 for v in x])
+    got = scalars(elementary.normal_cdf, x)
+    assert np.abs(got - right).max() < absolute
+    assert np.abs(got / right - 1).max() < relative
+
+
 @pytest.mark.parametrize("name", ["exp", "expm1", "tanh"])
 def test_as_math_has_it(name: str) -> None:
     x = numbers("float64", -708, 708)
@@ -148,7 +159,7 @@ def test_saturation_is_finite(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["exp", "expm1", "log1p_of_unit", "tanh", "sigmoid"])
+@pytest.mark.parametrize("name", ["exp", "expm1", "log1p_of_unit", "normal_cdf", "tanh", "sigmoid"])
 def test_nan_stays_nan(name: str, dtype: str) -> None:
     x = np.array([np.nan, -np.nan], dtype)
     assert np.isnan(scalars(getattr(elementary, name), x)).all()

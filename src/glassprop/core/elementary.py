@@ -135,8 +135,8 @@ def tanh(x):
 def normal_cdf(g):
     """Φ(g), the chance that a standard normal number is below g, with relative accuracy in the lower tail too.
 
-    (1 + 2x) exp(x²) erfc(x), x = |g|/√2, as a polynomial in t = (x - 3.75)/(x + 3.75): the expansion of Shepherd and Laframboise
-    1981 (Mathematics of Computation 36), computed anew to degree 22, where its relative error is 2.4e-16.
+    (1 + 2x) exp(x²) erfc(x), x = |g|/√2, as a polynomial in t = (x - 3.75)/(x + 3.75): the expansion of Shepherd and
+    Laframboise 1981 (Mathematics of Computation 36), computed anew to degree 22, where its relative error is 2.4e-16.
     """
     x = abs(g) * like(SQRT_HALF, g)
     t = (x - like(3.75, g)) / (x + like(3.75, g))
