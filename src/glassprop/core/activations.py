@@ -86,7 +86,9 @@ class Activation:
             else:
                 body = (_phi_kernel if which == "phi" else _dphi_kernel)(scalar(function))
             try:
-                self._addresses[key] = kernel(body, f"{self.name}-{which}", dtype, cached=built_in)
+                self._addresses[key] = kernel(
+                    body, f"{self.name}-{which}", dtype, "pn" if which == "phi" else "ppn", cached=built_in
+                )
             except Exception as error:
                 if built_in:
                     raise
@@ -100,7 +102,7 @@ class Activation:
 
 
 def _phi_kernel(phi):
-    def phi_kernel(h, b, c, d, e, f, n, constants):
+    def phi_kernel(h, n):
         # in place: with two arrays the compiler would have to test whether they overlap
         for i in range(n):
             h[i] = phi(h[i])
@@ -109,14 +111,14 @@ def _phi_kernel(phi):
 
 
 def _dphi_kernel(dphi):
-    def dphi_kernel(z, delta, c, d, e, f, n, constants):
+    def dphi_kernel(z, delta, n):
         for i in range(n):
             delta[i] *= dphi(z[i])
 
     return dphi_kernel
 
 
-def _softmax(h, b, c, d, e, f, n, constants):
+def _softmax(h, n):
     """h_o = exp(g_o - max g) / Σ exp(g - max g) for each row, a column of the panel (outputs, width); h holds g before."""
     width = panel_width(h)
     for r in range(width):

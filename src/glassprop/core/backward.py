@@ -9,7 +9,7 @@ import numpy as np
 
 from glassprop.core.forward import ONE, ZERO, drop, dropout_key
 from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, panel_width, shift
-from glassprop.core.tile import product_panel, sum_panels
+from glassprop.core.tile import sum_panels
 
 
 @inner
@@ -22,9 +22,10 @@ def layer_gradient(plan, below, layer, panels, rows, unit):
     depth = width if panels > 1 else rows
     for block in range(below.padded // width):
         dW, right = at(plan.gradient, layer.W + block * width, unit), shift(q, block * panels * width * width)
-        product_panel(
-            dW, layer.stride, layer.units, delta, panel, width, ONE, right, width * width, zero, ZERO, panels, depth
-        )  # fmt: skip
+        call_kernel(
+            plan.product,
+            (dW, layer.stride, layer.units, delta, panel, width, ONE, right, width * width, zero, ZERO, panels, depth),
+        )
     db = at(plan.gradient, layer.b, unit)
     for u in range(layer.units):
         db[u] = sum_panels(shift(delta, u * width), panel, panels)
@@ -38,12 +39,13 @@ def layer_backward(plan, below, layer, panels, rate, drop_key, unit):
     for panel in range(panels):
         here = panel * below.padded * width
         delta, above = at(scratch, below.delta + here, unit), at(scratch, layer.delta + panel * layer.padded * width, unit)
-        product_panel(delta, width, below.units, W, ZERO, ONE, layer.stride, above, ZERO, zero, ZERO, ONE, layer.units)
+        call_kernel(
+            plan.product, (delta, width, below.units, W, ZERO, ONE, layer.stride, above, ZERO, zero, ZERO, ONE, layer.units)
+        )
         if below.dropout > 0:
             drop(delta, delta, below.units, panel * width, rate, drop_key)
         if below.dphi != 0:
-            z = at(scratch, below.z + here, unit)
-            call_kernel(below.dphi, z, delta, z, z, z, z, below.units * width, at(plan.constants, ZERO, 1.0))
+            call_kernel(below.dphi, (at(scratch, below.z + here, unit), delta, below.units * width))
 
 
 @inner

@@ -9,7 +9,6 @@ import numpy as np
 
 from glassprop.core.jit import at, call_kernel, inner, like, panel_width
 from glassprop.core.panels import panels_to_units
-from glassprop.core.tile import product_panel
 
 # numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
 ZERO, ONE = np.int64(0), np.int64(1)
@@ -60,12 +59,12 @@ def layer_forward(plan, below, layer, panels, rate, drop_key, unit):
         here = panel * layer.padded * width
         h_below = at(scratch, below.h + panel * below.padded * width, unit)
         g, a, h = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.h + here, unit)
-        product_panel(g, width, layer.units, W, ZERO, layer.stride, ONE, h_below, ZERO, b, ONE, ONE, below.units)
+        call_kernel(plan.product, (g, width, layer.units, W, ZERO, layer.stride, ONE, h_below, ZERO, b, ONE, ONE, below.units))
         if layer.phi != 0:
             if layer.g != layer.a:
                 for i in range(layer.units * width):
                     a[i] = g[i]
-            call_kernel(layer.phi, a, a, a, a, a, a, layer.units * width, at(plan.constants, ZERO, 1.0))
+            call_kernel(layer.phi, (a, layer.units * width))
         if layer.dropout > 0:
             drop(a, h, layer.units, panel * width, rate, drop_key)
 

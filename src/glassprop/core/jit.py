@@ -110,30 +110,27 @@ def must_compile(dispatcher: Any, unit: np.floating) -> bool:
 # --- kernels -----------------------------------------------------------------------------------------------------------
 
 _FLOATS = {"float32": types.float32, "float64": types.float64}
-_KERNEL_POINTERS = 6
 _kernels: list[CFunc] = []  # keeps their machine code alive
 
 
-def kernel(body: Callable, name: str, dtype: np.dtype, cached: bool = True) -> int:
+def kernel(body: Callable, name: str, dtype: np.dtype, arguments: str, cached: bool = True) -> int:
     """Compile the kernel `body` for `dtype` and return its address.
 
     Parameters
     ----------
     body : callable
-        ``body(a, b, c, d, e, f, n, constants)``: six pointers to `dtype`, a count, and a pointer to float64 constants. What the
-        pointers mean is the table's affair (activations.py, losses.py, update.py).
+        What the arguments mean is the table's affair (activations.py, losses.py, update.py, tile.py).
     name : str
         Key of the cache on disk, unique among all tables.
     dtype : numpy.dtype
         float32 or float64.
+    arguments : str
+        A letter for each: ``p``, a pointer to `dtype`; ``n``, an int64; ``c``, a pointer to float64 constants.
     cached : bool
         False for a user's own functions, whose sources the cache cannot follow.
     """
-    pointer = types.CPointer(_FLOATS[np.dtype(dtype).name])
-    signature = (
-        (*[pointer] * _KERNEL_POINTERS, types.int64, types.CPointer(types.float64)),
-        types.void,
-    )
+    letters = {"p": types.CPointer(_FLOATS[np.dtype(dtype).name]), "n": types.int64, "c": types.CPointer(types.float64)}
+    signature = (tuple(letters[letter] for letter in arguments), types.void)
     compiled = CFunc(body, signature, locals={}, options={"error_model": "numpy", "fastmath": FLAGS})
     if cached:
         _enable_cache(compiled, body, name)
@@ -143,13 +140,14 @@ def kernel(body: Callable, name: str, dtype: np.dtype, cached: bool = True) -> i
 
 
 @intrinsic
-def call_kernel(typingctx, address, a, b, c, d, e, f, n, constants):
-    """Call the kernel at `address`."""
-    signature = types.void(types.int64, a, b, c, d, e, f, types.int64, constants)
+def call_kernel(typingctx, address, arguments):
+    """Call the kernel at `address` with a tuple of arguments."""
+    signature = types.void(types.int64, arguments)
 
     def codegen(context, builder, sig, args):
-        pointer = ir.FunctionType(ir.VoidType(), [arg.type for arg in args[1:]]).as_pointer()
-        builder.call(builder.inttoptr(args[0], pointer), args[1:])
+        values = [builder.extract_value(args[1], i) for i in range(len(sig.args[1]))]
+        pointer = ir.FunctionType(ir.VoidType(), [value.type for value in values]).as_pointer()
+        builder.call(builder.inttoptr(args[0], pointer), values)
         return context.get_dummy_value()
 
     return signature, codegen

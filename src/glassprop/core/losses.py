@@ -256,7 +256,7 @@ class Loss:
                 body = _linked_kernel(scalar(self._row.linked_value), scalar(self._row.linked_delta))
             else:
                 body = _loss_kernel(scalar(self._row.value), scalar(self._row.slope))
-            _addresses[key] = kernel(body, f"{self.name}-{'linked' if linked else 'plain'}", dtype)
+            _addresses[key] = kernel(body, f"{self.name}-{'linked' if linked else 'plain'}", dtype, "ppppppnc")
         return _addresses[key]
 
 

@@ -23,7 +23,7 @@ PLAN = np.dtype(
             "first_step",  # step of rates[0]
             "first_epoch",  # epoch of order[0] and history[0]
             "patience",  # epochs without improvement after which to stop; 0: never
-            "loss", "rule",  # kernels
+            "loss", "rule", "product",  # kernels
             "theta_size",
             "theta", "gradient",  # (theta_size,)
             "state",  # (2, theta_size)

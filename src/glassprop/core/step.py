@@ -67,10 +67,9 @@ def _batch_loss(plan, layers, rows, panels, unit):
         y = at(scratch, plan.targets + here, unit)
         row_weights = at(scratch, plan.batch_weights + panel * width, unit)
         losses = at(scratch, plan.losses + panel * width, unit)
-        call_kernel(plan.loss, g, h, y, row_weights, delta, losses, top.units, at(plan.loss_constants, 0, 1.0))
+        call_kernel(plan.loss, (g, h, y, row_weights, delta, losses, top.units, at(plan.loss_constants, 0, 1.0)))
         if top.dphi != 0:
-            z = at(scratch, top.z + here, unit)
-            call_kernel(top.dphi, z, delta, z, z, z, z, top.units * width, at(plan.constants, 0, 1.0))
+            call_kernel(top.dphi, (at(scratch, top.z + here, unit), delta, top.units * width))
         for r in range(min(width, rows - panel * width)):
             if row_weights[r] != 0:  # a row without weight is not there, whatever its loss
                 total += np.float64(row_weights[r]) * np.float64(losses[r])
@@ -99,7 +98,7 @@ def _update(plan, layers, norm, rate, t, unit):
                 theta[i] *= keep
         gradient = at(plan.gradient, layer.W, unit)
         first, second = at(plan.state, layer.W, unit), at(plan.state, plan.theta_size + layer.W, unit)
-        call_kernel(plan.rule, theta, gradient, first, second, theta, theta, layer.size, constants)
+        call_kernel(plan.rule, (theta, gradient, first, second, layer.size, constants))
 
 
 @inner

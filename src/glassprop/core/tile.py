@@ -15,12 +15,13 @@ from __future__ import annotations
 import platform
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from glassprop.core.jit import PANEL_BYTES, host_vector_bytes, inner, shift
+from glassprop.core.jit import PANEL_BYTES, host_vector_bytes, inner, kernel, shift
 
 VECTOR_BYTES = host_vector_bytes()
 # Rows of the main tile: 8 rows of 2 vectors leave room in 32 registers, 6 rows of 2 in the 16 of AVX2 and SSE.
@@ -160,7 +161,6 @@ def _make_rows(tile_rows: int) -> Any:
 _main_rows, _rows_4, _rows_2, _rows_1 = (_make_rows(n) for n in (MAIN_ROWS, 4, 2, 1))
 
 
-@inner
 def product_panel(c, c_row, rows, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
     """One panel of columns of C (rows, width) = bias + A B, in tiles of rows; see the module's formula.
 
@@ -175,6 +175,17 @@ def product_panel(c, c_row, rows, a, a_outer, a_row, a_k, b, b_outer, bias, bias
         r = _rows_4(r, rows, cs, c_row, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
         r = _rows_2(r, rows, cs, c_row, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
         r = _rows_1(r, rows, cs, c_row, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
+
+
+_addresses: dict[str, int] = {}
+
+
+def product_kernel(dtype: np.dtype) -> int:
+    """Address of the compiled `product_panel`: compiled by itself, since the optimiser would meet it again in every caller."""
+    name = np.dtype(dtype).name
+    if name not in _addresses:
+        _addresses[name] = kernel(product_panel, "product", dtype, "pnnpnnnpnpnnn")
+    return _addresses[name]
 
 
 @intrinsic

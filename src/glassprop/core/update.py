@@ -23,7 +23,7 @@ from glassprop.core.schedules import check_learning_rate
 # A kernel's constants, float64: 0: η; 1, 2: 1 − β1^t and 1 − β2^t (read by Adam alone); 3: t; from 4 on the rule's own.
 
 
-def _sgd(theta, gradient, v, unused, e, f, n, constants):
+def _sgd(theta, gradient, v, unused, n, constants):
     eta, mu, nesterov = like(constants[0], theta[0]), like(constants[4], theta[0]), constants[5] != 0
     if nesterov:
         for i in range(n):
@@ -38,7 +38,7 @@ def _sgd(theta, gradient, v, unused, e, f, n, constants):
             theta[i] -= eta * gradient[i]
 
 
-def _rmsprop(theta, gradient, s, unused, e, f, n, constants):
+def _rmsprop(theta, gradient, s, unused, n, constants):
     eta, rho, epsilon = like(constants[0], theta[0]), like(constants[4], theta[0]), like(constants[5], theta[0])
     fresh = like(1 - constants[4], theta[0])
     for i in range(n):
@@ -46,7 +46,7 @@ def _rmsprop(theta, gradient, s, unused, e, f, n, constants):
         theta[i] -= eta * gradient[i] / (math.sqrt(s[i]) + epsilon)
 
 
-def _rprop(theta, gradient, previous, d, e, f, n, constants):
+def _rprop(theta, gradient, previous, d, n, constants):
     eta, shrink, grow = like(constants[0], theta[0]), like(constants[4], theta[0]), like(constants[5], theta[0])
     smallest, largest = like(constants[6], theta[0]), like(constants[7], theta[0])
     zero = like(0, eta)
@@ -66,14 +66,14 @@ def _rprop(theta, gradient, previous, d, e, f, n, constants):
         d[i] = step
 
 
-def _adagrad(theta, gradient, s, unused, e, f, n, constants):
+def _adagrad(theta, gradient, s, unused, n, constants):
     eta, epsilon = like(constants[0], theta[0]), like(constants[4], theta[0])
     for i in range(n):
         s[i] += gradient[i] * gradient[i]
         theta[i] -= eta * gradient[i] / (math.sqrt(s[i]) + epsilon)
 
 
-def _adam(theta, gradient, m, v, e, f, n, constants):
+def _adam(theta, gradient, m, v, n, constants):
     beta1, beta2, epsilon = like(constants[4], theta[0]), like(constants[5], theta[0]), like(constants[6], theta[0])
     fresh1, fresh2 = like(1 - constants[4], theta[0]), like(1 - constants[5], theta[0])
     rate = like(constants[0] / constants[1], theta[0])
@@ -127,7 +127,7 @@ class _Rule:
         """Address of the rule's compiled kernel."""
         key = (cls.kernel_body.__name__, np.dtype(dtype).name)
         if key not in _addresses:
-            _addresses[key] = kernel(cls.kernel_body, cls.kernel_body.__name__, dtype)
+            _addresses[key] = kernel(cls.kernel_body, cls.kernel_body.__name__, dtype, "ppppnc")
         return _addresses[key]
 
     def constants(self) -> np.ndarray:

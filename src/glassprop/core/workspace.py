@@ -15,6 +15,7 @@ from glassprop.core.network import Network, aligned_zeros, panel_columns, round_
 from glassprop.core.panels import lay_out, new_scratch
 from glassprop.core.plan import EPOCH, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
 from glassprop.core.step import run
+from glassprop.core.tile import product_kernel
 from glassprop.core.update import Optimizer
 
 _ready: set[np.dtype] = set()  # precisions whose machine code is there
@@ -103,6 +104,7 @@ class Workspace:
             validation_classes=by_class and outputs > 1 and held[1] is not None and held[1].shape[1] == 1,
             seed=seed,
             loss=network.loss.kernel(network.output_activation, dtype),
+            product=product_kernel(dtype),
             theta_size=theta.size,
             keep=1.0 - smoothing,
             share=smoothing / (outputs if by_class else 2),  # for a yes or no, half the smoothing each
