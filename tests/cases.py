@@ -22,7 +22,6 @@ from glassprop.core.workspace import Workspace
 HIDDEN = tuple(name for name, row in gp.ACTIVATIONS.items() if not row.output_only)
 SMOOTH = ("identity", "sigmoid", "tanh", "gelu", "silu", "mish", "softplus")  # the rest have a kink at 0, in φ or in φ′
 LOSSES = tuple(gp.LOSSES)
-PLAIN_LOSSES = ("half_squared_error", "absolute_error", "huber", "quantile")
 # Odd constants: with a quantile of 1/2 or 0.8, say, the gradient of a bias can be a sum that is 0 but for rounding.
 OPTIONS: dict[str, dict[str, float]] = {
     "huber": {"delta": 0.71},

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import cases
@@ -111,8 +111,7 @@ def test_predictions_do_not_depend_on_the_batch_size(case: cases.Case, batch_siz
 @given(drawn(), st.data())
 def test_hidden_units_can_change_places(case: cases.Case, data: st.DataObject) -> None:
     layers = case.network.layers
-    if len(layers) == 2:
-        return
+    assume(len(layers) > 2)
     l = data.draw(st.integers(0, len(layers) - 3))
     order = np.array(data.draw(st.permutations(range(layers[l + 1]))))
     W, b = [np.array(w) for w in case.parameters.W], [np.array(v) for v in case.parameters.b]
@@ -239,7 +238,6 @@ def test_a_row_order_is_the_rows_in_that_order(case: cases.Case, batch_size: int
 def test_a_small_step_downhill_lowers_the_loss(case: cases.Case) -> None:
     case = case.of("float64")
     back = case.passes()[1]
-    if back.gradient_norm < 1e-3:
-        return
+    assume(back.gradient_norm > 1e-3)
     new = gp.update(case.parameters, back, learning_rate=1e-6 / back.gradient_norm)
     assert replace(case, parameters=new).passes()[1].loss < back.loss
