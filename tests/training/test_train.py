@@ -296,6 +296,16 @@ def test_ctrl_c_in_the_middle_of_an_epoch_resumes_exactly(plane, monkeypatch):
     assert np.array_equal(more.history.loss, whole.history.loss)
 
 
+def test_ctrl_c_before_the_first_step_says_so(plane):
+    def rate(number: int) -> float:
+        raise KeyboardInterrupt
+
+    network = gp.Network((3, 8, 1))
+    run = gp.train(network, *plane, optimizer=gp.Adam(rate), epochs=9, seed=2)
+    assert run.stopped == "interrupted before the first step"
+    assert np.array_equal(run.parameters.theta, network.initialize(2).theta)
+
+
 def test_python_is_entered_about_five_times_a_second_and_nothing_is_allocated(monkeypatch, plane):
     from numba.core.runtime import _nrt_python, rtsys
 

@@ -123,7 +123,8 @@ class Loop:
         except KeyboardInterrupt:
             run.interrupted = True
             self._collect(0.0)
-            run.stopped = f"interrupted in epoch {run.epochs + 1}; what was learned is kept"
+            learned = f"interrupted in epoch {run.epochs + 1}; what was learned is kept"
+            run.stopped = learned if self.step else "interrupted before the first step"
         finally:
             bar.close()
             self._finish()
