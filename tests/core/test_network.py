@@ -96,3 +96,8 @@ def test_networks_show_what_they_are() -> None:
 def test_built_in_activations_travel_as_themselves() -> None:
     for row in gp.ACTIVATIONS.values():
         assert pickle.loads(pickle.dumps(row)) is row
+
+
+def test_cross_entropy_needs_two_outputs() -> None:
+    with pytest.raises(ValueError, match="loss 'cross_entropy' needs at least two outputs; for one use 'binary_cross_entropy'"):
+        gp.Network((4, 8, 1), loss="cross_entropy")

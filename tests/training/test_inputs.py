@@ -39,8 +39,13 @@ CLASSES = gp.Network((2, 3, 3), loss="cross_entropy")
         ({"validation": (X[:, :1], Y)}, r"validation X must have 2 columns"),
         ({"validation": (X, Y[:2])}, r"validation Y must have as many rows as the inputs, 6; got 2"),
         ({"scoring": "accuracy"}, r"scoring needs validation data"),
+        ({"scoring": lambda y, p: float("nan"), "validation": 0.5}, r"scoring must give a finite number; .* gave nan"),
+        ({"scoring": "roc_auc", "validation": 0.5}, r"scoring 'roc_auc' cannot judge these validation rows: "),
         ({"scoring": "acuracy", "validation": 0.5}, r"scoring must be one of .*; got 'acuracy'; did you mean 'accuracy'\?"),
-        ({"scoring": lambda y, p: "good", "validation": 0.5}, r"scoring must give a number; got 'good'"),
+        (
+            {"scoring": lambda y, p: "good", "validation": 0.5},
+            r"scoring must give a finite number; .* gave 'good' for the validation rows",
+        ),
         (
             {"parameters": gp.Network((3, 1)).initialize()},
             r"parameters must be of the network's layers \(2, 3, 1\); got \(3, 1\)",
@@ -67,6 +72,7 @@ def test_values(arguments, message):
         ({"validation": [X, Y]}, r"validation must be a fraction, \(X, Y\) or \(X, Y, weights\); got list"),
         ({"scoring": 3, "validation": 0.5}, r"scoring must be a scorer's name or a function; got 3"),
         ({"callbacks": [3]}, r"callbacks must be functions of an epoch; got 3"),
+        ({"callbacks": 3}, r"callbacks must be functions of an epoch; got 3"),
         ({"parameters": [X]}, r"parameters must be a glassprop.Parameters .*; got list"),
     ],
 )

@@ -179,6 +179,21 @@ def test_callbacks_see_every_epoch_and_may_stop(plane):
     assert not np.array_equal(seen[0].parameters.theta, run.parameters.theta)  # a copy, not a window
 
 
+def test_a_callback_may_stop_with_a_truth_value_of_numpy_but_not_with_any_answer(plane):
+    stopped = gp.train(gp.Network((3, 4, 1)), *plane, epochs=9, seed=0, callbacks=lambda epoch: np.float64(epoch.epoch) > 2)
+    assert stopped.epochs == 3
+    assert gp.train(gp.Network((3, 4, 1)), *plane, epochs=9, seed=0, callbacks=lambda epoch: epoch.loss).epochs == 9
+
+
+@pytest.mark.parametrize("scoring", [None, "r2"])
+def test_callbacks_see_the_epoch_on_which_patience_ends(plane, scoring):
+    seen = []
+    arguments = {"validation": 0.3, "patience": 2, "tolerance": 1e6, "scoring": scoring}
+    run = gp.train(gp.Network((3, 4, 1)), *plane, epochs=50, seed=0, callbacks=lambda e: seen.append(e.epoch), **arguments)
+    assert run.epochs == 3
+    assert seen == [1, 2, 3]
+
+
 def test_row_weights_count_rows(digits):
     """Weight 2 is the row twice, weight 0 is the row left out (whole table as one batch)."""
     X, y = digits[0][:60], digits[1][:60]

@@ -27,7 +27,7 @@ def _array(name: str, value: Any) -> np.ndarray:
         except (TypeError, ValueError):
             got = next(filter(_no_number, array.ravel().tolist()), array.dtype)
             raise ValueError(
-                f"{name} must hold numbers; it holds {got!r}; see glassprop train for text and categories"
+                f"{name} must hold numbers; it holds {got!r}; classes are numbered by numpy.unique(labels, return_inverse=True)"
             ) from None
     return array
 

@@ -108,6 +108,8 @@ class Network:
 
     def _check_output(self) -> None:
         row = self.output_activation
+        if self.loss.targets == "distribution" and self.layers[-1] == 1:
+            raise ValueError(f"loss {self.loss.name!r} needs at least two outputs; for one use 'binary_cross_entropy'")
         if not self.loss.accepts(row, built_in=ACTIVATIONS.get(row.name) is row):
             valid = [name for name, r in ACTIVATIONS.items() if self.loss.accepts(r, built_in=True)]
             raise ValueError(

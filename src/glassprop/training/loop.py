@@ -186,17 +186,16 @@ class Loop:
     def _epoch_end(self) -> str:
         """Score the epoch, tell the callbacks; why training is over, or an empty text."""
         run, row = self.run, self.run.history[-1]
+        spent = self.work.progress["status"][0] == PATIENCE_SPENT
         if self.score:
             row.score = self.score(run.parameters)
-            if self.work.note(-row.score, run.epochs):
-                return self._patience_text()
-        elif self.work.progress["status"][0] == PATIENCE_SPENT:
-            return self._patience_text()
+            spent = self.work.note(-row.score, run.epochs)
         for callback in run._settings.callbacks:
             event = Epoch(**{name: row[name].item() for name in HISTORY.names or ()}, parameters=run.parameters.copy())
-            if callback(event) is True:
+            answer = callback(event)
+            if isinstance(answer, (bool, np.bool_)) and answer:
                 return f"stopped by a callback after epoch {run.epochs}"
-        return ""
+        return self._patience_text() if spent else ""
 
     def _patience_text(self) -> str:
         patience, best = self.run._settings.patience, int(self.work.progress["best_epoch"][0])

@@ -73,9 +73,10 @@ class Run:
         return predict(self.network, self.parameters, X)
 
     def resume(self, epochs: int = 100, callbacks: Iterable[Callback] | None = None, progress: bool | None = None) -> Run:
-        """Train for `epochs` more, exactly as if training had never stopped; this run is left as it is.
+        """Train for up to `epochs` more, exactly as if training had never stopped; this run is left as it is.
 
-        Training goes on from the last parameters, not from the best ones that `parameters` may hold.
+        Training goes on from the last parameters, not from the best ones that `parameters` may hold. Where `patience` had ended
+        it, patience is counted anew, and may end it again.
 
         Parameters
         ----------
@@ -158,7 +159,7 @@ def train(
         By how much it must improve to count.
     scoring : str or callable, optional
         Judge epochs by this score of the validation rows instead of the loss: a scikit-learn scorer's name, a scorer, or a
-        function of (y_true, y_predicted); higher is better.
+        function of (y_true, y_predicted), class numbers where the loss is a cross-entropy; higher is better.
     restore_best : bool
         With validation data, end with the parameters of the best epoch.
     callbacks : function or list of functions
@@ -229,7 +230,7 @@ def _whole(name: str, value: Any) -> int:
 
 
 def _check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
-    several = (callbacks,) if callable(callbacks) else tuple(callbacks)
+    several = (callbacks,) if callable(callbacks) or not isinstance(callbacks, Iterable) else tuple(callbacks)
     for callback in several:
         if not callable(callback):
             raise TypeError(f"callbacks must be functions of an epoch; got {callback!r}")

@@ -31,7 +31,7 @@ def make_scorer(scoring: Any, network: Network, X: np.ndarray, Y: np.ndarray) ->
     Raises
     ------
     ValueError
-        For an unknown name, with the nearest; or a score that is not a number.
+        For an unknown name, with the nearest; or, when called, where the rows cannot be scored so.
     TypeError
         Where `scoring` is neither.
     """
@@ -50,9 +50,12 @@ def make_scorer(scoring: Any, network: Network, X: np.ndarray, Y: np.ndarray) ->
 
     def score(parameters: Parameters) -> float:
         model.outputs = predict(network, parameters, X)
-        value = scorer(model, X, truth) if takes_model else scorer(truth, model.predict(X))
-        if not isinstance(value, (int, float, np.integer, np.floating)):
-            raise ValueError(f"scoring must give a number; got {value!r}")
+        try:
+            value = scorer(model, X, truth) if takes_model else scorer(truth, model.predict(X))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"scoring {scoring!r} cannot judge these validation rows: {error}") from error
+        if not isinstance(value, (int, float, np.integer, np.floating)) or not np.isfinite(value):
+            raise ValueError(f"scoring must give a finite number; {scoring!r} gave {value!r} for the validation rows")
         return float(value)
 
     return score
