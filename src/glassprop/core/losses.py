@@ -20,56 +20,58 @@ from glassprop.core.jit import kernel, like, panel_width, scalar
 from glassprop.errors import unknown_name
 
 
+_Scalar = Callable[[Any, Any, Any, Any], Any]
+
+
 @dataclass(frozen=True)
 class _Row:
-    """One loss. The scalar functions take (h or g, y, constant) for one output; the row's loss is their sum over outputs."""
+    """One loss. The scalar functions take (g, h, y, constant) of one output; the row's loss is their sum over outputs."""
 
     name: str
     link: str
-    value: Callable[[Any, Any, Any], Any]  # ℓ(h, y)
-    slope: Callable[[Any, Any, Any], Any]  # ∂ℓ/∂h
-    linked_value: Callable[[Any, Any, Any], Any] | None = None  # ℓ(g, y); None where the link is the identity
-    linked_delta: Callable[[Any, Any, Any, Any], Any] | None = None  # ∂ℓ/∂g from (g, h, y)
+    value: _Scalar  # ℓ, from h and y
+    slope: _Scalar  # ∂ℓ/∂h
+    linked: tuple[_Scalar, _Scalar] | None = None  # ℓ and ∂ℓ/∂g behind the link; None where that is the identity, or softmax
     option: tuple[str, float] | None = None  # name and default of its constant
     domain: str = "any"  # outputs it accepts: "any", "positive", "unit"
     targets: str = "any"  # targets it accepts: "any", "nonnegative", "unit", "distribution"
     formula: str = ""
 
 
-def _half_squared_error(h, y, c):
+def _half_squared_error(g, h, y, c):
     return like(0.5, h) * (y - h) * (y - h)
 
 
-def _half_squared_error_slope(h, y, c):
+def _half_squared_error_slope(g, h, y, c):
     return h - y
 
 
-def _absolute_error(h, y, c):
+def _absolute_error(g, h, y, c):
     return abs(y - h)
 
 
-def _absolute_error_slope(h, y, c):
+def _absolute_error_slope(g, h, y, c):
     zero = like(0, h)
     r = h - y
     # the last branch is r itself, so that NaN stays NaN
     return like(1, h) if r > zero else (like(-1, h) if r < zero else r)
 
 
-def _huber(h, y, c):
+def _huber(g, h, y, c):
     r = abs(h - y)
     return like(0.5, h) * r * r if r <= c else c * (r - like(0.5, h) * c)
 
 
-def _huber_slope(h, y, c):
+def _huber_slope(g, h, y, c):
     r = h - y
     return c if r > c else (-c if r < -c else r)
 
 
-def _quantile(h, y, c):
+def _quantile(g, h, y, c):
     return c * (y - h) if y > h else (like(1, h) - c) * (h - y)
 
 
-def _quantile_slope(h, y, c):
+def _quantile_slope(g, h, y, c):
     zero = like(0, h)
     r = h - y
     return like(1, h) - c if r > zero else (-c if r < zero else r)
@@ -84,36 +86,36 @@ def _smallest(h):
 _smallest = scalar(_smallest)
 
 
-def _poisson(h, y, c):
+def _poisson(g, h, y, c):
     return h - y * like(math.log(_smallest(h)), h)
 
 
-def _poisson_slope(h, y, c):
+def _poisson_slope(g, h, y, c):
     return like(1, h) - y / _smallest(h)
 
 
-def _poisson_linked(g, y, c):
+def _poisson_linked(g, h, y, c):
     return exp(g) - y * g
 
 
-def _binary_cross_entropy(h, y, c):
+def _binary_cross_entropy(g, h, y, c):
     one = like(1, h)
     return -(y * like(math.log(_smallest(h)), h) + (one - y) * like(math.log(_smallest(one - h)), h))
 
 
-def _binary_cross_entropy_slope(h, y, c):
+def _binary_cross_entropy_slope(g, h, y, c):
     return (h - y) / _smallest(h * (like(1, h) - h))
 
 
-def _binary_cross_entropy_linked(g, y, c):
+def _binary_cross_entropy_linked(g, h, y, c):
     return (g if g > like(0, g) else like(0, g)) - g * y + log1p_of_unit(exp(-abs(g)))
 
 
-def _cross_entropy(h, y, c):
+def _cross_entropy(g, h, y, c):
     return -y * like(math.log(_smallest(h)), h)
 
 
-def _cross_entropy_slope(h, y, c):
+def _cross_entropy_slope(g, h, y, c):
     return -y / _smallest(h)
 
 
@@ -130,10 +132,10 @@ _ROWS: dict[str, _Row] = {
              formula="Σ ½ r² if |r| ≤ δ else δ (|r| − ½ δ), r = h − y"),
         _Row("quantile", "identity", _quantile, _quantile_slope, option=("quantile", 0.5),
              formula="Σ q max(y − h, 0) + (1 − q) max(h − y, 0)"),
-        _Row("poisson", "exp", _poisson, _poisson_slope, _poisson_linked, _output_minus_target,
+        _Row("poisson", "exp", _poisson, _poisson_slope, (_poisson_linked, _output_minus_target),
              domain="positive", targets="nonnegative", formula="Σ h − y log h"),
         _Row("binary_cross_entropy", "sigmoid", _binary_cross_entropy, _binary_cross_entropy_slope,
-             _binary_cross_entropy_linked, _output_minus_target, option=("label_smoothing", 0.0), domain="unit", targets="unit",
+             (_binary_cross_entropy_linked, _output_minus_target), option=("label_smoothing", 0.0), domain="unit", targets="unit",
              formula="−Σ y log h + (1 − y) log(1 − h)"),
         _Row("cross_entropy", "softmax", _cross_entropy, _cross_entropy_slope, option=("label_smoothing", 0.0),
              domain="positive", targets="distribution", formula="−Σ y log h"),
@@ -251,11 +253,9 @@ class Loss:
         if key not in _addresses:
             if linked and self.name == "cross_entropy":
                 body = _cross_entropy_kernel
-            elif linked and self._row.linked_value is not None:
-                assert self._row.linked_delta is not None
-                body = _linked_kernel(scalar(self._row.linked_value), scalar(self._row.linked_delta))
             else:
-                body = _loss_kernel(scalar(self._row.value), scalar(self._row.slope))
+                functions = (linked and self._row.linked) or (self._row.value, self._row.slope)
+                body = _loss_kernel(*map(scalar, functions))
             _addresses[key] = kernel(body, f"{self.name}-{'linked' if linked else 'plain'}", dtype, "ppppppnc")
         return _addresses[key]
 
@@ -265,7 +265,7 @@ _addresses: dict[tuple[str, bool, str], int] = {}
 # A loss kernel works on one panel: g, h, y and delta are (outputs, width), w and losses (width,), n is the number of outputs.
 
 
-def _loss_kernel(value, slope):
+def _loss_kernel(value, delta_of):
     def loss_kernel(g, h, y, w, delta, losses, n, constants):
         c = like(constants[0], h[0])
         width = panel_width(h)
@@ -274,25 +274,10 @@ def _loss_kernel(value, slope):
         for o in range(n):
             for r in range(width):
                 i = o * width + r
-                losses[r] += value(h[i], y[i], c)
-                delta[i] = w[r] * slope(h[i], y[i], c)
+                losses[r] += value(g[i], h[i], y[i], c)
+                delta[i] = w[r] * delta_of(g[i], h[i], y[i], c)
 
     return loss_kernel
-
-
-def _linked_kernel(value, linked_delta):
-    def linked_kernel(g, h, y, w, delta, losses, n, constants):
-        c = like(constants[0], h[0])
-        width = panel_width(h)
-        for r in range(width):
-            losses[r] = like(0, h[0])
-        for o in range(n):
-            for r in range(width):
-                i = o * width + r
-                losses[r] += value(g[i], y[i], c)
-                delta[i] = w[r] * linked_delta(g[i], h[i], y[i], c)
-
-    return linked_kernel
 
 
 def _cross_entropy_kernel(g, h, y, w, delta, losses, n, constants):

@@ -93,32 +93,42 @@ class Workspace:
             "history": np.zeros(epochs, EPOCH),
             "output": np.zeros((rows, outputs), dtype) if output else None,
         }
-        by_class, smoothing = network.loss.targets == "distribution", network.loss.label_smoothing
         self.set(
             **{name: array for name, array in self.arrays.items() if array is not None},
             rows=rows,
             batch_size=batch_size,
             validation_batch=round_up(batch_size, panel_columns(dtype)),
             validation_rows=0 if held[0] is None else len(held[0]),
-            classes=by_class and outputs > 1 and Y is not None and Y.shape[1] == 1,
-            validation_classes=by_class and outputs > 1 and held[1] is not None and held[1].shape[1] == 1,
             seed=seed,
-            loss=network.loss.kernel(network.output_activation, dtype),
-            product=product_kernel(dtype),
             theta_size=theta.size,
-            keep=1.0 - smoothing,
-            share=smoothing / (outputs if by_class else 2),  # for a yes or no, half the smoothing each
-            l2=network.l2,
-            l1=network.l1,
             targets=layout.targets,
             batch_weights=layout.weights,
             losses=layout.losses,
             zero=layout.zero,
+            product=product_kernel(dtype),
         )
+        self._take_objective(network)
         if optimizer:
-            self._take(optimizer)
+            self._take_optimizer(optimizer)
 
-    def _take(self, optimizer: Optimizer) -> None:
+    def _take_objective(self, network: Network) -> None:
+        loss, outputs = network.loss, network.layers[-1]
+        distribution = loss.targets == "distribution"
+
+        def by_class(Y: np.ndarray | None) -> bool:
+            return distribution and outputs > 1 and Y is not None and Y.shape[1] == 1
+
+        self.set(
+            loss=loss.kernel(network.output_activation, self.unit.dtype),
+            classes=by_class(self.arrays["Y"]),
+            validation_classes=by_class(self.arrays["validation_Y"]),
+            keep=1.0 - loss.label_smoothing,
+            share=loss.label_smoothing / (outputs if distribution else 2),  # for a yes or no, half the smoothing each
+            l2=network.l2,
+            l1=network.l1,
+        )
+
+    def _take_optimizer(self, optimizer: Optimizer) -> None:
         own = optimizer.constants()
         self["constants"][4 : 4 + own.size] = own
         self.set(
