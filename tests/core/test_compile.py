@@ -186,3 +186,21 @@ def test_a_users_functions_are_never_taken_from_disk() -> None:
         parameters = gp.Parameters.from_arrays([[[1.0]]], [[0.0]])
         outputs.append(gp.forward(network, parameters, [[1.0]]).output.item())
     assert outputs == [2.0, 3.0]
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_does_no_harm(tmp_path: Path) -> None:
+    """Package and cache folder read-only: a warning, and the same numbers."""
+    program = (
+        "import warnings, numba.core.caching as caching\n"
+        "caching.CacheImpl._locator_classes = []\n"
+        "import glassprop as gp\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    network = gp.Network((1, 1))\n"
+        "    print(gp.forward(network, gp.Parameters.from_arrays([[[2.0]]], [[1.0]]), [[3.0]]).output)\n"
+        "print(sorted({w.category.__name__ for w in caught}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert done.stdout.splitlines() == ["[[7.]]", "['CompileNotice']"]

@@ -19,7 +19,6 @@ from glassprop.core.elementary import exp, log1p_of_unit
 from glassprop.core.jit import kernel, like, panel_width, scalar
 from glassprop.errors import unknown_name
 
-
 _Scalar = Callable[[Any, Any, Any, Any], Any]
 
 
@@ -135,8 +134,8 @@ _ROWS: dict[str, _Row] = {
         _Row("poisson", "exp", _poisson, _poisson_slope, (_poisson_linked, _output_minus_target),
              domain="positive", targets="nonnegative", formula="Σ h − y log h"),
         _Row("binary_cross_entropy", "sigmoid", _binary_cross_entropy, _binary_cross_entropy_slope,
-             (_binary_cross_entropy_linked, _output_minus_target), option=("label_smoothing", 0.0), domain="unit", targets="unit",
-             formula="−Σ y log h + (1 − y) log(1 − h)"),
+             (_binary_cross_entropy_linked, _output_minus_target), option=("label_smoothing", 0.0), domain="unit",
+             targets="unit", formula="−Σ y log h + (1 − y) log(1 − h)"),
         _Row("cross_entropy", "softmax", _cross_entropy, _cross_entropy_slope, option=("label_smoothing", 0.0),
              domain="positive", targets="distribution", formula="−Σ y log h"),
     )
