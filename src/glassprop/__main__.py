@@ -2,6 +2,11 @@
 
 import sys
 
-from glassprop.cli import main
+try:
+    from glassprop.cli import main
 
-sys.exit(main())
+    code = main()
+except KeyboardInterrupt:
+    print("glassprop: error: interrupted", file=sys.stderr)
+    code = 130
+sys.exit(code)

@@ -104,9 +104,12 @@ def test_info_of_a_model(run, trained):
         "cross_entropy",
         "classification of 'target' (2 classes: benign, malignant)",
         "mean rad",
+        "(because 'target' holds text)",
+        "  optimizer        adam, learning rate cosine from 0.001 over 450 steps",
+        "  patience         none\n",
     ):
         assert text in out
-    for text in ("seed", "test 0.2", "train 455", "sklearn:breast_cancer", "name adam", "accuracy"):
+    for text in ("seed", "test 0.2", "train 455", "sklearn:breast_cancer", "accuracy"):
         assert text in out
     said = json.loads(run("info", trained, "--json").out)
     assert said["network"]["layers"] == [30, 8, 2]
@@ -136,6 +139,32 @@ def test_help_without_a_command_and_version(run):
         assert ended.code == 0
         assert all(command in ended.out for command in ("train", "evaluate", "predict", "info"))
     assert run("--version") == (0, f"glassprop {gp.__version__}\n", "")
+
+
+def test_help_has_the_exit_codes(run):
+    assert "0 done, 1 diverged, 2 misuse, 130 interrupted" in " ".join(run("--help").out.split())
+
+
+@pytest.mark.parametrize("where", ["glassprop.tables.reading.read_table", "glassprop.training.run.train"])
+def test_ctrl_c_before_training(run, monkeypatch, tmp_path, where):
+    def interrupt(*given, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    ended = run("train", "sklearn:iris", "--out", tmp_path / "m", "--quiet")
+    assert (ended.code, ended.err.strip()) == (130, "glassprop: error: interrupted")
+    assert not (tmp_path / "m").exists()
+
+
+def test_ctrl_c_while_the_commands_are_imported(run, monkeypatch):
+    class Interrupt:
+        def find_spec(self, name, path=None, target=None):
+            if name == "glassprop.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "glassprop.cli.app")
+    monkeypatch.setattr(sys, "meta_path", [Interrupt(), *sys.meta_path])
+    assert run("info", "sklearn:iris") == (130, "", "glassprop: error: interrupted\n")
 
 
 def test_a_reader_that_has_seen_enough(trained):

@@ -35,11 +35,24 @@ IRIS = ("train", "sklearn:iris", "--out", "OUT")
         ((*IRIS, "--loss", "hubr"), "got 'hubr'; did you mean 'huber'?"),
         (
             (*IRIS, "--loss", "cross_entropy", "--delta", "1"),
-            "loss 'cross_entropy' has no option 'delta'; it has 'label_smoothing'",
+            "--delta goes with the loss huber; the loss is cross_entropy",
         ),
         ((*IRIS, "--label-smoothing", "1"), "label_smoothing of loss 'cross_entropy' must be at least 0 and below 1; got 1.0"),
         ((*IRIS, "--optimizer", "adm"), "got 'adm'; did you mean 'adam'?"),
-        ((*IRIS, "--learning-rate", "0"), "learning_rate"),
+        ((*IRIS, "--learning-rate", "0"), "--learning-rate must be greater than 0; got 0"),
+        ((*IRIS, "--lr", "-1"), "--learning-rate must be greater than 0; got -1"),
+        ((*IRIS, "--lr", "nan"), "--learning-rate must be greater than 0; got nan"),
+        (
+            (*IRIS, "--loss", "half_squared_error", "--label-smoothing", "0.1"),
+            "--label-smoothing goes with the cross-entropies; the loss is half_squared_error",
+        ),
+        ((*IRIS, "--delta", "1"), "--delta goes with the loss huber; 'target' holds text"),
+        ((*IRIS, "--quantile", "0.5"), "--quantile goes with the loss quantile; 'target' holds text"),
+        (
+            ("train", "sklearn:diabetes", "--out", "OUT", "--label-smoothing", "0.1"),
+            "--label-smoothing goes with the cross-entropies; 'target' holds 214 different numbers",
+        ),
+        (("train", "sklearn:iris", "--out", "OUT", "--history", "OUT"), "--history must be another file than --out '"),
         ((*IRIS, "--momentum", "0.9"), "--momentum goes with --optimizer sgd; got 'adam'"),
         ((*IRIS, "--nesterov"), "--nesterov goes with --optimizer sgd; got 'adam'"),
         ((*IRIS, "--clip-norm", "0"), "clip_norm of Adam must be > 0"),
@@ -74,6 +87,38 @@ def test_a_table_is_not_a_model(refused, tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     message = refused("evaluate", tmp_path / "t.csv", tmp_path / "t.csv")
     assert message == f"{tmp_path / 't.csv'}: not a glassprop model (not a safetensors file)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "t.csv", "-t", "y", "-o", "t.csv"), "--out must be another file than the table 't.csv'"),
+        (("train", "t.csv", "-t", "y", "-o", "link.csv"), "--out must be another file than the table 't.csv'"),
+        (
+            ("train", "t.csv", "-t", "y", "-o", "m", "--history", "./t.csv"),
+            "--history must be another file than the table 't.csv'",
+        ),
+        (("train", "t.csv", "-t", "y", "-o", "new", "--history", "./new"), "--history must be another file than --out 'new'"),
+        (("predict", "m", "t.csv", "-o", "t.csv"), "--out must be another file than the table 't.csv'"),
+        (("predict", "m", "t.csv", "-o", "m"), "--out must be another file than the model 'm'"),
+    ],
+)
+def test_outputs_never_replace_inputs_or_each_other(refused, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    for name in ("t.csv", "m"):
+        (tmp_path / name).write_text("a,y\n1,2\n")
+    (tmp_path / "link.csv").symlink_to("t.csv")
+    assert refused(*arguments) == message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.csv", "m", "t.csv"]
+    assert (tmp_path / "t.csv").read_text() == (tmp_path / "m").read_text() == "a,y\n1,2\n"
+
+
+def test_a_table_that_is_too_small(refused, tmp_path):
+    (tmp_path / "t.csv").write_text("a,y\n1,0\n2,1\n")
+    message = refused("train", tmp_path / "t.csv", "-t", "y", "-o", tmp_path / "m")
+    assert message == (
+        "1 row is left of 2 to train on, too few to learn from: hold out fewer (--test 0 for none), or give more rows"
+    )
 
 
 def test_a_full_disk(refused, run, tmp_path):

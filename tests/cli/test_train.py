@@ -101,6 +101,18 @@ def test_where_the_scores_come_from(run, model, fractions, where):
     assert "scores on " in run("train", "sklearn:iris", "--out", model, *fractions, *QUICK).out
 
 
+@pytest.mark.parametrize("compiles", [False, True])
+def test_a_time_that_includes_compiling_says_so(run, model, monkeypatch, compiles):
+    monkeypatch.setattr("glassprop.core.jit.must_compile", lambda *given: compiles)
+    out = run("train", "sklearn:iris", "--out", model, *QUICK).out
+    assert out.count(" s (compiling included)\n") == compiles
+
+
+def test_weights_are_announced(run, model, counts):
+    ended = run("train", counts, "-t", "price", "--ignore", "id", "--weights", "w", "--out", model, *QUICK)
+    assert "weights   'w'" in ended.out.splitlines()
+
+
 # --- what it does --------------------------------------------------------------------------------------------------------
 
 
@@ -223,7 +235,8 @@ def test_ctrl_c_keeps_what_was_learned(run, model):
         reached = re.search(r"interrupted in epoch (\d+)", out)
         if reached and int(reached[1]) > 1000:
             break
-    assert child.returncode == 0, err
+    assert child.returncode == 130, err
+    assert f"glassprop: interrupted: the model is saved as {model}" in err
     assert f"saved     {model}" in out
     assert "Traceback" not in err
     assert load(model).evaluate(read_table("sklearn:iris"))["accuracy"] > 0.9

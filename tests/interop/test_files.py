@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from glassprop.interop import files
-from glassprop.interop.files import check_writable, missing_file, write_atomically
+from glassprop.interop.files import check_apart, check_writable, missing_file, write_atomically
 
 
 def test_a_new_file_and_a_replaced_one(tmp_path):
@@ -62,3 +62,15 @@ def test_complaints(tmp_path):
     (tmp_path / "table.csv").touch()
     assert str(missing_file(tmp_path / "tabel.csv")).endswith(f"no such file; did you mean {str(tmp_path / 'table.csv')!r}?")
     assert str(missing_file("/nowhere/x.csv", "model")) == "/nowhere/x.csv: no such model"
+
+
+def test_files_that_are_one_and_the_same(tmp_path):
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "hard").hardlink_to(tmp_path / "a")
+    for name in ("a", "hard", "../" + tmp_path.name + "/a"):
+        with pytest.raises(ValueError, match=r"^--out must be another file than the table '.*a'$"):
+            check_apart({"--out": tmp_path / name}, {"the table": tmp_path / "a"})
+    with pytest.raises(ValueError, match=r"^--history must be another file than --out 'new'$"):
+        check_apart({"--out": "new", "--history": "./new"}, {"the table": "a"})
+    check_apart({"--out": tmp_path / "b", "--history": None}, {"the table": tmp_path / "a"})
+    check_apart({"--out": "/dev/null", "--history": "/dev/null"}, {"the table": "a"})

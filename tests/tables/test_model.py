@@ -1,5 +1,7 @@
 """A model answers in labels and units, finds columns by name, and is the same after save and load."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -130,9 +132,9 @@ def test_missing_columns_are_named(iris, classifier):
 
 
 def test_cells_that_are_no_numbers(iris, classifier):
-    with pytest.raises(ValueError, match=r"column 'sepal width \(cm\)' must hold numbers; it holds 'wide' in row 0"):
+    with pytest.raises(ValueError, match=r"column 'sepal width \(cm\)' must hold numbers; it holds 'wide' in row 1"):
         classifier.predict(iris.assign(**{"sepal width (cm)": "wide"}))
-    with pytest.raises(ValueError, match=r"column 'sepal width \(cm\)' has 150 missing values, the first in row 0"):
+    with pytest.raises(ValueError, match=r"column 'sepal width \(cm\)' has 150 missing values, the first in row 1"):
         classifier.predict(iris.assign(**{"sepal width (cm)": np.nan}))
     with pytest.raises(ValueError, match="the table has no rows"):
         classifier.predict(iris.iloc[:0])
@@ -150,7 +152,8 @@ def test_arrays_of_another_shape(classifier):
 def test_classes_that_the_model_does_not_know(iris, classifier):
     table = iris.assign(target=["setosa"] * 149 + ["tulip"])
     with pytest.raises(
-        ValueError, match="column 'target' holds 'tulip' in row 149, which is none of the model's classes: 'setosa'"
+        ValueError,
+        match=r"column 'target' holds 'tulip' in row 150.*, which is none of the model's classes: 'setosa'",
     ):
         classifier.evaluate(table)
 
@@ -228,3 +231,14 @@ def test_a_preparation_of_another_network(regressor):
     network = gp.Network((3, 1))
     with pytest.raises(ValueError, match="preparation must fit the network's 3 inputs and 1 outputs; it has 2 input columns"):
         Model(network, network.initialize(), regressor.preparation)
+
+
+@pytest.mark.parametrize(
+    ("activations", "got"),
+    [(["snake"], "list"), ({"snake": math.sin}, "builtin_function_or_method for 'snake'"), ({1: "relu"}, "str for 1")],
+)
+def test_activations_that_are_none(tmp_path, activations, got):
+    network = gp.Network((2, 3, 1))
+    save(Model(network, network.initialize(seed=0)), tmp_path / "m")
+    with pytest.raises(TypeError, match=f"^activations must be a dict of names and glassprop.Activation; got {got}$"):
+        load(tmp_path / "m", activations)

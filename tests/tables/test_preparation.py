@@ -180,19 +180,24 @@ def test_nothing_held_out():
             {"b": [1, "x", 2, 3]},
             "y",
             {},
-            r"column 'b' must hold numbers; it holds 'x' in row 1: leave it out \(--ignore\), or turn it into numbers first",
+            r"column 'b' must hold numbers; it holds 'x' in row 2.*: leave it out \(--ignore\), or turn it into numbers first",
         ),
         ({"a": list("tuvw"), "b": list("tuvw")}, "y", {}, "column 'a' must hold numbers; .*; 2 columns hold text: a,b"),
         (
             {"b": [1, None, None, 3]},
             "y",
             {},
-            "column 'b' has 2 missing values, the first in row 1: fill in or leave out such rows",
+            r"column 'b' has 2 missing values, the first in row 2.*: fill in or leave out such rows",
         ),
-        ({"b": ["u", None, "v", "w"]}, "y", {}, "column 'b' has 1 missing value, the first in row 1"),
-        ({"b": [1, 2, np.inf, 3]}, "y", {}, "column 'b' holds infinity in row 2: correct it, or leave the row out"),
+        ({"b": ["u", None, "v", "w"]}, "y", {}, "column 'b' has 1 missing value, the first in row 2"),
+        (
+            {r"b": [1, 2, np.inf, 3]},
+            "y",
+            {},
+            r"column 'b' holds infinity in row 3.*: correct it, or leave the row out",
+        ),
         ({"b": [1, 2j, 3, 4]}, "y", {}, "column 'b' must hold real numbers; it holds complex128"),
-        ({"y": ["u", None, "v", "u"]}, "y", {}, "column 'y' has 1 missing value, the first in row 1"),
+        ({"y": ["u", None, "v", "u"]}, "y", {}, "column 'y' has 1 missing value, the first in row 2"),
         ({"y": "u"}, "y", {}, "column 'y' must hold at least two classes; all 4 rows are 'u'"),
         (
             {"y": list("tuvw")},
@@ -211,21 +216,21 @@ def test_nothing_held_out():
             {},
             "y",
             {"loss": "huber"},
-            "column 'y' must hold numbers; it holds 'u' in row 0: the loss 'huber' needs a number to predict",
+            r"column 'y' must hold numbers; it holds 'u' in row 1.*: the loss 'huber' needs a number to predict",
         ),
         ({}, "y", {"loss": "hubr"}, r"loss must be one of .*; got 'hubr'; did you mean 'huber'\?"),
         (
             {"y": [1.5, -2, 3, 4]},
             "y",
             {"loss": "poisson"},
-            "column 'y' must be at least 0 for loss 'poisson'; it holds -2 in row 1",
+            "column 'y' must be at least 0 for loss 'poisson'; it holds -2 in row 2",
         ),
-        ({"w": [1, -2, 1, 1]}, "y", {"weights": "w"}, "column 'w' must hold row weights of at least 0; it holds -2 in row 1"),
+        ({"w": [1, -2, 1, 1]}, "y", {"weights": "w"}, "column 'w' must hold row weights of at least 0; it holds -2 in row 2"),
         (
             {"w": list("tuvw")},
             "y",
             {"weights": "w"},
-            "column 'w' must hold numbers; it holds 't' in row 0: row weights are numbers",
+            r"column 'w' must hold numbers; it holds 't' in row 1.*: row weights are numbers",
         ),
         ({}, "y", {"test": 1.0}, "test must be a fraction, at least 0 and below 1; got 1.0"),
         ({}, "y", {"validation": -0.1}, "validation must be a fraction, at least 0 and below 1; got -0.1"),
@@ -253,6 +258,34 @@ def test_too_few_rows():
     with pytest.raises(ValueError, match="the table has 2 rows: too few to hold any out; set test and validation to 0"):
         split_rows(2, 0.2, 0.1, 0, None)
     assert [len(part) for part in split_rows(3, 0.2, 0.1, 0, None)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        (2, {"test": 0.2}, r"1 row is left of 2 to train on, too few to learn from: hold out fewer \(--test 0 for none\)"),
+        (40, {"test": 0.999}, r"1 row is left of 40 to train on, too few .* or give more rows"),
+        (4, {"test": 0.5, "y": [1.5, 2.5, 1.5, 1.5], "seed": 3}, "2 rows are left of 4 to train on, all 1.5, too few"),
+    ],
+)
+def test_too_few_rows_left_to_train_on(rows, options, message):
+    columns = {"y": options["y"]} if "y" in options else {}
+    options = {name: value for name, value in options.items() if name != "y"}
+    with pytest.raises(ValueError, match=message):
+        prepare(frame(rows, **columns), "y", **options)
+
+
+def test_rows_are_counted_from_1():
+    with pytest.raises(ValueError, match=r"the first in row 3 \(counted from 1 below the column names\): fill in"):
+        prepare(frame(4, b=[1, 2, None, 4]), "y")
+
+
+def test_every_column_with_gaps_is_named():
+    table = frame(4, b=[1, None, 3, 4], y=["u", "v", None, "u"])
+    with pytest.raises(
+        ValueError, match=r"column 'y' has 1 missing value, .* or the column; 2 columns have missing values: y,b"
+    ):
+        prepare(table, "y")
 
 
 def test_what_is_no_frame_or_has_no_rows():

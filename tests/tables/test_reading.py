@@ -52,6 +52,10 @@ def test_a_byte_order_mark_compression_and_line_ends(write):
     assert read_table(write(gzip.compress(b"a,b\n1,2\n"), "t.csv.gz")).b.tolist() == [2]
 
 
+def test_columns_without_names_and_names_that_look_numbered(write):
+    assert list(read_table(write("a,a.1,,\n5,6,7,8\n")).columns) == ["a", "a.1", "Unnamed: 2", "Unnamed: 3"]
+
+
 def test_names_are_text(write):
     assert list(read_table(write("0,1\n5,6\n")).columns) == ["0", "1"]
 
@@ -65,6 +69,7 @@ def test_names_are_text(write):
         (b"a,b\n\xe4,1\n", r"not a CSV file in UTF-8 \(.*\); save it as UTF-8"),
         ("a,b\n1,2\n1,2,3\n", r"not a CSV table \(Expected 2 fields in line 3, found 3\)"),
         ("a,b\n1,2,3\n1,2,3\n", r"not a CSV table \(the rows have more fields than the first line has column names\)"),
+        ("a,b,a\n1,2,3\n", "2 columns are named 'a'; rename all but one"),
         ('a,b\n"1,2\n', r"not a CSV table \(EOF inside string starting at row 1\)"),
     ],
 )

@@ -1,6 +1,6 @@
-"""The commands, one file each, and how they end: exit code 0, 1 where a check fails, 2 on misuse, with one line of reason.
+"""The commands, one file each, and how they end: with exit code 0 done, 1 diverged, 2 misuse or 130 interrupted.
 
-It knows terminals, not the algorithm.
+What ends otherwise than done says why in one line. It knows terminals, not the algorithm.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["evaluate", "no-such-model.safetensors", "sklearn:iris"])
     2
     """
-    from glassprop.cli.app import app
-
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     with warnings.catch_warnings():
         for category in (CompileNotice, DivergenceWarning):
             warnings.simplefilter("always", category)
         warnings.showwarning = _one_line  # type: ignore[assignment]
         try:
+            from glassprop.cli.app import app  # takes long enough to be interrupted
+
             code = app(args=given, prog_name="glassprop", standalone_mode=False)
             sys.stdout.flush()
             return code or 0
@@ -48,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (ValueError, TypeError, OSError, MemoryError) as error:
             _complain(_reason(error))
         except Exception as error:
+            if isinstance(error.__cause__, KeyboardInterrupt):  # typer turns it into an exception of its own
+                _complain("interrupted")
+                return 130
             if not hasattr(error, "format_message"):  # typer's own complaints about the command line have it
                 raise
             context = getattr(error, "ctx", None)

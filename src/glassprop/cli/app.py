@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from functools import wraps
 from typing import Annotated
 
 import typer
@@ -11,14 +14,30 @@ from glassprop.cli.info import info
 from glassprop.cli.predict import predict
 from glassprop.cli.train import train
 
+
+def _interruptible(command: Callable[..., int]) -> Callable[..., int]:
+    """The command, ended by Ctrl-C with one line and exit code 130; typer itself would say nothing."""
+
+    @wraps(command)
+    def run(*given: object, **named: object) -> int:
+        try:
+            return command(*given, **named)
+        except KeyboardInterrupt:
+            print("glassprop: error: interrupted", file=sys.stderr)
+            return 130
+
+    return run
+
+
 app = typer.Typer(
     help="Train multilayer perceptrons on tables, judge them on rows they have not seen, and predict.",
+    epilog="Exit codes: 0 done, 1 diverged, 2 misuse, 130 interrupted.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (train, evaluate, predict, info):
-    app.command()(command)
+    app.command()(_interruptible(command))
 
 
 @app.callback(invoke_without_command=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,14 +47,15 @@ def _model(source: str, json: bool) -> None:
     print_line("network", describe_network(model.network))
     print_line("loss", describe_loss(model.network.loss))
     if preparation is not None:
+        because = f" (because {training['reason']})" if training.get("reason") else ""
         kind = f" ({plural(len(preparation.classes), 'class', 'classes')}: {shorten(preparation.classes)})"
-        print_line("task", f"{preparation.task} of {preparation.target!r}" + (kind if preparation.classes else ""))
+        print_line("task", f"{preparation.task} of {preparation.target!r}" + (kind if preparation.classes else "") + because)
         print_line("inputs", f"{len(preparation.inputs)}: {shorten(preparation.inputs)}")
     else:
         print_line("inputs", f"{model.network.layers[0]}, without names: the model was saved without a table")
     for name, value in training.items():
-        if value is not None:
-            print(f"  {name.replace('_', ' '):<17}{_flat(value)}")
+        if value is not None and name != "reason":
+            print(f"  {name.replace('_', ' '):<17}{_told(name, value)}")
 
 
 def _table(source: str, json: bool) -> None:
@@ -72,6 +74,30 @@ def _table(source: str, json: bool) -> None:
     print(f"  {'column':<{max(width, 6)}}  {'type':<10}{'distinct':>10}{'missing':>10}")
     for column in columns:
         print(f"  {column['name']:<{max(width, 6)}}  {column['type']:<10}{column['distinct']:>10}{column['missing']:>10}")
+
+
+def _told(name: str, value: Any) -> str:
+    if name == "optimizer" and isinstance(value, dict):
+        return _optimizer(value)
+    return "none" if name == "patience" and not value else _flat(value)
+
+
+def _optimizer(facts: dict[str, Any]) -> str:
+    """As ``adam, learning rate cosine from 0.001 over 1500 steps, beta1 0.9``; what is off is left out."""
+    parts = [f"{facts.get('name')}, learning rate {_learning_rate(facts.get('learning_rate'))}"]
+    for name, value in facts.items():
+        if value and name not in ("name", "learning_rate"):
+            parts.append(name.replace("_", " ") + ("" if value is True else f" {_flat(value)}"))
+    return ", ".join(parts)
+
+
+def _learning_rate(rate: Any) -> str:
+    if not isinstance(rate, dict):
+        return _flat(rate)
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(rate.get("name"))).lower()
+    text = f"{name} from {_flat(rate.get('learning_rate'))}" + (f" over {rate['steps']} steps" if rate.get("steps") else "")
+    others = {key: value for key, value in rate.items() if key not in ("name", "learning_rate", "steps") and value}
+    return text + (f" ({_flat(others)})" if others else "")
 
 
 def _flat(value: Any) -> str:

@@ -59,9 +59,10 @@ ActivationNames = Annotated[
 OutputActivation = Annotated[
     str | None, _option("--output-activation", help="Instead of the loss's own.", panel=NETWORK, metavar="NAME")
 ]
-LossName = Annotated[
-    str | None, _option("--loss", help=f"Default: by the target. {', '.join(LOSSES)}.", panel=NETWORK, metavar="NAME")
-]
+_LOSS_RULE = (
+    "Default: cross_entropy for a target of text, truth values or few different whole numbers, else half_squared_error."
+)
+LossName = Annotated[str | None, _option("--loss", help=f"{', '.join(LOSSES)}. {_LOSS_RULE}", panel=NETWORK, metavar="NAME")]
 Delta = Annotated[float | None, _option("--delta", help="Of huber, in standard deviations of the target.", panel=NETWORK)]
 QuantileOption = Annotated[float | None, _option("--quantile", help="Of the loss quantile, between 0 and 1.", panel=NETWORK)]
 LabelSmoothing = Annotated[float | None, _option("--label-smoothing", help="Of the cross-entropies, from 0.", panel=NETWORK)]
@@ -105,7 +106,7 @@ Validation = Annotated[
     float | None,
     _option(
         "--validation",
-        help="Fraction to stop by; default 0, but 0.1 from 5000 rows or with --patience.",
+        help="Fraction to stop by, of what --test leaves; default 0, but 0.1 from 5000 rows or with --patience.",
         panel=ROWS,
         metavar="FRACTION",
     ),

@@ -25,10 +25,11 @@ def predict(
 
     Example: glassprop predict model.safetensors new.csv --out predictions.csv
     """
-    from glassprop.interop.files import check_writable, write_atomically
+    from glassprop.interop.files import check_apart, check_writable, write_atomically
     from glassprop.tables.model import load
     from glassprop.tables.reading import read_table
 
+    check_apart({"--out": out}, {"the model": model, "the table": table})
     if out is not None:
         check_writable(out)
     predictions = predictions_table(load(model), read_table(table), proba)

@@ -5,7 +5,9 @@ It puts together what tables, training and interop do.
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 FEWEST_ROWS_TO_VALIDATE = 5000
 PATIENCE = 20
 PENALTY = 3.0  # l2 times the rows trained on: weights are held as by a normal prior of variance 1/3
+OPTION_LOSSES = {
+    "delta": ("huber",),
+    "quantile": ("quantile",),
+    "label_smoothing": ("cross_entropy", "binary_cross_entropy"),
+}
 FADE = 0.01  # the share of the learning rate that the schedule "exponential" ends at
 
 
@@ -77,11 +84,12 @@ def train(
 
 def _train(asked: SimpleNamespace) -> int:
     from glassprop.core.initializers import INITIALIZERS
-    from glassprop.interop.files import check_writable, write_atomically
+    from glassprop.interop.files import check_apart, check_writable, write_atomically
     from glassprop.tables.model import Model, save, training_facts
     from glassprop.tables.preparation import prepare
     from glassprop.tables.reading import read_table
 
+    check_apart({"--out": asked.out, "--history": asked.history}, {"the table": asked.table})
     for path in (asked.out, asked.history):
         if path is not None:
             check_writable(path)
@@ -93,7 +101,7 @@ def _train(asked: SimpleNamespace) -> int:
     _settle_validation(asked, len(rows))
     ignored = options.read_list("ignore", asked.ignore, str, "names")
     ready = prepare(
-        rows, asked.target, loss=_loss(asked), weights=asked.weights, ignore=ignored, validation=asked.validation,
+        rows, asked.target, loss=_loss(asked, rows), weights=asked.weights, ignore=ignored, validation=asked.validation,
         test=asked.test, seed=asked.seed, dtype=asked.dtype,
     )  # fmt: skip
     network, optimizer = _network(asked, ready), _optimizer(asked, len(ready.train.rows))
@@ -114,6 +122,9 @@ def _train(asked: SimpleNamespace) -> int:
     if asked.history is not None:
         write_atomically(asked.history, _history_csv(run).encode())
     _report(asked, model, run)
+    if run.interrupted:
+        print(f"glassprop: interrupted: the model is saved as {asked.out}", file=sys.stderr)
+        return 130
     return 1 if run.diverged else 0
 
 
@@ -138,8 +149,8 @@ def _settle_validation(asked: SimpleNamespace, rows: int) -> None:
         asked.patience = PATIENCE if asked.validation else 0
 
 
-def _loss(asked: SimpleNamespace) -> Loss | None:
-    from glassprop.core.losses import Loss
+def _loss(asked: SimpleNamespace, rows: pd.DataFrame) -> Loss | None:
+    from glassprop.core.losses import LOSSES, Loss
 
     given = {
         name: getattr(asked, name) for name in ("delta", "quantile", "label_smoothing") if getattr(asked, name) is not None
@@ -147,8 +158,33 @@ def _loss(asked: SimpleNamespace) -> Loss | None:
     if asked.loss is None:
         if not given:
             return None
-        asked.loss = {"delta": "huber", "quantile": "quantile", "label_smoothing": "cross_entropy"}[next(iter(given))]
+        asked.loss = OPTION_LOSSES[next(iter(given))][0]
+        _check_target(asked, rows, next(iter(given)))
+    for name in given:
+        if asked.loss in LOSSES and asked.loss not in OPTION_LOSSES[name]:
+            raise ValueError(f"{_goes_with(name)}; the loss is {asked.loss}")
     return Loss(asked.loss, **given)
+
+
+def _check_target(asked: SimpleNamespace, rows: pd.DataFrame, option: str) -> None:
+    """Raise where the loss that an option stands for cannot go with the target."""
+    from glassprop.tables.columns import check_column
+    from glassprop.tables.preparation import decide_task
+
+    check_column(rows, asked.target, "target")
+    column = rows[asked.target]
+    task, _, reason = decide_task(column, asked.target, None)
+    if option == "label_smoothing":
+        fits = task == "classification"
+    else:
+        fits = column.dtype.kind in "iuf"
+    if not fits:
+        raise ValueError(f"{_goes_with(option)}; {reason}")
+
+
+def _goes_with(option: str) -> str:
+    losses = OPTION_LOSSES[option]
+    return f"--{option.replace('_', '-')} goes with " + (f"the loss {losses[0]}" if len(losses) == 1 else "the cross-entropies")
 
 
 def _network(asked: SimpleNamespace, ready: Prepared) -> Network:
@@ -177,6 +213,8 @@ def _optimizer(asked: SimpleNamespace, rows: int) -> Optimizer:
     for name in ("momentum", "nesterov"):
         if name in given and asked.optimizer != "sgd":
             raise ValueError(f"--{name} goes with --optimizer sgd; got {asked.optimizer!r}")
+    if asked.learning_rate is not None and not 0 < asked.learning_rate < math.inf:
+        raise ValueError(f"--learning-rate must be greater than 0; got {asked.learning_rate:g}")
     rule: Any = OPTIMIZERS[asked.optimizer]
     rate = rule().learning_rate if asked.learning_rate is None else asked.learning_rate
     steps = asked.epochs * -(-rows // max(asked.batch_size, 1))
@@ -202,8 +240,10 @@ def _schedule(name: str, rate: float, steps: int) -> Any:
 
 
 def _run(asked: SimpleNamespace, ready: Prepared, network: Network, start: Parameters, optimizer: Optimizer) -> Run:
+    from glassprop.core import jit, step
     from glassprop.training.run import train as train_network
 
+    asked.compiles = jit.must_compile(step.run, start.dtype.type(0))
     part, held = ready.train, ready.validation
     return train_network(
         network, part.X, part.Y, weights=part.weights, parameters=start, optimizer=optimizer,
@@ -251,6 +291,8 @@ def _announce(asked: SimpleNamespace, ready: Prepared, network: Network, rows: i
         f"{counts[name]:,} held out for {why}" for name, why in (("validation", "stopping"), ("test", "scores")) if counts[name]
     )
     print_line("rows", f"{counts['train']:,} to train on" + (f"; {held}" if held else ""))
+    if asked.weights is not None:
+        print_line("weights", repr(asked.weights))
     print_line("network", describe_network(network))
 
 
@@ -268,7 +310,7 @@ def _report(asked: SimpleNamespace, model: Model, run: Run) -> None:
     if asked.quiet:
         return
     stopped = "the run diverged: the best parameters before are kept" if run.diverged else run.stopped
-    print_line("training", f"{stopped}; {facts['seconds']:.2f} s")
+    print_line("training", f"{stopped}; {facts['seconds']:.2f} s" + (" (compiling included)" if asked.compiles else ""))
     where = {"test": "test rows", "validation": "validation rows", "train": "rows it was trained on"}[facts["scored_on"]]
     assert model.preparation is not None
     print_scores(facts["metrics"], facts["baseline"], f"scores on {where}", f"({model.preparation.baseline_text()})")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -31,6 +32,33 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise FileNotFoundError(f"{os.fspath(path)}: there is no folder {str(target.parent)!r}; make it first")
     if not os.access(target if target.exists() and not target.is_file() else target.parent, os.W_OK):
         raise PermissionError(f"{os.fspath(path)}: may not be written; choose another place")
+
+
+def check_apart(written: Mapping[str, str | os.PathLike[str] | None], read: Mapping[str, str | os.PathLike[str]]) -> None:
+    """Raise where a file to be written is one that is read, or another that is written.
+
+    Parameters
+    ----------
+    written : mapping of str to path
+        By what they are called in the message, as ``--out``; None is passed over.
+    read : mapping of str to path
+        As ``the table``.
+    """
+    taken = dict(read)
+    for name, path in written.items():
+        if path is None:
+            continue
+        for other, place in taken.items():
+            if _same_file(path, place):
+                raise ValueError(f"{name} must be another file than {other} {os.fspath(place)!r}")
+        taken[name] = path
+
+
+def _same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    first, second = Path(os.path.realpath(one)), Path(os.path.realpath(other))
+    if not (first.exists() and second.exists()):
+        return first == second
+    return first.is_file() and first.samefile(second)  # a terminal, a pipe or /dev/null may be named twice
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

@@ -91,9 +91,12 @@ def read_model(path: str | os.PathLike[str], activations: Mapping[str, Activatio
     ------
     FileNotFoundError
         Where there is no such file.
+    TypeError
+        Where `activations` is anything else.
     ValueError
         Where the file is no model of glassprop, is damaged or of a newer format, or uses an activation that is not given.
     """
+    _check_activations(activations)
     metadata, tensors = _read_tensors(path)
     if metadata.get("format") != "glassprop" or "model" not in metadata:
         raise _not_a_model(path, "a safetensors file, but not written by glassprop")
@@ -149,6 +152,17 @@ def describe_network(network: Network) -> dict[str, Any]:
 
 class _UnknownActivation(Exception):
     """The name of an activation that is neither built in nor given."""
+
+
+def _check_activations(activations: object) -> None:
+    wanted = "activations must be a dict of names and glassprop.Activation"
+    if activations is None:
+        return
+    if not isinstance(activations, Mapping):
+        raise TypeError(f"{wanted}; got {type(activations).__name__}")
+    for name, value in activations.items():
+        if not (isinstance(name, str) and isinstance(value, Activation)):
+            raise TypeError(f"{wanted}; got {type(value).__name__} for {name!r}")
 
 
 def _not_a_model(path: str | os.PathLike[str], why: str) -> ValueError:

@@ -1,6 +1,6 @@
 """Columns of a data frame as arrays of numbers, or an error that names the column, the row and what to do.
 
-It knows one column or matrix at a time, not what is learned from it. Rows are counted from 0, after the line of names.
+It knows one column or matrix at a time, not what is learned from it. Messages count rows from 1, below the line of names.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def matrix(table: Any, names: Sequence[str]) -> np.ndarray:
             if len(absent) > 1
             else f"the table lacks the input column {shown}"
         )
+    check_all_complete(table, names)
     advice = "leave it out (--ignore), or turn it into numbers first"
     texts = [name for name in names if not _is_numeric(table[labels[name]])]
     if len(texts) > 1:
@@ -70,7 +71,9 @@ def numbers(column: Any, name: str, advice: str) -> np.ndarray:
         parsed = pd.to_numeric(series, errors="coerce")
         if parsed.isna().any():
             row = int(np.argmax(parsed.isna().to_numpy()))
-            raise ValueError(f"column {name!r} must hold numbers; it holds {_short(series.iloc[row])} in row {row}: {advice}")
+            raise ValueError(
+                f"column {name!r} must hold numbers; it holds {_short(series.iloc[row])} in {row_text(row)}: {advice}"
+            )
         series = parsed
     if pd.api.types.is_complex_dtype(series):
         raise ValueError(f"column {name!r} must hold real numbers; it holds {series.dtype}")
@@ -78,20 +81,34 @@ def numbers(column: Any, name: str, advice: str) -> np.ndarray:
     values = series.to_numpy(np.float64)
     if not np.isfinite(values).all():
         row = int(np.argmax(~np.isfinite(values)))
-        raise ValueError(f"column {name!r} holds infinity in row {row}: correct it, or leave the row out")
+        raise ValueError(f"column {name!r} holds infinity in {row_text(row)}: correct it, or leave the row out")
     return values
 
 
-def check_complete(column: Any, name: str) -> None:
+def row_text(number: int) -> str:
+    """A row by its number from 0, as messages name it."""
+    return f"row {number + 1} (counted from 1 below the column names)"
+
+
+def check_all_complete(table: Any, names: Sequence[str]) -> None:
+    """Raise where values are missing in any of the columns, and name all of these."""
+    columns = {str(label): table[label] for label in table.columns if str(label) in names}
+    gaps = [name for name in names if columns[name].isna().any()]
+    if gaps:
+        others = f"; {len(gaps)} columns have missing values: {','.join(gaps)}" if len(gaps) > 1 else ""
+        check_complete(columns[gaps[0]], gaps[0], others)
+
+
+def check_complete(column: Any, name: str, others: str = "") -> None:
     """Raise where values are missing."""
     import pandas as pd
 
     gaps = pd.isna(column).to_numpy()
     if gaps.any():
-        count = int(gaps.sum())
+        count, first = int(gaps.sum()), row_text(int(np.argmax(gaps)))
         raise ValueError(
-            f"column {name!r} has {count} missing value{'s' if count > 1 else ''}, the first in row {int(np.argmax(gaps))}: "
-            "fill in or leave out such rows or the column"
+            f"column {name!r} has {count} missing value{'s' if count > 1 else ''}, the first in {first}: "
+            f"fill in or leave out such rows or the column{others}"
         )
 
 

@@ -227,6 +227,8 @@ def load(path: str | os.PathLike[str], activations: Mapping[str, Activation] | N
     ------
     FileNotFoundError
         Where there is no such file.
+    TypeError
+        Where `activations` is anything else.
     ValueError
         Where the file is no model of glassprop, is damaged or of a newer format, or an activation is not given.
 

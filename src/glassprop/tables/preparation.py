@@ -13,7 +13,17 @@ import numpy as np
 
 from glassprop.core.losses import Loss, get_loss
 from glassprop.core.network import Network
-from glassprop.tables.columns import check_column, check_complete, check_frame, distinct, matrix, numbers, spread
+from glassprop.tables.columns import (
+    check_all_complete,
+    check_column,
+    check_complete,
+    check_frame,
+    distinct,
+    matrix,
+    numbers,
+    row_text,
+    spread,
+)
 from glassprop.training.data import held_out_rows
 
 CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
@@ -89,7 +99,7 @@ class Preparation:
             row = int(np.argmax(codes == found.index(unknown[0])))
             shown = ", ".join(repr(value) for value in self.classes[:10]) + (" ..." if len(self.classes) > 10 else "")
             raise ValueError(
-                f"column {self.target!r} holds {unknown[0]!r} in row {row}, which is none of the model's classes: {shown}"
+                f"column {self.target!r} holds {unknown[0]!r} in {row_text(row)}, which is none of the model's classes: {shown}"
             )
         return np.array([places[value] for value in found], np.int64)[codes]
 
@@ -214,6 +224,7 @@ def prepare(
     inputs = [str(name) for name in table.columns if str(name) not in (target, weights, *ignore)]
     if not inputs:
         raise ValueError("the table has no input columns: all are target, weights or ignored")
+    check_all_complete(table, [target, *([] if weights is None else [weights]), *inputs])
     task, chosen, reason = decide_task(_column(table, target), target, loss)
     values = matrix(table, inputs)
     row_weights = None if weights is None else _weights(_column(table, weights), weights)
@@ -224,6 +235,7 @@ def prepare(
         truth = _target_numbers(_column(table, target), target, chosen)
     parts = split_rows(len(table), test, validation, seed, truth if task == "classification" else None)
     train = parts[0]
+    _check_left(truth[train], len(table), classes)
     means, scales = spread(values[train])
     details: dict[str, Any] = {}
     if task == "classification":
@@ -299,12 +311,25 @@ def _column(table: Any, name: str) -> Any:
     return table[next(label for label in table.columns if str(label) == name)]
 
 
+def _lowest(values: np.ndarray) -> str:
+    return f"{values.min():g} in {row_text(int(values.argmin()))}"
+
+
+def _check_left(truth: np.ndarray, rows: int, classes: Sequence[Any]) -> None:
+    if len(truth) == rows or truth.min() < truth.max():
+        return
+    left = "1 row is" if len(truth) == 1 else f"{len(truth)} rows are"
+    alike = f", all of {classes[int(truth[0])]!r}" if classes else f", all {truth[0]:g}"
+    raise ValueError(
+        f"{left} left of {rows} to train on{alike if len(truth) > 1 else ''}, too few to learn from: hold out fewer "
+        "(--test 0 for none), or give more rows"
+    )
+
+
 def _weights(column: Any, name: str) -> np.ndarray:
     values = numbers(column, name, "row weights are numbers of at least 0")
     if values.min() < 0:
-        raise ValueError(
-            f"column {name!r} must hold row weights of at least 0; it holds {values.min():g} in row {values.argmin()}"
-        )
+        raise ValueError(f"column {name!r} must hold row weights of at least 0; it holds {_lowest(values)}")
     return values
 
 
@@ -333,7 +358,5 @@ def _target_numbers(column: Any, name: str, loss: Loss) -> np.ndarray:
     if values.min() == values.max():
         raise ValueError(f"column {name!r} must vary to be predicted; all {len(values)} rows are {values[0]:g}")
     if loss.targets == "nonnegative" and values.min() < 0:
-        raise ValueError(
-            f"column {name!r} must be at least 0 for loss {loss.name!r}; it holds {values.min():g} in row {values.argmin()}"
-        )
+        raise ValueError(f"column {name!r} must be at least 0 for loss {loss.name!r}; it holds {_lowest(values)}")
     return values

@@ -87,7 +87,9 @@ def _read_csv(name: str) -> pd.DataFrame:
         raise ValueError(f"{name}: not a CSV file (it holds bytes that are not text)")
     try:
         header = data[:65536].partition(b"\n")[0].decode("utf-8-sig", errors="replace")
-        table = pd.read_csv(io.BytesIO(data), sep=_separator(header), low_memory=False)
+        separator = _separator(header)
+        table = pd.read_csv(io.BytesIO(data), sep=separator, low_memory=False)
+        first = pd.read_csv(io.BytesIO(data), sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
     except pd.errors.EmptyDataError:
         raise ValueError(f"{name}: the file is empty; a table has a line of column names and rows below it") from None
     except pd.errors.ParserError as error:
@@ -97,10 +99,18 @@ def _read_csv(name: str) -> pd.DataFrame:
         raise ValueError(f"{name}: not a CSV file in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError(f"{name}: not a CSV table (the rows have more fields than the first line has column names)")
+    _check_names(name, first.iloc[0].tolist())
     if table.empty:
         raise ValueError(f"{name}: the table has no rows, only column names")
     table.columns = table.columns.astype(str)
     return table
+
+
+def _check_names(file: str, names: list[str]) -> None:
+    """pandas would call the second of two columns a ``a.1``."""
+    for name in names:
+        if name and names.count(name) > 1:
+            raise ValueError(f"{file}: {names.count(name)} columns are named {name!r}; rename all but one")
 
 
 def _separator(header: str) -> str:
