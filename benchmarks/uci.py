@@ -5,8 +5,8 @@ of 128, 400 epochs of Adam with a cosine schedule. In each split, learning rate 
 does best in cross-validation on the training rows; then all training rows are trained on, and the test rows predicted. They too
 chose their dropout rate on training rows, in every split.
 
-Of the wine set it has to be said that four earlier grids of choices came out between 0.629 and 0.643, and that this one was taken
-after that had been seen: about one standard error above the published figure, not better than it.
+Of the wine set it has to be said that four earlier grids of choices came out between 0.629 and 0.643, and that this one was
+taken after that had been seen: about one standard error above the published figure, not better than it.
 """
 
 from __future__ import annotations
