@@ -240,10 +240,10 @@ def _schedule(name: str, rate: float, steps: int) -> Any:
 
 
 def _run(asked: SimpleNamespace, ready: Prepared, network: Network, start: Parameters, optimizer: Optimizer) -> Run:
-    from glassprop.core import jit, step
+    from glassprop.core.workspace import will_compile
     from glassprop.training.run import train as train_network
 
-    asked.compiles = jit.must_compile(step.run, start.dtype.type(0))
+    asked.compiles = will_compile(start.dtype)
     part, held = ready.train, ready.validation
     return train_network(
         network, part.X, part.Y, weights=part.weights, parameters=start, optimizer=optimizer,

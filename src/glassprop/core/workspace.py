@@ -21,6 +21,11 @@ from glassprop.core.update import Optimizer
 _ready: set[np.dtype] = set()  # precisions whose machine code is there
 
 
+def will_compile(dtype: np.dtype) -> bool:
+    """Whether the next call in this precision has to compile first, since machine code is neither in memory nor on disk."""
+    return must_compile(run, dtype.type(1))
+
+
 class Workspace:
     """The memory of a run: arrays by name, and the records through which the compiled entry sees them.
 
@@ -161,6 +166,6 @@ class Workspace:
         """Call the compiled entry; see `run`. The first call on a machine says in one line that it compiles."""
         if self.unit.dtype not in _ready:
             _ready.add(self.unit.dtype)
-            if must_compile(run, self.unit):
+            if will_compile(self.unit.dtype):
                 print("glassprop: compiling for this machine, once; it takes a few seconds", file=sys.stderr, flush=True)
         return int(run(self.plan, self.progress, self.layers, first, last, parts, self.unit))
