@@ -106,12 +106,9 @@ class Workspace:
             validation_rows=0 if held[0] is None else len(held[0]),
             seed=seed,
             theta_size=theta.size,
-            targets=layout.targets,
-            batch_weights=layout.weights,
-            losses=layout.losses,
-            zero=layout.zero,
             product=product_kernel(dtype),
         )
+        self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self._take_objective(network)
         if optimizer:
             self._take_optimizer(optimizer)
