@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from glassprop.core.jit import at, call_kernel, inner, like, panel_width
-from glassprop.core.panels import panels_to_units
+from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift
+from glassprop.core.panels import panels_to_units, resident_rows
 
 # numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
 ZERO, ONE = np.int64(0), np.int64(1)
@@ -34,15 +34,15 @@ def dropout_key(seed, step, l):
 
 
 @inner
-def drop(source, target, units, first_row, rate, key):
-    """h = keep · φ(g) / (1 − rate) for one panel. Unit u of row r stays where the hash of r · units + u says so.
+def drop(source, target, first_unit, last_unit, units, first_row, rate, key):
+    """h = keep · φ(g) / (1 − rate) for units of one panel. Unit u of row r stays where the hash of r · units + u says so.
 
     Forward it takes φ(g) to h; backward, the same call takes ∂L/∂h to ∂L/∂φ(g).
     """
     width = panel_width(source)
     threshold = np.uint64(np.ceil(rate * 16777216.0))
     scale = like(1.0 / (1.0 - rate), source[0])
-    for u in range(units):
+    for u in range(first_unit, last_unit):
         for r in range(width):
             z = mix(key + np.uint64((first_row + r) * units + u))
             i = u * width + r
@@ -51,31 +51,41 @@ def drop(source, target, units, first_row, rate, key):
 
 
 @inner
-def layer_forward(plan, below, layer, panels, rate, drop_key, unit):
-    """g = h_below W + b and h = φ(g) for one layer, units dropped at `rate`. Partner: `backward.layer_backward`."""
+def layer_forward(plan, below, layer, first, last, rate, drop_key, unit):
+    """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
+
+    Partner: `backward.layer_backward`.
+    """
     width, scratch = panel_width(unit), plan.scratch
-    W, b = at(plan.theta, layer.W, unit), at(plan.theta, layer.b, unit)
-    for panel in range(panels):
-        here = panel * layer.padded * width
-        h_below = at(scratch, below.h + panel * below.padded * width, unit)
-        g, a, h = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.h + here, unit)
-        call_kernel(plan.product, (g, width, layer.units, W, ZERO, layer.stride, ONE, h_below, ZERO, b, ONE, ONE, below.units))
-        if layer.phi != 0:
-            if layer.g != layer.a:
-                for i in range(layer.units * width):
-                    a[i] = g[i]
-            call_kernel(layer.phi, (a, layer.units * width))
-        if layer.dropout > 0:
-            drop(a, h, layer.units, panel * width, rate, drop_key)
+    step = resident_rows(below.units, width)
+    for start in range(0, layer.units, step):
+        rows = min(step, layer.units - start)
+        W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
+        for panel in range(first, last):
+            here = (panel * layer.padded + start) * width
+            h_below = at(scratch, below.h + panel * below.padded * width, unit)
+            g, a = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit)
+            call_kernel(plan.product, (g, width, rows, W, ZERO, layer.stride, ONE, h_below, ZERO, b, ONE, ONE, below.units))
+            if layer.phi != 0:
+                if layer.g != layer.a:
+                    for i in range(rows * width):
+                        a[i] = g[i]
+                call_kernel(layer.phi, (a, rows * width))
+            if layer.dropout > 0:
+                h, whole = shift(at(scratch, layer.h + here, unit), -start * width), shift(a, -start * width)
+                drop(whole, h, start, start + rows, layer.units, panel * width, rate, drop_key)
 
 
 @inner
-def forward(plan, layers, panels, for_backward, training, step, unit):
-    """g_l and h_l of all layers for the batch in layer 0; dropout acts in training. Partner: `backward.backward`."""
-    last = layers.size - 1
-    for l in range(1, last + 1):
+def forward(plan, layers, first, last, panels, for_backward, training, step, unit):
+    """g_l and h_l of all layers for panels first..last of the `panels` in layer 0; dropout acts in training.
+
+    Partner: `backward.backward`.
+    """
+    top = layers.size - 1
+    for l in range(1, top + 1):
         rate = layers[l].dropout if training else 0.0
-        layer_forward(plan, layers[l - 1], layers[l], panels, rate, dropout_key(plan.seed, step, l), unit)
-        if for_backward and l < last:
+        layer_forward(plan, layers[l - 1], layers[l], first, last, rate, dropout_key(plan.seed, step, l), unit)
+        if for_backward and l < top:
             h, q = at(plan.scratch, layers[l].h, unit), at(plan.scratch, layers[l].q, unit)
-            panels_to_units(h, q, layers[l].padded, panels)
+            panels_to_units(h, q, layers[l].padded, first, last, panels)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import platform
 import sys
 import warnings
 from collections.abc import Callable
@@ -26,6 +27,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic, register_jitable
@@ -151,6 +153,54 @@ def call_kernel(typingctx, address, arguments):
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+# --- threads -----------------------------------------------------------------------------------------------------------
+
+
+def available_threads() -> int:
+    """Processors that this process may use: Numba's count, which NUMBA_NUM_THREADS sets (as joblib does in its workers)."""
+    return int(getattr(numba.config, "NUMBA_NUM_THREADS", 1))
+
+
+@intrinsic
+def count_up(typingctx, address):
+    """Add one to the shared int64 at `address`, seen by all threads at once; return what it was."""
+
+    def codegen(context, builder, sig, args):
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", pointer, ir.IntType(64)(1), "seq_cst")
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def shared(typingctx, address):
+    """The shared int64 at `address`, with all that its writer had written before."""
+
+    def codegen(context, builder, sig, args):
+        return builder.load_atomic(builder.inttoptr(args[0], ir.IntType(64).as_pointer()), "acquire", 8)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def pause(typingctx):
+    """Tell the processor that this thread waits in a loop."""
+
+    def codegen(context, builder, sig, args):
+        machine = platform.machine().lower()
+        if machine in ("x86_64", "amd64"):
+            name, hint = "llvm.x86.sse2.pause", []
+        elif machine in ("arm64", "aarch64"):
+            name, hint = "llvm.aarch64.hint", [ir.IntType(32)(1)]
+        else:
+            return context.get_dummy_value()
+        function = ir.FunctionType(ir.VoidType(), [value.type for value in hint])
+        builder.call(cgutils.get_or_insert_function(builder.module, function, name), hint)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
 
 
 # --- pointers and typed constants --------------------------------------------------------------------------------------

@@ -194,17 +194,24 @@ def panel_columns(dtype: Any) -> int:
     return PANEL_BYTES // np.dtype(dtype).itemsize
 
 
+def row_stride(n: int, width: int) -> int:
+    """From one row of `n` numbers to the next: whole panel rows, and one more where the stride would be a multiple of 2 KB.
+
+    Rows at such a stride would fall onto the same cache lines (docs/layout.md).
+    """
+    stride = round_up(n, width)
+    return stride + width if stride % (16 * width) == 0 else stride
+
+
 def layer_offsets(layers: Sequence[int], dtype: Any) -> list[tuple[int, int, int]]:
     """For each layer (start of W, row stride of W, start of b) in the flat vector, and last its length as a start.
 
-    W_l is stored (fan_out, stride): a row holds the weights into one unit, padded with zeros to whole panel rows, and by one
-    more where the stride would be a multiple of 2 KB, at which rows fall onto the same cache lines (docs/layout.md).
+    W_l is stored (fan_out, stride): a row holds the weights into one unit, padded with zeros to `row_stride`.
     """
     width = panel_columns(dtype)
     offsets, at = [], 0
     for fan_in, fan_out in pairwise(layers):
-        stride = round_up(fan_in, width)
-        stride += width if stride % (16 * width) == 0 else 0
+        stride = row_stride(fan_in, width)
         offsets.append((at, stride, at + fan_out * stride))
         at += fan_out * stride + round_up(fan_out, width)
     return [*offsets, (at, 0, at)]

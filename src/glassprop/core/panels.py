@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from glassprop.core.jit import at, inner, panel_width, shift
-from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up
+from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
 from glassprop.core.tile import lanes_of, transpose_square
 
 #: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
@@ -28,6 +28,7 @@ LAYER = np.dtype(
         ("W", np.int64),  # (units, stride) in theta
         ("stride", np.int64),
         ("b", np.int64),  # (units,)
+        ("packed_row", np.int64),  # stride of Wᵀ when it is turned around for the backward product; 0: it is not
         ("size", np.int64),  # elements of W, b and their padding together, from W on
         ("g", np.int64),  # P: pre-activations; the same as a where they are not kept
         ("a", np.int64),  # P: φ(g); the same as h where there is no dropout
@@ -44,6 +45,12 @@ LAYER = np.dtype(
 )
 
 
+BLOCK_ROWS = 32  # of W in a block of dW, the unit of work that threads share out; results do not depend on threads, but on this
+BLOCK_PANELS = 8  # columns of such a block, at most, in panel widths
+RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
+PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
+
+
 class Layout(NamedTuple):
     """The layer table for one network, precision and largest batch, and the length of its scratch memory."""
 
@@ -53,9 +60,12 @@ class Layout(NamedTuple):
     weights: int  # row weights (panels * width)
     losses: int  # row losses (panels * width)
     zero: int  # a cell that stays zero
+    packed: int  # rows of W turned into columns, a share for each thread
+    packed_size: int  # elements of a share
+    blocks: int  # blocks of dW in all layers, at most
 
 
-def lay_out(network: Network, dtype: np.dtype, batch_size: int, keep_g: bool = False, dropout: bool = True) -> Layout:
+def lay_out(network: Network, dtype: np.dtype, batch_size: int, keep_g: bool = False, threads: int = 1) -> Layout:
     """Lay out scratch memory for batches of up to `batch_size` rows.
 
     `keep_g` keeps the pre-activations of all layers, for showing them; otherwise only those that some φ′ or the loss reads.
@@ -72,7 +82,8 @@ def lay_out(network: Network, dtype: np.dtype, batch_size: int, keep_g: bool = F
 
     offsets = layer_offsets(network.layers, dtype)
     activations = (None, *network.activations, network.output_activation)
-    rates = (0.0, *(network.dropout if dropout else [0.0] * len(network.dropout)), 0.0)
+    rates = (0.0, *network.dropout, 0.0)
+    packed_size = blocks = 0
     for l, units in enumerate(network.layers):
         row, is_output = table[l], l == len(network.layers) - 1
         row["units"], row["padded"], row["rate_factor"], row["dropout"] = units, round_up(units, width), 1.0, rates[l]
@@ -85,6 +96,10 @@ def lay_out(network: Network, dtype: np.dtype, batch_size: int, keep_g: bool = F
         row["W"], row["stride"], row["b"] = offsets[l - 1]
         row["size"] = offsets[l][0] - offsets[l - 1][0]
         row["delta"] = claim(units)
+        blocks += round_up(units, BLOCK_ROWS) // BLOCK_ROWS * (round_up(network.layers[l - 1], width) // width)
+        if l > 1 and units * network.layers[l - 1] >= PACK_FROM * width:
+            row["packed_row"] = row_stride(units, width)
+            packed_size = max(packed_size, resident_rows.py_func(units, width) * int(row["packed_row"]))
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
         plain = activation.name == "identity"
@@ -96,7 +111,7 @@ def lay_out(network: Network, dtype: np.dtype, batch_size: int, keep_g: bool = F
         row["dphi"] = 0 if plain or linked else activation.kernel("dphi", dtype)
     targets = claim(network.layers[-1])
     weights, losses, zero = claim(1), claim(1), claim(1)
-    return Layout(table, end, targets, weights, losses, zero)
+    return Layout(table, end + threads * packed_size, targets, weights, losses, zero, end, packed_size, blocks)
 
 
 def new_scratch(layout: Layout, dtype: np.dtype) -> np.ndarray:
@@ -122,11 +137,11 @@ def transpose_panel(source, source_row, target, target_row, width):
 
 
 @inner
-def panels_to_units(p, q, padded, panels):
-    """Q from P: element (row, unit) of the batch from [panel][unit][row] to [unit block][row][unit]."""
+def panels_to_units(p, q, padded, first, last, panels):
+    """Q from panels first..last of P: element (row, unit) from [panel][unit][row] to [unit block][row][unit]."""
     width = panel_width(p)
     square = width * width
-    for panel in range(panels):
+    for panel in range(first, last):
         for block in range(padded // width):
             transpose_panel(
                 shift(p, panel * padded * width + block * square),
@@ -138,14 +153,16 @@ def panels_to_units(p, q, padded, panels):
 
 
 @inner
-def gather_rows(X, order, start, stop, scratch, row, unit):
-    """Rows start..stop of X, in the given order (0: their own), into P and Q of the input; the last one fills the panel."""
+def gather_rows(X, order, start, stop, scratch, row, first, last, panels, unit):
+    """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
+
+    `panels` is how many there are in all. Places from `stop` on are filled with the last row.
+    """
     p, q, numbers = at(scratch, row.h, unit), at(scratch, row.q, unit), at(order, 0, start)
     width = panel_width(p)
-    panels = (stop - start + width - 1) // width
     square = width * width
     inputs, blocks = row.units, row.padded // width
-    for i in range(panels * width):
+    for i in range(first * width, last * width):
         place = min(start + i, stop - 1)
         source = numbers[place] if order else place
         line = at(X, source * inputs, unit)
@@ -157,20 +174,38 @@ def gather_rows(X, order, start, stop, scratch, row, unit):
                 target[j] = part[j]
             for j in range(filled, width):
                 target[j] = 0
-    for panel in range(panels):
+    for panel in range(first, last):
         for block in range(blocks):
             transpose_panel(
                 shift(q, (block * panels + panel) * square), width, shift(p, (panel * blocks + block) * square), width, width
             )
-    return panels
 
 
 @inner
-def scatter_rows(scratch, row, start, stop, output, unit):
-    """The outputs h_L of a batch, from P into rows start..stop of `output` (rows, outputs)."""
+def resident_rows(depth, width):
+    """How many rows of W, each `depth` long, to take at a time."""
+    return max(32, min(128, RESIDENT * width // depth // 8 * 8))
+
+
+@inner
+def pack_columns(W, stride, rows, depth, packed, packed_row):
+    """Columns 0..rows of W (depth, stride), which lie `stride` apart, into rows of `packed`, where they are contiguous."""
+    width = panel_width(W)
+    whole = depth // width * width
+    for r in range(0, rows, width):
+        for k in range(0, whole, width):
+            transpose_panel(shift(W, k * stride + r), stride, shift(packed, r * packed_row + k), packed_row, width)
+        for k in range(whole, depth):
+            for i in range(min(width, rows - r)):
+                packed[(r + i) * packed_row + k] = W[k * stride + r + i]
+
+
+@inner
+def scatter_rows(scratch, row, start, stop, output, first, last, unit):
+    """The outputs h_L of panels first..last of a batch, from P into rows start..stop of `output` (rows, outputs)."""
     p, target = at(scratch, row.h, unit), at(output, start * row.units, unit)
     width = panel_width(p)
-    for i in range(stop - start):
+    for i in range(first * width, min(last * width, stop - start)):
         panel = shift(p, (i // width) * row.padded * width + i % width)
         for j in range(row.units):
             target[i * row.units + j] = panel[j * width]

@@ -17,7 +17,7 @@ RAN, DIVERGED, PATIENCE_SPENT = 0, 1, 2
 PLAN = np.dtype(
     [
         *((name, np.int64) for name in (
-            "rows", "batch_size", "validation_rows", "validation_batch",
+            "rows", "batch_size", "validation_rows",
             "classes", "validation_classes",  # 1 where targets are (rows, 1) class numbers for several outputs
             "seed",  # of dropout
             "first_step",  # step of rates[0]
@@ -34,9 +34,14 @@ PLAN = np.dtype(
             "order",  # (epochs, rows) int64 row numbers, or absent: rows in their own order
             "rates",  # float64, learning rate of each step
             "constants", "loss_constants",  # float64, of the rule's and the loss's kernel
+            "constants_stride",  # bytes from one thread's constants of the rule to the next one's
             "history",  # (epochs,) EPOCH
             "output",  # (rows, outputs) or absent
-            "targets", "batch_weights", "losses", "zero",  # offsets in scratch, see panels.Layout
+            "targets", "batch_weights", "losses", "zero", "packed",  # offsets in scratch, see panels.Layout
+            "packed_size",  # of one thread's share
+            "sums",  # float64, pairs: (loss, weight) of panels, then (squares, penalty) of blocks of the gradient
+            "most_panels",  # of a batch
+            "threads", "team", "give_way",  # see threads.py
         )),
         *((name, np.float64) for name in (
             "keep", "share",  # label smoothing: y := keep y + share

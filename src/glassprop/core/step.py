@@ -11,10 +11,10 @@ import math
 
 import numpy as np
 
-from glassprop.core.backward import backward, finish_gradient
+from glassprop.core.backward import ONE, backward, gradient
 from glassprop.core.forward import forward
-from glassprop.core.jit import at, call_kernel, entry, inner, like, panel_width
-from glassprop.core.panels import gather_rows, scatter_rows
+from glassprop.core.jit import at, call_kernel, entry, inner, like, panel_width, shift
+from glassprop.core.panels import BLOCK_ROWS, gather_rows, scatter_rows
 from glassprop.core.plan import (
     BACKWARD,
     DIVERGED,
@@ -27,41 +27,45 @@ from glassprop.core.plan import (
     RAN,
     UPDATE,
 )  # fmt: skip
+from glassprop.core.threads import meet, share
 
 
 @inner
-def _gather_targets(plan, layers, Y, classes, weights, order, start, stop, panels, unit):
-    """Targets of a batch into P, class numbers spread out and labels smoothed; row weights beside them. Returns Σ w."""
+def _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, unit):
+    """Targets of panels first..last into P, class numbers spread out and labels smoothed; row weights beside them.
+
+    Leaves Σ w of panel p in ``sums[2 p + 1]``.
+    """
     top, width = layers[-1], panel_width(unit)
     row_weights, given = at(plan.scratch, plan.batch_weights, unit), at(weights, 0, unit)
     numbers = at(order, 0, start)
-    keep, share = like(plan.keep, unit), like(plan.share, unit)
-    total = 0.0
-    for i in range(panels * width):
-        panel = at(plan.scratch, plan.targets + (i // width) * top.padded * width + i % width, unit)
-        if start + i < stop:
-            row = numbers[start + i] if order else start + i
-            if classes:
-                for o in range(top.units):
-                    panel[o * width] = share
-                panel[np.int64(at(Y, row, unit)[0]) * width] += keep
+    keep, share_of_all = like(plan.keep, unit), like(plan.share, unit)
+    for p in range(first, last):
+        mass = 0.0
+        for i in range(p * width, (p + 1) * width):
+            panel = at(plan.scratch, plan.targets + p * top.padded * width + i - p * width, unit)
+            if start + i < stop:
+                row = numbers[start + i] if order else start + i
+                if classes:
+                    for o in range(top.units):
+                        panel[o * width] = share_of_all
+                    panel[np.int64(at(Y, row, unit)[0]) * width] += keep
+                else:
+                    line = at(Y, row * top.units, unit)
+                    for o in range(top.units):
+                        panel[o * width] = line[o] * keep + share_of_all
+                row_weights[i] = given[row] if weights else unit
+                mass += np.float64(row_weights[i])
             else:
-                line = at(Y, row * top.units, unit)
-                for o in range(top.units):
-                    panel[o * width] = line[o] * keep + share
-            row_weights[i] = given[row] if weights else unit
-            total += np.float64(row_weights[i])
-        else:
-            row_weights[i] = 0
-    return total
+                row_weights[i] = 0
+        sums[2 * p + 1] = mass
 
 
 @inner
-def _batch_loss(plan, layers, rows, panels, unit):
-    """Σ over rows of w_r ℓ_r, with δ_L = w_r ∂ℓ_r/∂g_L left in scratch."""
+def _panel_losses(plan, layers, rows, first, last, sums, unit):
+    """Σ over rows of w_r ℓ_r of panel p into ``sums[2 p]``, with δ_L = w_r ∂ℓ_r/∂g_L left in scratch."""
     top, width, scratch = layers[-1], panel_width(unit), plan.scratch
-    total = 0.0
-    for panel in range(panels):
+    for panel in range(first, last):
         here = panel * top.padded * width
         g, h, delta = at(scratch, top.g + here, unit), at(scratch, top.h + here, unit), at(scratch, top.delta + here, unit)
         y = at(scratch, plan.targets + here, unit)
@@ -70,51 +74,96 @@ def _batch_loss(plan, layers, rows, panels, unit):
         call_kernel(plan.loss, (g, h, y, row_weights, delta, losses, top.units, at(plan.loss_constants, 0, 1.0)))
         if top.dphi != 0:
             call_kernel(top.dphi, (at(scratch, top.z + here, unit), delta, top.units * width))
+        total = 0.0
         for r in range(min(width, rows - panel * width)):
             if row_weights[r] != 0:  # a row without weight is not there, whatever its loss
                 total += np.float64(row_weights[r]) * np.float64(losses[r])
-    return total
+        sums[2 * panel] = total
 
 
 @inner
-def _update(plan, layers, norm, rate, t, unit):
-    """New parameters from the gradient: clip, decay, then the rule's kernel, layer by layer."""
-    constants = at(plan.constants, 0, 1.0)
+def _add_up(sums, pairs):
+    """Both sums over `pairs` pairs of partial sums, in their order, whichever threads they come from."""
+    one, other = 0.0, 0.0
+    for i in range(pairs):
+        one += sums[2 * i]
+        other += sums[2 * i + 1]
+    return one, other
+
+
+@inner
+def _update(plan, layers, norm, rate, t, thread, unit):
+    """New parameters from the gradient, of this thread's units: clip, decay, then the rule's kernel, layer by layer."""
+    constants = at(plan.constants + thread * plan.constants_stride, 0, 1.0)
     constants[1] = 1.0 - constants[4] ** t
     constants[2] = 1.0 - constants[5] ** t
     constants[3] = t
-    if plan.clip_norm > 0 and norm > plan.clip_norm:
-        scale = like(plan.clip_norm / norm, unit)
-        gradient = at(plan.gradient, 0, unit)
-        for i in range(plan.theta_size):
-            gradient[i] *= scale
+    clip = plan.clip_norm > 0 and norm > plan.clip_norm
+    scale = like(plan.clip_norm / norm, unit) if clip else unit
     for l in range(1, layers.size):
         layer = layers[l]
+        mine, others = share((layer.units + BLOCK_ROWS - 1) // BLOCK_ROWS, thread, plan.threads)
+        start, stop = mine * BLOCK_ROWS, min(others * BLOCK_ROWS, layer.units)
         constants[0] = rate * layer.rate_factor
-        theta = at(plan.theta, layer.W, unit)
+        keep = like(1.0 - constants[0] * plan.weight_decay, unit) if plan.weight_decay > 0 else unit
+        place, n = layer.W + start * layer.stride, (stop - start) * layer.stride
         if plan.weight_decay > 0:
-            keep = like(1.0 - constants[0] * plan.weight_decay, unit)
-            for i in range(layer.units * layer.stride):
-                theta[i] *= keep
-        gradient = at(plan.gradient, layer.W, unit)
-        first, second = at(plan.state, layer.W, unit), at(plan.state, plan.theta_size + layer.W, unit)
-        call_kernel(plan.rule, (theta, gradient, first, second, layer.size, constants))
+            W = at(plan.theta, place, unit)
+            for i in range(n):
+                W[i] *= keep
+        if stop - start == layer.units:
+            _update_range(plan, place, layer.size, clip, scale, constants, unit)
+        elif stop > start:
+            _update_range(plan, place, n, clip, scale, constants, unit)
+            _update_range(plan, layer.b + start, stop - start, clip, scale, constants, unit)
 
 
 @inner
-def _validation_loss(plan, layers, unit):
-    """Weighted mean over validation rows of the row's loss, without dropout or penalty."""
-    total, mass = 0.0, 0.0
+def _update_range(plan, place, n, clip, scale, constants, unit):
+    """The rule's kernel on a contiguous range of parameters."""
+    theta, dtheta = at(plan.theta, place, unit), at(plan.gradient, place, unit)
+    if clip:
+        for i in range(n):
+            dtheta[i] *= scale
+    first, second = at(plan.state, place, unit), at(plan.state, plan.theta_size + place, unit)
+    call_kernel(plan.rule, (theta, dtheta, first, second, n, constants))
+
+
+@inner
+def _validate(plan, layers, sums, thread, unit):
+    """This thread's panels of the validation rows, without dropout or penalty: losses and weights into `sums`."""
+    width = panel_width(unit)
     off = plan.validation_rows * 0  # a 0 that is not a literal, which would compile everything below once more
-    for start in range(0, plan.validation_rows, plan.validation_batch):
-        stop = min(start + plan.validation_batch, plan.validation_rows)
-        panels = gather_rows(plan.validation_X, off, start, stop, plan.scratch, layers[0], unit)
-        forward(plan, layers, panels, off, off, start, unit)
-        mass += _gather_targets(
-            plan, layers, plan.validation_Y, plan.validation_classes, plan.validation_weights, off, start, stop, panels, unit
-        )
-        total += _batch_loss(plan, layers, stop - start, panels, unit)
-    return total / mass
+    capacity = (plan.batch_size + width - 1) // width
+    low, high = share(capacity, thread, plan.threads)  # panels of scratch that are this thread's
+    mine, others = share((plan.validation_rows + width - 1) // width, thread, plan.threads)
+    for v in range(mine, others, high - low):
+        last = low + min(high - low, others - v)
+        start, stop = (v - low) * width, plan.validation_rows
+        here = shift(sums, 2 * (v - low))
+        gather_rows(plan.validation_X, off, start, stop, plan.scratch, layers[0], low, last, capacity, unit)
+        forward(plan, layers, low, last, capacity, off, off, start, unit)
+        _gather_targets(
+            plan, layers, plan.validation_Y, plan.validation_classes, plan.validation_weights,
+            off, start, stop, low, last, here, unit,
+        )  # fmt: skip
+        _panel_losses(plan, layers, stop - start, low, last, here, unit)
+
+
+@inner
+def _close_epoch(plan, now, layers, epoch, steps_per_epoch, rate, unit):
+    """The epoch's row of history, from what has been summed up, and the value by which it is judged."""
+    row = at(plan.history, 4 * (epoch - plan.first_epoch), 1.0)
+    row[0] = now.loss_sum / now.weight_sum
+    row[1] = np.nan
+    if plan.validation_rows > 0:
+        width = panel_width(unit)
+        total, mass = _add_up(at(plan.sums, 0, 1.0), (plan.validation_rows + width - 1) // width)
+        row[1] = total / mass
+    row[2] = rate
+    row[3] = now.norm_sum / steps_per_epoch
+    now.loss_sum, now.weight_sum, now.norm_sum = 0.0, 0.0, 0.0
+    now.monitored = row[1] if plan.validation_rows > 0 else row[0]
 
 
 @inner
@@ -131,61 +180,82 @@ def note_epoch(plan, now, value, epochs_done, unit):
 
 
 @entry
-def run(plans, progress, layers, first, last, parts, unit):
+def run(plans, progress, layers, first, last, parts, thread, unit):
     """Run the `parts` of steps `first` to `last` (exclusive); return the number of the step that follows.
 
-    Stops before a step whose loss or gradient is not finite: parameters and state are then those before that step. Steps are
-    counted from the start of training; step s takes batch ``s % steps`` of epoch ``s // steps``. NOTE is a part of its
-    own, so that a caller who scores epochs can set the monitored value in `progress` and note it afterwards.
+    Called by `plan.threads` threads at once, each with its number; thread 0 alone writes `progress`. Stops before a step whose
+    loss or gradient is not finite: parameters and state are then those before that step. Steps are counted from the start of
+    training; step s takes batch ``s % steps`` of epoch ``s // steps``. NOTE is a part of its own, so that a caller who scores
+    epochs can set the monitored value in `progress` and note it afterwards.
     """
     plan, now = plans[0], progress[0]
-    batch, scratch = plan.batch_size, plan.scratch
+    batch, scratch, leader = plan.batch_size, plan.scratch, thread == 0
     steps_per_epoch = (plan.rows + batch - 1) // batch
     training = parts & UPDATE
-    now.status = RAN
-    mass = 0.0
+    sums = at(plan.sums, 0, 1.0)
+    loss, norm, mass = now.loss, now.gradient_norm, 0.0
+    if not meet(plan):
+        return first
+    if leader:
+        now.status = RAN
     for step in range(first, last):
         epoch = step // steps_per_epoch
         start = (step - epoch * steps_per_epoch) * batch
         stop = min(start + batch, plan.rows)
         rows = stop - start
         panels = (rows + panel_width(unit) - 1) // panel_width(unit)
+        low, high = share(panels, thread, plan.threads)
         order = plan.order + (epoch - plan.first_epoch) * plan.rows * 8 if plan.order else plan.order
         if parts & FORWARD:
-            gather_rows(plan.X, order, start, stop, scratch, layers[0], unit)
-            forward(plan, layers, panels, parts & BACKWARD, training, step, unit)
+            gather_rows(plan.X, order, start, stop, scratch, layers[0], low, high, panels, unit)
+            forward(plan, layers, low, high, panels, parts & BACKWARD, training, step, unit)
         if parts & OUTPUT:
-            scatter_rows(scratch, layers[-1], start, stop, plan.output, unit)
+            scatter_rows(scratch, layers[-1], start, stop, plan.output, low, high, unit)
         if parts & LOSS:
-            mass = _gather_targets(plan, layers, plan.Y, plan.classes, plan.weights, order, start, stop, panels, unit)
-            total = _batch_loss(plan, layers, rows, panels, unit)
-            now.loss = total / mass if mass > 0 else 0.0
-            now.loss_sum += total
-            now.weight_sum += mass
+            _gather_targets(plan, layers, plan.Y, plan.classes, plan.weights, order, start, stop, low, high, sums, unit)
+            _panel_losses(plan, layers, rows, low, high, sums, unit)
         if parts & BACKWARD:
-            scale = 1.0 / mass if mass > 0 else 0.0
-            backward(plan, layers, panels, rows, training, step, unit)
-            squares, penalty = finish_gradient(plan, layers, scale, unit)
-            now.loss += penalty
-            now.loss_sum += penalty * mass
-            now.gradient_norm = math.sqrt(squares)
-            if not (math.isfinite(now.loss) and math.isfinite(now.gradient_norm)):
-                now.status = DIVERGED
+            backward(plan, layers, low, high, training, step, thread, unit)
+            meet(plan)
+        if parts & LOSS:
+            total, mass = _add_up(sums, panels)
+            loss = total / mass if mass > 0 else 0.0
+            if leader:
+                now.loss = loss
+                now.loss_sum += total
+                now.weight_sum += mass
+        if parts & BACKWARD:
+            beyond = at(plan.sums, 2 * plan.most_panels, 1.0)
+            blocks = gradient(plan, layers, panels, rows, 1.0 / mass if mass > 0 else 0.0, beyond, thread, unit)
+            meet(plan)
+            squares, penalty = _add_up(beyond, blocks)
+            loss += penalty
+            norm = math.sqrt(squares)
+            if leader:
+                now.loss = loss
+                now.loss_sum += penalty * mass
+                now.gradient_norm = norm
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                if leader:
+                    now.status = DIVERGED
                 return step
-            now.norm_sum += now.gradient_norm
+            if leader:
+                now.norm_sum += norm
+        rate = at(plan.rates, step - plan.first_step, 1.0)[0] if training or parts & EPOCHS else 0.0
         if parts & UPDATE:
-            rate = at(plan.rates, step - plan.first_step, 1.0)[0]
-            _update(plan, layers, now.gradient_norm, rate, step + 1, unit)
-        now.step = step + 1
-        if parts & EPOCHS and stop == plan.rows:
-            row = at(plan.history, 4 * (epoch - plan.first_epoch), 1.0)
-            row[0] = now.loss_sum / now.weight_sum
-            row[1] = _validation_loss(plan, layers, unit) if plan.validation_rows > 0 else np.nan
-            row[2] = at(plan.rates, step - plan.first_step, 1.0)[0]
-            row[3] = now.norm_sum / steps_per_epoch
-            now.loss_sum, now.weight_sum, now.norm_sum = 0.0, 0.0, 0.0
-            now.monitored = row[1] if plan.validation_rows > 0 else row[0]
-        if parts & NOTE and stop == plan.rows and note_epoch(plan, now, now.monitored, epoch + 1, unit):
-            now.status = PATIENCE_SPENT
-            return step + 1
+            _update(plan, layers, norm, rate, step + ONE, thread, unit)
+            meet(plan)
+        if leader:
+            now.step = step + 1
+        if stop == plan.rows and parts & (EPOCHS | NOTE):
+            if parts & EPOCHS and plan.validation_rows > 0:
+                _validate(plan, layers, sums, thread, unit)
+                meet(plan)
+            if leader and parts & EPOCHS:
+                _close_epoch(plan, now, layers, epoch, steps_per_epoch, rate, unit)
+            if leader and parts & NOTE and note_epoch(plan, now, now.monitored, epoch + 1, unit):
+                now.status = PATIENCE_SPENT
+            meet(plan)
+            if now.status == PATIENCE_SPENT:
+                return step + 1
     return last

@@ -10,13 +10,16 @@ import sys
 
 import numpy as np
 
-from glassprop.core.jit import must_compile
-from glassprop.core.network import Network, aligned_zeros, panel_columns, round_up
+from glassprop.core.jit import available_threads, must_compile
+from glassprop.core.network import Network, aligned_zeros, panel_columns
 from glassprop.core.panels import lay_out, new_scratch
-from glassprop.core.plan import EPOCH, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
+from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
 from glassprop.core.step import run
+from glassprop.core.threads import run_in_threads, yield_address
 from glassprop.core.tile import product_kernel
 from glassprop.core.update import Optimizer
+
+FLOPS_PER_THREAD = 1e6  # of a step, from which on a thread of its own pays; see docs/performance.md
 
 _ready: set[np.dtype] = set()  # precisions whose machine code is there
 
@@ -24,6 +27,12 @@ _ready: set[np.dtype] = set()  # precisions whose machine code is there
 def will_compile(dtype: np.dtype) -> bool:
     """Whether the next call in this precision has to compile first, since machine code is neither in memory nor on disk."""
     return must_compile(run, dtype.type(1))
+
+
+def useful_threads(network: Network, batch_size: int, panels: int, most: int | None) -> int:
+    """Threads that a step keeps busy: each needs a panel of rows of its own, and a share that outweighs the meetings."""
+    flops = 6 * batch_size * network.n_parameters
+    return max(1, min(available_threads() if most is None else most, panels, int(flops // FLOPS_PER_THREAD)))
 
 
 class Workspace:
@@ -50,6 +59,8 @@ class Workspace:
         Room for row orders (0: rows in their own order), learning rates and rows of history of one call.
     keep_best, keep_g, output : bool
         Room for the best parameters, for the pre-activations of all layers, for the outputs of all rows.
+    threads : int, optional
+        As many at most; None: as many as there are processors. How many there will be follows from the work in a step.
     """
 
     def __init__(
@@ -71,14 +82,18 @@ class Workspace:
         keep_best: bool = False,
         keep_g: bool = False,
         output: bool = False,
+        threads: int | None = 1,
     ) -> None:
         dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
-        batch_size = min(batch_size, rows)
-        layout = lay_out(network, dtype, batch_size, keep_g)
+        batch_size, width = min(batch_size, rows), panel_columns(dtype)
+        held: tuple[np.ndarray | None, ...] = validation or (None, None, None)
+        validation_rows = 0 if held[0] is None else len(held[0])
+        panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
+        self.threads = useful_threads(network, batch_size, panels, threads)
+        layout = lay_out(network, dtype, batch_size, keep_g, self.threads)
         self.unit = dtype.type(1)
         self.layers, self.plan, self.progress = layout.layers, np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
-        held: tuple[np.ndarray | None, ...] = validation or (None, None, None)
         self.arrays: dict[str, np.ndarray | None] = {
             "theta": theta,
             "gradient": aligned_zeros(theta.size, dtype),
@@ -93,7 +108,9 @@ class Workspace:
             "validation_weights": held[2],
             "order": np.zeros((order_epochs, rows), np.int64) if order_epochs else None,
             "rates": np.zeros(steps),
-            "constants": np.zeros(12),
+            "constants": np.zeros((self.threads, 16)),
+            "sums": np.zeros(2 * max(panels + layout.blocks, validation_panels)),
+            "team": np.zeros(16, np.int64),
             "loss_constants": np.array([network.loss.constant]),
             "history": np.zeros(epochs, EPOCH),
             "output": np.zeros((rows, outputs), dtype) if output else None,
@@ -102,13 +119,14 @@ class Workspace:
             **{name: array for name, array in self.arrays.items() if array is not None},
             rows=rows,
             batch_size=batch_size,
-            validation_batch=round_up(batch_size, panel_columns(dtype)),
-            validation_rows=0 if held[0] is None else len(held[0]),
+            most_panels=panels,
+            validation_rows=validation_rows,
             seed=seed,
             theta_size=theta.size,
             product=product_kernel(dtype),
         )
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
+        self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, give_way=yield_address())
         self._take_objective(network)
         if optimizer:
             self._take_optimizer(optimizer)
@@ -132,7 +150,7 @@ class Workspace:
 
     def _take_optimizer(self, optimizer: Optimizer) -> None:
         own = optimizer.constants()
-        self["constants"][4 : 4 + own.size] = own
+        self["constants"][:, 4 : 4 + own.size] = own
         self.set(
             rule=optimizer.kernel(self.unit.dtype), weight_decay=optimizer.weight_decay, clip_norm=optimizer.clip_norm or 0.0
         )
@@ -165,4 +183,10 @@ class Workspace:
             _ready.add(self.unit.dtype)
             if will_compile(self.unit.dtype):
                 print("glassprop: compiling for this machine, once; it takes a few seconds", file=sys.stderr, flush=True)
-        return int(run(self.plan, self.progress, self.layers, first, last, parts, self.unit))
+        threads = self.threads if parts & FORWARD else 1
+        self.plan["threads"] = threads
+        return run_in_threads(
+            lambda thread: int(run(self.plan, self.progress, self.layers, first, last, parts, thread, self.unit)),
+            threads,
+            self["team"],
+        )

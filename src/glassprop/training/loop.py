@@ -71,6 +71,7 @@ class Settings:
     restore_best: bool
     callbacks: tuple[Callback, ...]
     progress: bool
+    threads: int | None
 
 
 class Loop:
@@ -87,7 +88,7 @@ class Loop:
             settings.network, run._theta, data.X, data.Y, data.weights,
             rows=data.rows, batch_size=settings.batch_size, optimizer=settings.optimizer, validation=data.validation,
             seed=settings.seed, order_epochs=room if self.order.needed else 0, steps=room * self.steps_per_epoch, epochs=room,
-            keep_best=True,
+            keep_best=True, threads=settings.threads,
         )  # fmt: skip
         self.work.set(patience=settings.patience, tolerance=settings.tolerance)
         self.room, self.ordered = room, -1

@@ -127,6 +127,7 @@ def train(
     restore_best: bool = True,
     callbacks: Callback | Sequence[Callback] = (),
     progress: bool = False,
+    threads: int | None = None,
 ) -> Run:
     """Train a network by backpropagation on a table in memory.
 
@@ -166,6 +167,9 @@ def train(
         Each is given an `Epoch` after every epoch; training stops where one returns True.
     progress : bool
         Show a progress bar on standard error.
+    threads : int, optional
+        Use as many at most; None: as many as there are processors (or as ``NUMBA_NUM_THREADS`` says). How many are used follows
+        from the work in a step; the result is the same to the bit for any number.
 
     Returns
     -------
@@ -213,7 +217,7 @@ def train(
     settings = Settings(
         network, optimizer or Adam(), min(batch_size, data.rows), int(seed), shuffle,
         0 if patience is None else _whole("patience", patience), float(tolerance), scoring, restore_best,
-        _check_callbacks(callbacks), progress,
+        _check_callbacks(callbacks), progress, None if threads is None else _whole("threads", threads),
     )  # fmt: skip
     check_factors(settings.optimizer, network.layers)
     run = Run(settings, data, parameters.astype(data.X.dtype).theta)

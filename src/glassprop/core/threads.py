@@ -1,0 +1,68 @@
+"""Several threads in one run: which share is whose, where they meet, and how they are started.
+
+It knows counts, not what is computed. Everything is shared out by place, panels of rows or blocks of units, never by who comes
+first, and every number is computed by one thread in one order: the bits are the same for any number of threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from glassprop.core.jit import call_kernel, count_up, inner, pause, shared
+
+SPINS = 200  # pauses before a waiting thread offers its processor to others
+MEETING, LEFT = 0, 8  # places in the team's memory, a cache line apart: who has come, and whether somebody never will
+
+
+def yield_address() -> int:
+    """Address of the system's function that gives the rest of a time slice away."""
+    function = ctypes.windll.kernel32.SwitchToThread if os.name == "nt" else ctypes.CDLL(None).sched_yield  # type: ignore[attr-defined]
+    return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
+
+
+@inner
+def share(count, thread, threads):
+    """First and last (exclusive) of `count` things that are this thread's."""
+    return count * thread // threads, count * (thread + 1) // threads
+
+
+@inner
+def meet(plan):
+    """Wait until all threads have come here; False where one of them never will."""
+    if plan.threads == 1:
+        return True
+    ticket = count_up(plan.team + 8 * MEETING)
+    everybody = (ticket // plan.threads + 1) * plan.threads
+    spins = 0
+    while shared(plan.team + 8 * MEETING) < everybody:
+        if shared(plan.team + 8 * LEFT) != 0:
+            return False
+        pause()
+        spins += 1
+        if spins > SPINS:
+            call_kernel(plan.give_way, ())
+    return True
+
+
+def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarray) -> int:
+    """Call ``function(thread)`` in each of `threads` threads, 0 being this one; return what that one returned."""
+    if threads == 1:
+        return function(0)
+    team[:] = 0
+    others = [threading.Thread(target=function, args=(thread,), daemon=True) for thread in range(1, threads)]
+    try:
+        for other in others:
+            other.start()
+        return function(0)
+    except BaseException:
+        team[LEFT] = 1  # before this thread has met the others, or after the last time
+        raise
+    finally:
+        for other in others:
+            if other.ident is not None:
+                other.join()

@@ -1,0 +1,139 @@
+"""Threads change no bit: whatever the shapes, every number is computed by one thread, in one order."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cases
+import glassprop as gp
+from glassprop.core import panels, workspace
+from glassprop.core.threads import run_in_threads
+
+
+@pytest.fixture
+def any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many threads as are asked for, however small the step."""
+    monkeypatch.setattr(workspace, "FLOPS_PER_THREAD", 1e-9)
+
+
+# layers, rows, batch size, and what is asked of the network: panels full and not, shares empty, layers above one block
+SHAPES: list[tuple[tuple[int, ...], int, int, dict[str, Any]]] = [
+    ((3, 5, 2), 70, 70, {"activation": "relu"}),
+    ((3, 5, 2), 70, 33, {"activation": "tanh", "l2": 0.1}),
+    ((40, 100, 33, 3), 200, 96, {"activation": "relu", "loss": "cross_entropy", "weighted": True}),
+    ((20, 64, 1), 150, 128, {"activation": "gelu", "dropout": [0.3]}),
+    ((300, 70, 300, 10), 130, 128, {"activation": "elu", "l1": 0.01, "dropout": [0.2, 0.4]}),
+    ((600, 40, 1), 64, 64, {"activation": "sigmoid", "loss": "binary_cross_entropy"}),
+    ((32,) + (64,) * 8 + (1,), 200, 64, {"activation": "relu"}),
+    ((64, 400, 400, 10), 256, 128, {"activation": "relu"}),
+    ((4, 1), 500, 256, {}),
+]
+
+
+@pytest.mark.usefixtures("any_work")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(str(n) for n in shape[0]))
+def test_the_same_bits_for_any_number_of_threads(shape: tuple, dtype: str) -> None:
+    layers, rows, batch_size, asked = shape
+    case = cases.case(layers, rows=rows, **asked).of(dtype)
+    held = cases.case(layers, rows=77, seed=5, **asked).of(dtype)
+    runs = [
+        gp.train(
+            case.network, case.X, case.Y, weights=case.weights, validation=(held.X, held.Y), epochs=4, batch_size=batch_size,
+            optimizer=gp.Adam(0.01, clip_norm=0.5, weight_decay=0.01), seed=3, threads=threads, parameters=case.parameters,
+        )
+        for threads in (1, 2, 3, 7)
+    ]  # fmt: skip
+    for run in runs[1:]:
+        np.testing.assert_array_equal(run.parameters.theta, runs[0].parameters.theta)
+        for column in ("loss", "validation_loss", "gradient_norm"):
+            np.testing.assert_array_equal(run.history[column], runs[0].history[column])
+
+
+@pytest.mark.usefixtures("any_work")
+@pytest.mark.parametrize("rule", cases.RULES)
+def test_the_same_bits_for_every_rule(rule: str) -> None:
+    case = cases.case((10, 70, 40, 2), rows=100, activation="relu")
+    optimizer = cases.rules(rule)[0]
+    one, several = (
+        gp.train(
+            case.network, case.X, case.Y, optimizer=optimizer, batch_size=64, epochs=5, seed=0, threads=n,
+            parameters=case.parameters,
+        )
+        for n in (1, 3)
+    )  # fmt: skip
+    np.testing.assert_array_equal(one.parameters.theta, several.parameters.theta)
+
+
+@pytest.mark.usefixtures("any_work")
+def test_patience_and_divergence_end_all_threads_at_the_same_step() -> None:
+    case = cases.case((5, 40, 1), rows=128, activation="tanh")
+    ends = [
+        gp.train(case.network, case.X, case.Y, batch_size=64, epochs=500, seed=0, patience=2, threads=n, validation=0.3)
+        for n in (1, 2)
+    ]
+    assert ends[0].epochs == ends[1].epochs < 500
+    with pytest.warns(gp.DivergenceWarning):
+        ends = [
+            gp.train(case.network, case.X, case.Y, batch_size=64, epochs=500, seed=0, optimizer=gp.SGD(1e6), threads=n)
+            for n in (1, 2)
+        ]
+    assert ends[0].diverged
+    assert ends[0].stopped == ends[1].stopped
+    np.testing.assert_array_equal(ends[0].parameters.theta, ends[1].parameters.theta)
+
+
+def test_the_work_decides_how_many_threads_there_are() -> None:
+    def threads(layers: tuple[int, ...], batch_size: int, most: int | None = 2) -> int:
+        network = gp.Network(layers)
+        return workspace.useful_threads(network, batch_size, -(-batch_size // 32), most)
+
+    assert threads((2, 8, 1), 4) == threads((20, 64, 1), 32) == 1
+    assert threads((64, 256, 256, 10), 128) == threads((784, 2048, 2048, 10), 512) == 2
+    assert threads((784, 2048, 2048, 10), 32) == 1  # a single panel of rows
+    assert threads((64, 256, 256, 10), 128, 1) == 1
+    assert threads((784, 2048, 2048, 10), 512, 64) == 16  # panels
+    assert threads((784, 2048, 2048, 10), 512, None) >= 1
+
+
+def test_packing_for_the_backward_product_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = cases.case((8, 420, 390, 3), rows=96, activation="relu").of("float32")
+    assert cases.workspace(case, gp.SGD(), 96, 1).layers[2]["packed_row"] > 0
+    found = []
+    for least in (panels.PACK_FROM, 10**9):
+        monkeypatch.setattr(panels, "PACK_FROM", least)
+        found.append(cases.train(case, gp.SGD(0.01), 96, 3).parameters.theta)
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_thread_that_never_comes_lets_the_others_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between the start of the others and the call of the core must not leave them waiting."""
+    case = cases.case((5, 40, 1), rows=64)
+    memory = cases.workspace(case, gp.SGD(), 64, 1)
+    memory.threads = 2
+    start = case.parameters.theta.copy()
+
+    def interrupted(function: Any, threads: int, team: np.ndarray) -> int:
+        def first_interrupted(thread: int) -> int:
+            if thread == 0:
+                raise KeyboardInterrupt
+            return function(thread)
+
+        return run_in_threads(first_interrupted, threads, team)
+
+    monkeypatch.setattr(workspace, "run_in_threads", interrupted)
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        memory.run(0, 1, 15)
+    assert threading.active_count() == before
+    np.testing.assert_array_equal(case.parameters.theta, start)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+def test_threads_must_be_a_whole_number(threads: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="threads"):
+        gp.train(gp.Network((1, 1)), [[1.0], [2.0]], [1.0, 2.0], threads=threads)
