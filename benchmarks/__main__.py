@@ -1,4 +1,4 @@
-"""The command ``python -m benchmarks``: measure the parts asked for and write their tables into the README."""
+"""The command ``python -m benchmarks``: measure the parts asked for and write their tables where they belong."""
 
 from __future__ import annotations
 
@@ -11,24 +11,36 @@ from pathlib import Path
 from benchmarks import readme
 from benchmarks.surroundings import ROOT, machine, one_thread, say, statement
 
-PARTS = {"uci": "accuracy", "mnist": "accuracy", "startup": "startup"}  # and the block of the README that each is in
+PERFORMANCE = "docs/performance.md"
+PARTS = {  # and the document and its block that each is in
+    "uci": ("README.md", "accuracy"),
+    "mnist": ("README.md", "accuracy"),
+    "startup": ("README.md", "startup"),
+    "speed": ("README.md", "speed"),
+    "linear": (PERFORMANCE, "linear"),
+    "rules": (PERFORMANCE, "rules"),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 0 when it is done, 2 on misuse."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and write the figures into the README.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure, and write the figures into the README and docs."
+    )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; without any, all of them")
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object and leave the README alone")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="another file with the marker comments")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object and write nothing")
+    parser.add_argument("--readme", type=Path, help="a file with the marker comments, instead of each part's own")
     asked = parser.parse_args(arguments)
     unknown = sorted(set(asked.parts) - set(PARTS))
     if unknown:
         parser.error(f"PART must be one of {', '.join(PARTS)}; got {', '.join(unknown)}")
     parts = [part for part in PARTS if part in asked.parts or not asked.parts]
 
+    places = {part: (asked.readme or ROOT / PARTS[part][0], PARTS[part][1]) for part in parts}
     if not asked.json:
         try:
-            readme.check_markers(asked.readme.read_text(encoding="utf-8"), {PARTS[part] for part in parts})
+            for path, block in places.values():
+                readme.check_markers(path.read_text(encoding="utf-8"), {block})
         except (OSError, readme.MissingMarkers) as problem:
             say(f"nothing measured: {problem}")
             return 2
@@ -39,9 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
         module = importlib.import_module(f"benchmarks.{part}")  # now, because it imports numpy
         figures[part] = found = module.measure()
         if found is not None and not asked.json:
-            section = f"{module.section(found)}\n\n{statement(figures['machine'])}"
-            text = asked.readme.read_text(encoding="utf-8")
-            readme.write(asked.readme, readme.inject(text, PARTS[part], part, section))
+            path, block = places[part]
+            stated = module.statement(found) if hasattr(module, "statement") else statement(figures["machine"])
+            text = readme.inject(path.read_text(encoding="utf-8"), block, part, f"{module.section(found)}\n\n{stated}")
+            readme.write(path, text)
+            if hasattr(module, "draw"):
+                module.draw(found, path.parent)
     if asked.json:
         print(json.dumps(figures, indent=2))
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -20,10 +19,15 @@ def one_thread() -> None:
     os.environ.update(dict.fromkeys(THREADS, "1"))
 
 
+def data_root() -> Path:
+    """The folder of all data sets, which may be absent."""
+    given = os.environ.get("GLASSPROP_DATA")
+    return Path(given) if given else ROOT.parent / "shared" / "data"
+
+
 def data_folder(name: str) -> Path | None:
     """The folder of a data set, below GLASSPROP_DATA or ../shared/data; None, said on standard error, where it is absent."""
-    given = os.environ.get("GLASSPROP_DATA")
-    folder = (Path(given) if given else ROOT.parent / "shared" / "data") / name
+    folder = data_root() / name
     if folder.is_dir():
         return folder
     say(f"no data: {name}/ is in neither the folder named by GLASSPROP_DATA nor ../shared/data; its figures stay as they are")
@@ -35,22 +39,10 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def processor() -> str:
-    """The processor's name as the system gives it."""
-    try:
-        if sys.platform == "linux":
-            lines = Path("/proc/cpuinfo").read_text().splitlines()
-            return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-        if sys.platform == "darwin":
-            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, StopIteration, subprocess.CalledProcessError):
-        pass
-    return platform.processor() or platform.machine()
-
-
 def machine() -> dict[str, str]:
     """What every table states about where and when it was measured."""
+    from glassprop.bench.machine import processor  # imports numpy
+
     packages = {name: version(name) for name in ("glassprop", "numba", "numpy")}
     return {"processor": processor(), "python": platform.python_version(), **packages, "date": str(datetime.date.today())}
 

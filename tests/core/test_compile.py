@@ -19,7 +19,8 @@ from glassprop.core import step as core_step
 
 PACKAGE = Path(gp.__file__).parent
 CORE = PACKAGE / "core"
-MAY_COMPILE = {CORE / name for name in ("jit.py", "tile.py", "elementary.py")}
+BENCH = PACKAGE / "bench"  # measures the machine with a loop of its own, and names what it compares
+MAY_COMPILE = {CORE / name for name in ("jit.py", "tile.py", "elementary.py")} | {BENCH / "peak.py"}
 DTYPES = ("float64", "float32")
 
 
@@ -92,7 +93,7 @@ def test_only_three_files_know_the_compiler(path: Path) -> None:
         assert not imported(tree) & {"numba", "llvmlite"}
         # neither by importlib, nor a decorator that came in through another name
         words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-        assert not words & {"numba", "llvmlite"}
+        assert path.parent == BENCH or not words & {"numba", "llvmlite"}
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         assert not names & {"njit", "jit", "cfunc", "vectorize", "guvectorize", "prange"}
 

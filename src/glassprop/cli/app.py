@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from glassprop.cli.bench import bench
 from glassprop.cli.evaluate import evaluate
 from glassprop.cli.info import info
 from glassprop.cli.predict import predict
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, evaluate, predict, info):
+for command in (train, evaluate, predict, info, bench):
     app.command()(_interruptible(command))
 
 

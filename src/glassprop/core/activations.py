@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from glassprop.core.elementary import exp, expm1, log1p_of_unit, normal_cdf, sigmoid, tanh
-from glassprop.core.jit import kernel, like, panel_width, scalar
+from glassprop.core.jit import kernel, like, panel_width, scalar, separate_pointers
 from glassprop.errors import unknown_name
 
 
@@ -103,7 +103,7 @@ class Activation:
 
 def _phi_kernel(phi):
     def phi_kernel(h, n):
-        # in place: with two arrays the compiler would have to test whether they overlap
+        separate_pointers(n)
         for i in range(n):
             h[i] = phi(h[i])
 
@@ -112,6 +112,7 @@ def _phi_kernel(phi):
 
 def _dphi_kernel(dphi):
     def dphi_kernel(z, delta, n):
+        separate_pointers(n)
         for i in range(n):
             delta[i] *= dphi(z[i])
 

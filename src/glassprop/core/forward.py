@@ -13,6 +13,8 @@ from glassprop.core.panels import panels_to_units, resident_rows
 # numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
 ZERO, ONE = np.int64(0), np.int64(1)
 
+NO_KEY = np.uint64(0)
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -77,15 +79,15 @@ def layer_forward(plan, below, layer, first, last, rate, drop_key, unit):
 
 
 @inner
-def forward(plan, layers, first, last, panels, for_backward, training, step, unit):
-    """g_l and h_l of all layers for panels first..last of the `panels` in layer 0; dropout acts in training.
+def forward(plan, layers, first, last, depth, training, step, unit):
+    """g_l and h_l of all layers for panels first..last of the rows in layer 0; dropout acts in training.
 
-    Partner: `backward.backward`.
+    `depth`, where it is not 0, is how many rows of a panel the backward pass will want. Partner: `backward.backward`.
     """
     top = layers.size - 1
     for l in range(1, top + 1):
         rate = layers[l].dropout if training else 0.0
-        layer_forward(plan, layers[l - 1], layers[l], first, last, rate, dropout_key(plan.seed, step, l), unit)
-        if for_backward and l < top:
-            h, q = at(plan.scratch, layers[l].h, unit), at(plan.scratch, layers[l].q, unit)
-            panels_to_units(h, q, layers[l].padded, first, last, panels)
+        key = dropout_key(plan.seed, step, l) if rate > 0 else NO_KEY
+        layer_forward(plan, layers[l - 1], layers[l], first, last, rate, key, unit)
+        if depth > 0 and l < top:
+            panels_to_units(plan, layers[l], first, last, depth, unit)

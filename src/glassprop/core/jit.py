@@ -53,6 +53,9 @@ def scalar(function: Callable) -> Any:
     return numba.njit(error_model="numpy", nogil=True, fastmath=FLAGS, forceinline=True)(function)
 
 
+#: For a loop that only the function around it can make vectors of: put in its place before anything is optimised.
+within = numba.njit(error_model="numpy", nogil=True, fastmath=FLAGS, inline="always")
+
 #: Bytes of one panel row (panels.py): two AVX-512 vectors, four AVX ones, eight of SSE or NEON.
 PANEL_BYTES = 128
 
@@ -138,21 +141,35 @@ def kernel(body: Callable, name: str, dtype: np.dtype, arguments: str, cached: b
         _enable_cache(compiled, body, name)
     compiled.compile()
     _kernels.append(compiled)
-    return int(compiled.address or 0)
+    # the function itself, not the wrapper by which C would call it
+    library: Any = compiled._library  # type: ignore[attr-defined]
+    return int(library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
 
 
 @intrinsic
 def call_kernel(typingctx, address, arguments):
-    """Call the kernel at `address` with a tuple of arguments."""
+    """Call the kernel at `address` with a tuple of arguments. Kernels raise nothing."""
     signature = types.void(types.int64, arguments)
 
     def codegen(context, builder, sig, args):
-        values = [builder.extract_value(args[1], i) for i in range(len(sig.args[1]))]
-        pointer = ir.FunctionType(ir.VoidType(), [value.type for value in values]).as_pointer()
-        builder.call(builder.inttoptr(args[0], pointer), values)
+        kinds = tuple(sig.args[1])
+        values = [builder.extract_value(args[1], i) for i in range(len(kinds))]
+        pointer = context.call_conv.get_function_type(types.void, kinds).as_pointer()
+        context.call_conv.call_function(builder, builder.inttoptr(args[0], pointer), types.void, kinds, values)
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def call_system(typingctx, address):
+    """Call a function of the operating system that takes nothing."""
+
+    def codegen(context, builder, sig, args):
+        builder.call(builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), []).as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 # --- threads -----------------------------------------------------------------------------------------------------------
@@ -161,6 +178,16 @@ def call_kernel(typingctx, address, arguments):
 def available_threads() -> int:
     """Processors that this process may use: Numba's count, which NUMBA_NUM_THREADS sets (as joblib does in its workers)."""
     return int(getattr(numba.config, "NUMBA_NUM_THREADS", 1))
+
+
+_X86 = platform.machine().lower() in ("x86_64", "amd64")
+_ARM = platform.machine().lower() in ("arm64", "aarch64")
+
+
+def _call(builder, name, result, arguments):
+    """Call the LLVM intrinsic `name`."""
+    function = ir.FunctionType(result, [value.type for value in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
 
 
 @intrinsic
@@ -189,18 +216,50 @@ def pause(typingctx):
     """Tell the processor that this thread waits in a loop."""
 
     def codegen(context, builder, sig, args):
-        machine = platform.machine().lower()
-        if machine in ("x86_64", "amd64"):
-            name, hint = "llvm.x86.sse2.pause", []
-        elif machine in ("arm64", "aarch64"):
-            name, hint = "llvm.aarch64.hint", [ir.IntType(32)(1)]
-        else:
-            return context.get_dummy_value()
-        function = ir.FunctionType(ir.VoidType(), [value.type for value in hint])
-        builder.call(cgutils.get_or_insert_function(builder.module, function, name), hint)
+        if _X86:
+            _call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
+        elif _ARM:
+            _call(builder, "llvm.aarch64.hint", ir.VoidType(), [ir.IntType(32)(1)])
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+@intrinsic
+def float_mode(typingctx):
+    """This thread's floating-point mode: rounding, and what becomes of numbers below the smallest normal one."""
+
+    def codegen(context, builder, sig, args):
+        if _X86:
+            place = builder.alloca(ir.IntType(32))
+            _call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [builder.bitcast(place, ir.IntType(8).as_pointer())])
+            return builder.zext(builder.load(place), ir.IntType(64))
+        if _ARM:
+            return _call(builder, "llvm.aarch64.get.fpcr", ir.IntType(64), [])
+        return ir.IntType(64)(0)
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def set_float_mode(typingctx, mode):
+    """Set what `float_mode` returned."""
+
+    def codegen(context, builder, sig, args):
+        if _X86:
+            place = builder.alloca(ir.IntType(32))
+            builder.store(builder.trunc(args[0], ir.IntType(32)), place)
+            _call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [builder.bitcast(place, ir.IntType(8).as_pointer())])
+        elif _ARM:
+            _call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [args[0]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+#: Bits of the mode by which numbers below the smallest normal one (1e-38 in float32) become 0, read or written. Arithmetic
+#: with them is a hundred times slower on some processors, and the moments of dead units decay into them.
+FLUSH = 0x8040 if _X86 else 1 << 24
 
 
 # --- pointers and typed constants --------------------------------------------------------------------------------------
@@ -219,6 +278,19 @@ def at(typingctx, address, offset, unit):
 
 
 @intrinsic
+def prefetch(typingctx, pointer):
+    """Call for the cache line at `pointer`, which will be read soon."""
+
+    def codegen(context, builder, sig, args):
+        number = ir.IntType(32)
+        address = builder.bitcast(args[0], ir.IntType(8).as_pointer())
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [address, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(pointer), codegen
+
+
+@intrinsic
 def shift(typingctx, pointer, offset):
     """The pointer `offset` elements further."""
     signature = pointer(pointer, types.int64)
@@ -227,6 +299,24 @@ def shift(typingctx, pointer, offset):
         return builder.gep(args[0], [args[1]])
 
     return signature, codegen
+
+
+@intrinsic
+def separate_pointers(typingctx, n):
+    """Promise for the kernel that calls this: what its pointers lead to does not overlap. And let it use the widest vectors.
+
+    The compiler would otherwise compare all pointers at the start of every loop, and takes half vectors on some processors.
+    """
+
+    def codegen(context, builder, sig, args):
+        for argument in builder.function.args:
+            if isinstance(argument.type, ir.PointerType) and isinstance(argument.type.pointee, (ir.FloatType, ir.DoubleType)):
+                argument.add_attribute("noalias")
+        # set.add: llvmlite's own add knows fewer attributes than LLVM
+        set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * host_vector_bytes()}"')
+        return context.get_dummy_value()
+
+    return types.void(n), codegen
 
 
 @intrinsic

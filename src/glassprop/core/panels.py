@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassprop.core.jit import at, inner, panel_width, shift
+from glassprop.core.jit import at, inner, panel_width, prefetch, shift
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
 from glassprop.core.tile import lanes_of, transpose_square
 
@@ -48,6 +48,7 @@ LAYER = np.dtype(
 BLOCK_ROWS = 32  # of W in a block of dW, the unit of work that threads share out; results do not depend on threads, but on this
 BLOCK_PANELS = 8  # columns of such a block, at most, in panel widths
 RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
+ROWS_AHEAD = 4  # rows of X between the one that is gathered and the one that is called for from memory
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
 
 
@@ -60,7 +61,7 @@ class Layout(NamedTuple):
     weights: int  # row weights (panels * width)
     losses: int  # row losses (panels * width)
     zero: int  # a cell that stays zero
-    packed: int  # rows of W turned into columns, a share for each thread
+    packed: int  # columns of W made contiguous, a share for each thread
     packed_size: int  # elements of a share
     blocks: int  # blocks of dW in all layers, at most
 
@@ -128,57 +129,65 @@ def read_panels(scratch: np.ndarray, offset: int, units: int, rows: int) -> np.n
 
 
 @inner
-def transpose_panel(source, source_row, target, target_row, width):
-    """Transpose one width × width square."""
+def transpose_panel(source, source_row, target, target_row, rows, columns):
+    """Transpose (rows, columns) of a width × width square, or as much more as makes whole vectors."""
     lanes = lanes_of(source)
-    for i in range(0, width, lanes):
-        for j in range(0, width, lanes):
+    for i in range(0, rows, lanes):
+        for j in range(0, columns, lanes):
             transpose_square(shift(source, i * source_row + j), source_row, shift(target, j * target_row + i), target_row)
 
 
 @inner
-def panels_to_units(p, q, padded, first, last, panels):
-    """Q from panels first..last of P: element (row, unit) from [panel][unit][row] to [unit block][row][unit]."""
-    width = panel_width(p)
+def panels_to_units(plan, layer, first, last, depth, unit):
+    """Q of h from panels first..last of P: element (row, unit) from [panel][unit][row] to [unit block][row][unit].
+
+    `depth` is how many rows of a panel are wanted.
+    """
+    width = panel_width(unit)
     square = width * width
     for panel in range(first, last):
-        for block in range(padded // width):
-            transpose_panel(
-                shift(p, panel * padded * width + block * square),
-                width,
-                shift(q, (block * panels + panel) * square),
-                width,
-                width,
-            )
+        for block in range(layer.padded // width):
+            p = at(plan.scratch, layer.h + (panel * layer.padded + block * width) * width, unit)
+            q = at(plan.scratch, layer.q + (block * plan.most_panels + panel) * square, unit)
+            transpose_panel(p, width, q, width, min(width, layer.units - block * width), depth)
 
 
 @inner
-def gather_rows(X, order, start, stop, scratch, row, first, last, panels, unit):
+def gather_rows(plan, X, order, start, stop, layer, first, last, unit):
     """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
 
-    `panels` is how many there are in all. Places from `stop` on are filled with the last row.
+    Places from `stop` on are filled with the last row.
     """
-    p, q, numbers = at(scratch, row.h, unit), at(scratch, row.q, unit), at(order, 0, start)
-    width = panel_width(p)
-    square = width * width
-    inputs, blocks = row.units, row.padded // width
-    for i in range(first * width, last * width):
-        place = min(start + i, stop - 1)
-        source = numbers[place] if order else place
-        line = at(X, source * inputs, unit)
-        for block in range(blocks):
-            target = shift(q, block * panels * square + i * width)
-            part = shift(line, block * width)
-            filled = min(width, inputs - block * width)
-            for j in range(filled):
-                target[j] = part[j]
-            for j in range(filled, width):
-                target[j] = 0
+    numbers, width = at(order, 0, start), panel_width(unit)
+    square, inputs, blocks = width * width, layer.units, layer.padded // width
+    lines = (inputs + width // 2 - 1) // (width // 2)
     for panel in range(first, last):
+        base = start + panel * width
+        count = min(width, stop - base)
+        q = at(plan.scratch, layer.q + panel * square, unit)
+        for i in range(count):
+            ahead = min(base + i + ROWS_AHEAD, stop - 1)
+            coming = at(X, (numbers[ahead] if order else ahead) * inputs, unit)
+            for line in range(lines):
+                prefetch(shift(coming, line * (width // 2)))
+            source = at(X, (numbers[base + i] if order else base + i) * inputs, unit)
+            for block in range(inputs // width):
+                target, part = shift(q, block * plan.most_panels * square + i * width), shift(source, block * width)
+                for j in range(width):
+                    target[j] = part[j]
+            block = inputs // width
+            target, part = shift(q, block * plan.most_panels * square + i * width), shift(source, block * width)
+            for j in range(inputs - block * width):
+                target[j] = part[j]
         for block in range(blocks):
-            transpose_panel(
-                shift(q, (block * panels + panel) * square), width, shift(p, (panel * blocks + block) * square), width, width
-            )
+            square_of_rows = shift(q, block * plan.most_panels * square)
+            last_row = shift(square_of_rows, (count - 1) * width)
+            for i in range(count, width):
+                target = shift(square_of_rows, i * width)
+                for j in range(width):
+                    target[j] = last_row[j]
+            p = at(plan.scratch, layer.h + (panel * blocks + block) * square, unit)
+            transpose_panel(square_of_rows, width, p, width, width, min(width, inputs - block * width))
 
 
 @inner
@@ -194,7 +203,7 @@ def pack_columns(W, stride, rows, depth, packed, packed_row):
     whole = depth // width * width
     for r in range(0, rows, width):
         for k in range(0, whole, width):
-            transpose_panel(shift(W, k * stride + r), stride, shift(packed, r * packed_row + k), packed_row, width)
+            transpose_panel(shift(W, k * stride + r), stride, shift(packed, r * packed_row + k), packed_row, width, width)
         for k in range(whole, depth):
             for i in range(min(width, rows - r)):
                 packed[(r + i) * packed_row + k] = W[k * stride + r + i]

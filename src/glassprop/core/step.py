@@ -11,10 +11,11 @@ import math
 
 import numpy as np
 
-from glassprop.core.backward import ONE, backward, gradient
+from glassprop.core.backward import ONE, backward
+from glassprop.core.blocks import gradient, update
 from glassprop.core.forward import forward
-from glassprop.core.jit import at, call_kernel, entry, inner, like, panel_width, shift
-from glassprop.core.panels import BLOCK_ROWS, gather_rows, scatter_rows
+from glassprop.core.jit import FLUSH, at, call_kernel, entry, float_mode, inner, like, panel_width, set_float_mode, shift
+from glassprop.core.panels import gather_rows, scatter_rows
 from glassprop.core.plan import (
     BACKWARD,
     DIVERGED,
@@ -92,57 +93,18 @@ def _add_up(sums, pairs):
 
 
 @inner
-def _update(plan, layers, norm, rate, t, thread, unit):
-    """New parameters from the gradient, of this thread's units: clip, decay, then the rule's kernel, layer by layer."""
-    constants = at(plan.constants + thread * plan.constants_stride, 0, 1.0)
-    constants[1] = 1.0 - constants[4] ** t
-    constants[2] = 1.0 - constants[5] ** t
-    constants[3] = t
-    clip = plan.clip_norm > 0 and norm > plan.clip_norm
-    scale = like(plan.clip_norm / norm, unit) if clip else unit
-    for l in range(1, layers.size):
-        layer = layers[l]
-        mine, others = share((layer.units + BLOCK_ROWS - 1) // BLOCK_ROWS, thread, plan.threads)
-        start, stop = mine * BLOCK_ROWS, min(others * BLOCK_ROWS, layer.units)
-        constants[0] = rate * layer.rate_factor
-        keep = like(1.0 - constants[0] * plan.weight_decay, unit) if plan.weight_decay > 0 else unit
-        place, n = layer.W + start * layer.stride, (stop - start) * layer.stride
-        if plan.weight_decay > 0:
-            W = at(plan.theta, place, unit)
-            for i in range(n):
-                W[i] *= keep
-        if stop - start == layer.units:
-            _update_range(plan, place, layer.size, clip, scale, constants, unit)
-        elif stop > start:
-            _update_range(plan, place, n, clip, scale, constants, unit)
-            _update_range(plan, layer.b + start, stop - start, clip, scale, constants, unit)
-
-
-@inner
-def _update_range(plan, place, n, clip, scale, constants, unit):
-    """The rule's kernel on a contiguous range of parameters."""
-    theta, dtheta = at(plan.theta, place, unit), at(plan.gradient, place, unit)
-    if clip:
-        for i in range(n):
-            dtheta[i] *= scale
-    first, second = at(plan.state, place, unit), at(plan.state, plan.theta_size + place, unit)
-    call_kernel(plan.rule, (theta, dtheta, first, second, n, constants))
-
-
-@inner
 def _validate(plan, layers, sums, thread, unit):
     """This thread's panels of the validation rows, without dropout or penalty: losses and weights into `sums`."""
     width = panel_width(unit)
     off = plan.validation_rows * 0  # a 0 that is not a literal, which would compile everything below once more
-    capacity = (plan.batch_size + width - 1) // width
-    low, high = share(capacity, thread, plan.threads)  # panels of scratch that are this thread's
+    low, high = share(plan.most_panels, thread, plan.threads)  # panels of scratch that are this thread's
     mine, others = share((plan.validation_rows + width - 1) // width, thread, plan.threads)
     for v in range(mine, others, high - low):
         last = low + min(high - low, others - v)
         start, stop = (v - low) * width, plan.validation_rows
         here = shift(sums, 2 * (v - low))
-        gather_rows(plan.validation_X, off, start, stop, plan.scratch, layers[0], low, last, capacity, unit)
-        forward(plan, layers, low, last, capacity, off, off, start, unit)
+        gather_rows(plan, plan.validation_X, off, start, stop, layers[0], low, last, unit)
+        forward(plan, layers, low, last, off, off, start, unit)
         _gather_targets(
             plan, layers, plan.validation_Y, plan.validation_classes, plan.validation_weights,
             off, start, stop, low, last, here, unit,
@@ -179,16 +141,9 @@ def note_epoch(plan, now, value, epochs_done, unit):
     return 1 if plan.patience > 0 and now.stale >= plan.patience else 0
 
 
-@entry
-def run(plans, progress, layers, first, last, parts, thread, unit):
-    """Run the `parts` of steps `first` to `last` (exclusive); return the number of the step that follows.
-
-    Called by `plan.threads` threads at once, each with its number; thread 0 alone writes `progress`. Stops before a step whose
-    loss or gradient is not finite: parameters and state are then those before that step. Steps are counted from the start of
-    training; step s takes batch ``s % steps`` of epoch ``s // steps``. NOTE is a part of its own, so that a caller who scores
-    epochs can set the monitored value in `progress` and note it afterwards.
-    """
-    plan, now = plans[0], progress[0]
+@inner
+def _steps(plan, now, layers, first, last, parts, thread, unit):
+    """See `run`."""
     batch, scratch, leader = plan.batch_size, plan.scratch, thread == 0
     steps_per_epoch = (plan.rows + batch - 1) // batch
     training = parts & UPDATE
@@ -203,12 +158,14 @@ def run(plans, progress, layers, first, last, parts, thread, unit):
         start = (step - epoch * steps_per_epoch) * batch
         stop = min(start + batch, plan.rows)
         rows = stop - start
-        panels = (rows + panel_width(unit) - 1) // panel_width(unit)
+        width = panel_width(unit)
+        panels = (rows + width - 1) // width
+        depth = width if panels > 1 else rows  # a single panel need not be summed beyond its rows
         low, high = share(panels, thread, plan.threads)
         order = plan.order + (epoch - plan.first_epoch) * plan.rows * 8 if plan.order else plan.order
         if parts & FORWARD:
-            gather_rows(plan.X, order, start, stop, scratch, layers[0], low, high, panels, unit)
-            forward(plan, layers, low, high, panels, parts & BACKWARD, training, step, unit)
+            gather_rows(plan, plan.X, order, start, stop, layers[0], low, high, unit)
+            forward(plan, layers, low, high, depth if parts & BACKWARD else depth * 0, training, step, unit)
         if parts & OUTPUT:
             scatter_rows(scratch, layers[-1], start, stop, plan.output, low, high, unit)
         if parts & LOSS:
@@ -226,7 +183,7 @@ def run(plans, progress, layers, first, last, parts, thread, unit):
                 now.weight_sum += mass
         if parts & BACKWARD:
             beyond = at(plan.sums, 2 * plan.most_panels, 1.0)
-            blocks = gradient(plan, layers, panels, rows, 1.0 / mass if mass > 0 else 0.0, beyond, thread, unit)
+            blocks = gradient(plan, layers, panels, depth, 1.0 / mass if mass > 0 else 0.0, beyond, thread, unit)
             meet(plan)
             squares, penalty = _add_up(beyond, blocks)
             loss += penalty
@@ -242,8 +199,8 @@ def run(plans, progress, layers, first, last, parts, thread, unit):
             if leader:
                 now.norm_sum += norm
         rate = at(plan.rates, step - plan.first_step, 1.0)[0] if training or parts & EPOCHS else 0.0
-        if parts & UPDATE:
-            _update(plan, layers, norm, rate, step + ONE, thread, unit)
+        if training:
+            update(plan, layers, norm, rate, step + ONE, thread, unit)
             meet(plan)
         if leader:
             now.step = step + 1
@@ -259,3 +216,19 @@ def run(plans, progress, layers, first, last, parts, thread, unit):
             if now.status == PATIENCE_SPENT:
                 return step + 1
     return last
+
+
+@entry
+def run(plans, progress, layers, first, last, parts, thread, unit):
+    """Run the `parts` of steps `first` to `last` (exclusive); return the number of the step that follows.
+
+    Called by `plan.threads` threads at once, each with its number; thread 0 alone writes `progress`. Stops before a step whose
+    loss or gradient is not finite: parameters and state are then those before that step. Steps are counted from the start of
+    training; step s takes batch ``s % steps`` of epoch ``s // steps``. NOTE is a part of its own, so that a caller who scores
+    epochs can set the monitored value in `progress` and note it afterwards.
+    """
+    mode = float_mode()
+    set_float_mode(mode | FLUSH)
+    reached = _steps(plans[0], progress[0], layers, first, last, parts, thread, unit)
+    set_float_mode(mode)
+    return reached

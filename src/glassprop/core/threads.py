@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from glassprop.core.jit import call_kernel, count_up, inner, pause, shared
+from glassprop.core.jit import call_system, count_up, inner, pause, shared
 
 SPINS = 200  # pauses before a waiting thread offers its processor to others
 MEETING, LEFT = 0, 8  # places in the team's memory, a cache line apart: who has come, and whether somebody never will
@@ -45,7 +45,7 @@ def meet(plan):
         pause()
         spins += 1
         if spins > SPINS:
-            call_kernel(plan.give_way, ())
+            call_system(plan.give_way)
     return True
 
 

@@ -17,13 +17,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from glassprop.core.jit import kernel, like
+from glassprop.core.jit import kernel, like, separate_pointers, within
 from glassprop.core.schedules import check_learning_rate
+from glassprop.core.tile import LINE, new_line, reciprocals
 
 # A kernel's constants, float64: 0: η; 1, 2: 1 − β1^t and 1 − β2^t (read by Adam alone); 3: t; from 4 on the rule's own.
 
 
 def _sgd(theta, gradient, v, unused, n, constants):
+    separate_pointers(n)
     eta, mu, nesterov = like(constants[0], theta[0]), like(constants[4], theta[0]), constants[5] != 0
     if nesterov:
         for i in range(n):
@@ -38,15 +40,36 @@ def _sgd(theta, gradient, v, unused, n, constants):
             theta[i] -= eta * gradient[i]
 
 
+@within
+def _by_root(theta, step, s, inverse, correction, epsilon, start, count):
+    """θ := θ − step / (√s · correction + ε) for `count` parameters, at most LINE; a step is a vector and its rate."""
+    vector, rate = step
+    for i in range(count):
+        inverse[i] = math.sqrt(s[start + i]) * correction + epsilon
+    reciprocals(inverse)
+    for i in range(count):
+        theta[start + i] -= rate * vector[start + i] * inverse[i]
+
+
+@within
+def _rmsprop_line(theta, gradient, s, inverse, eta, rho, fresh, epsilon, start, count):
+    for i in range(count):
+        g = gradient[start + i]
+        s[start + i] = rho * s[start + i] + fresh * g * g
+    _by_root(theta, (gradient, eta), s, inverse, like(1, eta), epsilon, start, count)
+
+
 def _rmsprop(theta, gradient, s, unused, n, constants):
+    separate_pointers(n)
     eta, rho, epsilon = like(constants[0], theta[0]), like(constants[4], theta[0]), like(constants[5], theta[0])
-    fresh = like(1 - constants[4], theta[0])
-    for i in range(n):
-        s[i] = rho * s[i] + fresh * gradient[i] * gradient[i]
-        theta[i] -= eta * gradient[i] / (math.sqrt(s[i]) + epsilon)
+    fresh, inverse = like(1 - constants[4], theta[0]), new_line(theta)
+    for start in range(0, n - LINE + 1, LINE):
+        _rmsprop_line(theta, gradient, s, inverse, eta, rho, fresh, epsilon, start, LINE)
+    _rmsprop_line(theta, gradient, s, inverse, eta, rho, fresh, epsilon, n - n % LINE, n % LINE)
 
 
 def _rprop(theta, gradient, previous, d, n, constants):
+    separate_pointers(n)
     eta, shrink, grow = like(constants[0], theta[0]), like(constants[4], theta[0]), like(constants[5], theta[0])
     smallest, largest = like(constants[6], theta[0]), like(constants[7], theta[0])
     zero = like(0, eta)
@@ -67,21 +90,32 @@ def _rprop(theta, gradient, previous, d, n, constants):
 
 
 def _adagrad(theta, gradient, s, unused, n, constants):
-    eta, epsilon = like(constants[0], theta[0]), like(constants[4], theta[0])
-    for i in range(n):
-        s[i] += gradient[i] * gradient[i]
-        theta[i] -= eta * gradient[i] / (math.sqrt(s[i]) + epsilon)
+    separate_pointers(n)
+    eta, epsilon, one, inverse = like(constants[0], theta[0]), like(constants[4], theta[0]), like(1, theta[0]), new_line(theta)
+    for start in range(0, n - LINE + 1, LINE):
+        _rmsprop_line(theta, gradient, s, inverse, eta, one, one, epsilon, start, LINE)
+    _rmsprop_line(theta, gradient, s, inverse, eta, one, one, epsilon, n - n % LINE, n % LINE)
+
+
+@within
+def _adam_line(theta, gradient, m, v, inverse, rate, beta1, beta2, fresh1, fresh2, correction, epsilon, start, count):
+    for i in range(count):
+        g = gradient[start + i]
+        m[start + i] = beta1 * m[start + i] + fresh1 * g
+        v[start + i] = beta2 * v[start + i] + fresh2 * g * g
+    _by_root(theta, (m, rate), v, inverse, correction, epsilon, start, count)
 
 
 def _adam(theta, gradient, m, v, n, constants):
+    separate_pointers(n)
     beta1, beta2, epsilon = like(constants[4], theta[0]), like(constants[5], theta[0]), like(constants[6], theta[0])
     fresh1, fresh2 = like(1 - constants[4], theta[0]), like(1 - constants[5], theta[0])
     rate = like(constants[0] / constants[1], theta[0])
-    correction = like(1 / math.sqrt(constants[2]), theta[0])
-    for i in range(n):
-        m[i] = beta1 * m[i] + fresh1 * gradient[i]
-        v[i] = beta2 * v[i] + fresh2 * gradient[i] * gradient[i]
-        theta[i] -= rate * m[i] / (math.sqrt(v[i]) * correction + epsilon)
+    correction, inverse = like(1 / math.sqrt(constants[2]), theta[0]), new_line(theta)
+    for start in range(0, n - LINE + 1, LINE):
+        _adam_line(theta, gradient, m, v, inverse, rate, beta1, beta2, fresh1, fresh2, correction, epsilon, start, LINE)
+    rest = n % LINE
+    _adam_line(theta, gradient, m, v, inverse, rate, beta1, beta2, fresh1, fresh2, correction, epsilon, n - rest, rest)
 
 
 @dataclass(frozen=True, kw_only=True)

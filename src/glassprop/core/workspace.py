@@ -20,7 +20,6 @@ from glassprop.core.tile import product_kernel
 from glassprop.core.update import Optimizer
 
 FLOPS_PER_THREAD = 1e6  # of a step, from which on a thread of its own pays; see docs/performance.md
-
 _ready: set[np.dtype] = set()  # precisions whose machine code is there
 
 

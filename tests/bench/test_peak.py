@@ -1,0 +1,18 @@
+"""The loop of FMAs: it really does them, and says how many a second."""
+
+import numpy as np
+import pytest
+
+from glassprop.bench import peak
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_loop_does_its_fmas(dtype):
+    out = np.zeros(1, dtype)
+    peak._spin(out, 3)  # i, then three times x/2 + 1
+    assert out[0] == pytest.approx(sum(2 + (i - 2) / 8 for i in range(peak.SUMS)))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_rate_above_what_python_could_do(threads):
+    assert peak.measure_peak(threads, seconds=0.002) > 0.5

@@ -1,0 +1,72 @@
+"""The parts `speed`, `linear` and `rules`: small runs, and what they write where."""
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import linear, rules, speed
+from glassprop.bench.compare import _result
+from glassprop.bench.statistics import Sample
+from glassprop.bench.tasks import TASKS
+
+FACTS = {"form": "optax.adam", "import_seconds": 0.5, "first_fit_seconds": 1.0, "epochs": 9}
+
+
+def results_of(names, peers, threads, rounds, say):
+    """What `compare_all` would return if JAX took 5 ms and glassprop 1 ms a step."""
+    found = []
+    for count in threads:
+        for name in names:
+            samples = {"glassprop": [Sample(1.0, 1000, 10, 100.0)], "jax": [Sample(5.0, 1000, 10, 100.0)]}
+            facts, memory = dict.fromkeys(samples, FACTS), dict.fromkeys(samples, 10**8)
+            found.append(_result(TASKS[name], count, samples, facts, memory) | {"left_out": {}})
+    return found
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    monkeypatch.setattr(speed, "compare_all", results_of)
+    monkeypatch.setattr(speed, "processors", lambda: 2)
+
+
+def test_speed_writes_tables_and_picture(fast, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("<!-- figures:speed -->\n<!-- /figures:speed -->\n")
+    assert command.main(["speed", "--readme", str(path)]) == 0
+    text = path.read_text()
+    assert "| tiny: 2-8-1, 4 | 1 | 1,000 (1,000) | 5,000 (5,000) | 5.00 (jax) |" in text
+    assert "| digits: 64-100-10, 200 | 2 |" in text
+    assert "JAX, epoch in one scan (optax.adam)" in text
+    assert "Measured on" in text
+    assert (tmp_path / "docs" / "speed.png").stat().st_size > 10_000
+
+
+def test_speed_holds_ratios_and_shares_against_their_bars(fast):
+    reached = speed.measure(("tiny", "medium"))["reached"]
+    assert reached["tiny, 1"]
+    assert reached["tiny, 2"]
+    assert not reached["medium, 1"]  # 61 of 100 GFLOP/s, where 83 % is aimed at
+    assert reached["medium, 2"]
+
+
+def test_linear():
+    found = linear.measure(rows=256, epochs=1, rounds=1)
+    assert [size["rows"] for size in found["sizes"]] == [256, 512, 1280, 2560, 256]
+    assert found["sizes"][0]["times_first"] == 1
+    assert "| 2,560 | 1 |" in linear.section(found)
+
+
+def test_rules_are_all_there_are():
+    names = [rule.name for rule in rules.rules()]
+    assert len(names) == len(set(names))
+    assert {"float64", "tanh", "cross_entropy", "RMSprop", "AdamW"} <= set(names)
+    assert "relu" not in names
+
+
+def test_rules_beside_the_reference(monkeypatch):
+    chosen = [rule for rule in rules.rules() if rule.name in ("float64", "tanh", "cross_entropy", "Rprop")]
+    monkeypatch.setattr(rules, "rules", lambda: chosen)
+    found = rules.measure(("small",), seconds=0.001, rounds=1)
+    assert set(found["rules"]) == {rule.name for rule in chosen}
+    assert all(of["small"]["speed"] > 0 for of in found["rules"].values())
+    assert "| update rule | Rprop |" in rules.section(found)
+    assert "of its peak" in rules.section(found)
