@@ -9,6 +9,7 @@ from glassprop.core.schedules import Cosine, Exponential, InverseScaling, OneCyc
 from glassprop.core.update import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from glassprop.errors import CompileNotice, DivergenceWarning
 from glassprop.tables.model import Model, load, save
+from glassprop.training.many import train_many
 from glassprop.training.run import Epoch, Run, train
 
 __version__ = "0.1.0"
@@ -19,6 +20,6 @@ __all__ = [  # noqa: RUF022
     "forward", "Forward", "backward", "Backward", "update",
     "OPTIMIZERS", "SGD", "RMSprop", "Rprop", "Adagrad", "Adam", "AdamW",
     "InverseScaling", "Exponential", "Cosine", "OneCycle",
-    "train", "Run", "Epoch", "DivergenceWarning", "CompileNotice",
+    "train", "train_many", "Run", "Epoch", "DivergenceWarning", "CompileNotice",
     "Model", "save", "load",
 ]  # fmt: skip

@@ -7,9 +7,11 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 from __future__ import annotations
 
 from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, dropout_key
-from glassprop.core.jit import at, call_kernel, inner, panel_width, shift
+from glassprop.core.jit import at, call_kernel, inner, panel_width, prefetch, shift
 from glassprop.core.panels import pack_columns, resident_rows
 from glassprop.core.tile import sum_panels
+
+FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
 
 
 @inner
@@ -31,7 +33,9 @@ def layer_backward(plan, below, layer, first, last, rate, drop_key, thread, unit
         for panel in range(first, last):
             here = (panel * below.padded + start) * width
             delta, above = at(scratch, below.delta + here, unit), at(scratch, layer.delta + panel * layer.padded * width, unit)
-            call_kernel(plan.product, (delta, width, rows, W, ZERO, row, column, above, ZERO, zero, ZERO, ONE, layer.units))
+            call_kernel(
+                plan.product, (delta, width, rows, width, W, ZERO, row, column, above, ZERO, zero, ZERO, ONE, layer.units)
+            )
             if below.dropout > 0:
                 whole = shift(delta, -start * width)
                 drop(whole, whole, start, start + rows, below.units, panel * width, rate, drop_key)
@@ -56,12 +60,17 @@ def block_gradient(plan, below, layer, start, units, first, columns, panels, dep
     """
     width, scratch = panel_width(unit), plan.scratch
     delta, zero = at(scratch, layer.delta + start * width, unit), at(scratch, plan.zero, unit)
+    far = layer.size > FAR
     for block in range(first, first + columns):
         dW = at(plan.gradient, layer.W + start * layer.stride + block * width, unit)
+        for u in range(units if far else 0):  # call for what will be written: rows lie far apart
+            prefetch(shift(dW, u * layer.stride))
+            prefetch(shift(dW, u * layer.stride + width // 2))
         right = at(scratch, below.q + block * plan.most_panels * width * width, unit)
+        columns_here, panel = min(width, below.units - block * width), layer.padded * width
         call_kernel(
             plan.product,
-            (dW, layer.stride, units, delta, layer.padded * width, width, ONE, right, width * width, zero, ZERO, panels, depth),
+            (dW, layer.stride, units, columns_here, delta, panel, width, ONE, right, width * width, zero, ZERO, panels, depth),
         )
 
 

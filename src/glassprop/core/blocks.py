@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from glassprop.core.backward import ONE, ZERO, bias_gradient, block_gradient
+from glassprop.core.elementary import expm1
 from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, panel_width
 from glassprop.core.panels import BLOCK_PANELS, BLOCK_ROWS
 from glassprop.core.threads import share
@@ -61,11 +62,11 @@ def finish(plan, dW, W, n, factor, unit):
 
 
 @inner
-def finish_block(plan, layer, start, units, first, columns, scale, unit):
+def finish_block(plan, below, layer, start, units, first, columns, scale, unit):
     """`finish` for one block of dW, and with its first columns for db; W and dW lie alike."""
     factor, width = like(scale, unit), panel_width(unit)
     place = layer.W + start * layer.stride + first * width
-    lines, length = units, columns * width
+    lines, length = units, min(columns * width, below.units - first * width)
     if length == layer.stride:
         lines, length = ONE, units * length
     squares, penalty = 0.0, 0.0
@@ -118,7 +119,7 @@ def gradient(plan, layers, panels, depth, scale, sums, thread, unit):
                 block_gradient(plan, below, layer, start, units, first, stop - first, panels, depth, unit)
                 if c == 0:
                     bias_gradient(plan, layer, start, units, panels, unit)
-                squares, penalty = finish_block(plan, layer, start, units, first, stop - first, scale, unit)
+                squares, penalty = finish_block(plan, below, layer, start, units, first, stop - first, scale, unit)
                 sums[2 * (done + c * row_blocks + r)] = squares
                 sums[2 * (done + c * row_blocks + r) + 1] = penalty
         done += column_blocks * row_blocks
@@ -129,9 +130,7 @@ def gradient(plan, layers, panels, depth, scale, sums, thread, unit):
 def update(plan, layers, norm, rate, t, thread, unit):
     """New parameters of this thread's units from the whole gradient: clip, decay, then the rule's kernel, layer by layer."""
     constants = at(plan.constants + thread * plan.constants_stride, 0, 1.0)
-    constants[1] = 1.0 - constants[4] ** t
-    constants[2] = 1.0 - constants[5] ** t
-    constants[3] = t
+    constants[1], constants[2], constants[3] = -expm1(t * constants[8]), -expm1(t * constants[9]), t
     clip = plan.clip_norm > 0 and norm > plan.clip_norm
     shrink = like(plan.clip_norm / norm, unit) if clip else unit
     for l in range(1, layers.size):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift
-from glassprop.core.panels import panels_to_units, resident_rows
+from glassprop.core.panels import panel_to_units, resident_rows
 
 # numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
 ZERO, ONE = np.int64(0), np.int64(1)
@@ -53,10 +53,10 @@ def drop(source, target, first_unit, last_unit, units, first_row, rate, key):
 
 
 @inner
-def layer_forward(plan, below, layer, first, last, rate, drop_key, unit):
+def layer_forward(plan, below, layer, first, last, depth, rate, drop_key, unit):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
 
-    Partner: `backward.layer_backward`.
+    `depth`, where it is not 0, is how many rows of a panel the backward pass will want. Partner: `backward.layer_backward`.
     """
     width, scratch = panel_width(unit), plan.scratch
     step = resident_rows(below.units, width)
@@ -67,7 +67,9 @@ def layer_forward(plan, below, layer, first, last, rate, drop_key, unit):
             here = (panel * layer.padded + start) * width
             h_below = at(scratch, below.h + panel * below.padded * width, unit)
             g, a = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit)
-            call_kernel(plan.product, (g, width, rows, W, ZERO, layer.stride, ONE, h_below, ZERO, b, ONE, ONE, below.units))
+            call_kernel(
+                plan.product, (g, width, rows, width, W, ZERO, layer.stride, ONE, h_below, ZERO, b, ONE, ONE, below.units)
+            )
             if layer.phi != 0:
                 if layer.g != layer.a:
                     for i in range(rows * width):
@@ -76,18 +78,18 @@ def layer_forward(plan, below, layer, first, last, rate, drop_key, unit):
             if layer.dropout > 0:
                 h, whole = shift(at(scratch, layer.h + here, unit), -start * width), shift(a, -start * width)
                 drop(whole, h, start, start + rows, layer.units, panel * width, rate, drop_key)
+            if depth > 0:
+                panel_to_units(plan, layer, start, rows, panel, depth, unit)
 
 
 @inner
 def forward(plan, layers, first, last, depth, training, step, unit):
     """g_l and h_l of all layers for panels first..last of the rows in layer 0; dropout acts in training.
 
-    `depth`, where it is not 0, is how many rows of a panel the backward pass will want. Partner: `backward.backward`.
+    `depth` is as for `layer_forward`. Partner: `backward.backward`.
     """
     top = layers.size - 1
     for l in range(1, top + 1):
         rate = layers[l].dropout if training else 0.0
         key = dropout_key(plan.seed, step, l) if rate > 0 else NO_KEY
-        layer_forward(plan, layers[l - 1], layers[l], first, last, rate, key, unit)
-        if depth > 0 and l < top:
-            panels_to_units(plan, layers[l], first, last, depth, unit)
+        layer_forward(plan, layers[l - 1], layers[l], first, last, depth if l < top else ZERO, rate, key, unit)

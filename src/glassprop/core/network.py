@@ -195,25 +195,25 @@ def panel_columns(dtype: Any) -> int:
 
 
 def row_stride(n: int, width: int) -> int:
-    """From one row of `n` numbers to the next: whole panel rows, and one more where the stride would be a multiple of 2 KB.
+    """From one row of `n` numbers to the next: `n`, or a panel row more where that is a multiple of 2 KB.
 
     Rows at such a stride would fall onto the same cache lines (docs/layout.md).
     """
-    stride = round_up(n, width)
-    return stride + width if stride % (16 * width) == 0 else stride
+    return n + width if n % (16 * width) == 0 else n
 
 
 def layer_offsets(layers: Sequence[int], dtype: Any) -> list[tuple[int, int, int]]:
     """For each layer (start of W, row stride of W, start of b) in the flat vector, and last its length as a start.
 
-    W_l is stored (fan_out, stride): a row holds the weights into one unit, padded with zeros to `row_stride`.
+    W_l is stored (fan_out, stride): a row holds the weights into one unit. A layer starts on a cache line; what lies between
+    is padding, zero.
     """
     width = panel_columns(dtype)
     offsets, at = [], 0
     for fan_in, fan_out in pairwise(layers):
         stride = row_stride(fan_in, width)
         offsets.append((at, stride, at + fan_out * stride))
-        at += fan_out * stride + round_up(fan_out, width)
+        at = round_up(at + fan_out * (stride + 1), width)
     return [*offsets, (at, 0, at)]
 
 

@@ -29,7 +29,7 @@ LAYER = np.dtype(
         ("stride", np.int64),
         ("b", np.int64),  # (units,)
         ("packed_row", np.int64),  # stride of Wᵀ when it is turned around for the backward product; 0: it is not
-        ("size", np.int64),  # elements of W, b and their padding together, from W on
+        ("size", np.int64),  # elements of W and b together, from W on
         ("g", np.int64),  # P: pre-activations; the same as a where they are not kept
         ("a", np.int64),  # P: φ(g); the same as h where there is no dropout
         ("h", np.int64),  # P: what the next layer reads
@@ -47,7 +47,7 @@ LAYER = np.dtype(
 
 BLOCK_ROWS = 32  # of W in a block of dW, the unit of work that threads share out; results do not depend on threads, but on this
 BLOCK_PANELS = 8  # columns of such a block, at most, in panel widths
-RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
+RESIDENT = 8192  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
 ROWS_AHEAD = 4  # rows of X between the one that is gathered and the one that is called for from memory
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
 
@@ -95,11 +95,11 @@ def lay_out(network: Network, dtype: np.dtype, batch_size: int, keep_g: bool = F
         if activation is None:
             continue
         row["W"], row["stride"], row["b"] = offsets[l - 1]
-        row["size"] = offsets[l][0] - offsets[l - 1][0]
+        row["size"] = units * (offsets[l - 1][1] + 1)
         row["delta"] = claim(units)
         blocks += round_up(units, BLOCK_ROWS) // BLOCK_ROWS * (round_up(network.layers[l - 1], width) // width)
         if l > 1 and units * network.layers[l - 1] >= PACK_FROM * width:
-            row["packed_row"] = row_stride(units, width)
+            row["packed_row"] = row_stride(round_up(units, width), width)
             packed_size = max(packed_size, resident_rows.py_func(units, width) * int(row["packed_row"]))
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
@@ -138,18 +138,17 @@ def transpose_panel(source, source_row, target, target_row, rows, columns):
 
 
 @inner
-def panels_to_units(plan, layer, first, last, depth, unit):
-    """Q of h from panels first..last of P: element (row, unit) from [panel][unit][row] to [unit block][row][unit].
+def panel_to_units(plan, layer, start, units, panel, depth, unit):
+    """Q of h from one panel of P, for `units` units from `start`, where a square begins: from [unit][row] to [row][unit].
 
     `depth` is how many rows of a panel are wanted.
     """
     width = panel_width(unit)
-    square = width * width
-    for panel in range(first, last):
-        for block in range(layer.padded // width):
-            p = at(plan.scratch, layer.h + (panel * layer.padded + block * width) * width, unit)
-            q = at(plan.scratch, layer.q + (block * plan.most_panels + panel) * square, unit)
-            transpose_panel(p, width, q, width, min(width, layer.units - block * width), depth)
+    for u in range(0, units, width):
+        block = (start + u) // width
+        p = at(plan.scratch, layer.h + (panel * layer.padded + start + u) * width, unit)
+        q = at(plan.scratch, layer.q + (block * plan.most_panels + panel) * width * width, unit)
+        transpose_panel(p, width, q, width, min(width, units - u), depth)
 
 
 @inner
@@ -192,21 +191,24 @@ def gather_rows(plan, X, order, start, stop, layer, first, last, unit):
 
 @inner
 def resident_rows(depth, width):
-    """How many rows of W, each `depth` long, to take at a time."""
-    return max(32, min(128, RESIDENT * width // depth // 8 * 8))
+    """How many rows of W, each `depth` long, to take at a time; whole squares, whatever the machine."""
+    return max(32, min(128, RESIDENT * width // depth // 32 * 32))
 
 
 @inner
 def pack_columns(W, stride, rows, depth, packed, packed_row):
     """Columns 0..rows of W (depth, stride), which lie `stride` apart, into rows of `packed`, where they are contiguous."""
     width = panel_width(W)
-    whole = depth // width * width
-    for r in range(0, rows, width):
-        for k in range(0, whole, width):
+    whole, half = depth // width * width, width // 2
+    for k in range(0, whole, width):
+        for i in range(min(width, depth - width - k)):  # the next rows lie pages apart, where the processor does not look
+            for r in range(0, rows, half):
+                prefetch(shift(W, (k + width + i) * stride + r))
+        for r in range(0, rows, width):
             transpose_panel(shift(W, k * stride + r), stride, shift(packed, r * packed_row + k), packed_row, width, width)
-        for k in range(whole, depth):
-            for i in range(min(width, rows - r)):
-                packed[(r + i) * packed_row + k] = W[k * stride + r + i]
+    for k in range(whole, depth):
+        for r in range(rows):
+            packed[r * packed_row + k] = W[k * stride + r]
 
 
 @inner

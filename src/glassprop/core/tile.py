@@ -54,6 +54,20 @@ def _load(builder, pointer, offset, vector, align):
     return builder.load(_vector_pointer(builder, pointer, offset, vector), align=align)
 
 
+def _first_lanes(builder, count, lanes):
+    """A mask of the first `count` of `lanes` lanes."""
+    lane = ir.VectorType(ir.IntType(32), lanes)
+    count = _splat(builder, builder.trunc(count, lane.element), lane)
+    return builder.icmp_signed("<", ir.Constant(lane, list(range(lanes))), count)
+
+
+def _masked_store(builder, value, place, align, mask):
+    kind = f"v{value.type.count}f{32 if isinstance(value.type.element, ir.FloatType) else 64}"
+    function = ir.FunctionType(ir.VoidType(), [value.type, place.type, ir.IntType(32), mask.type])
+    store = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.store.{kind}.p0")
+    builder.call(store, [value, place, ir.IntType(32)(align), mask])
+
+
 def _loop(builder, count, carried, body):
     """Emit ``for i in range(count): carried = body(i, carried)`` for a count of at least one; return what is carried out."""
     before = builder.block
@@ -81,12 +95,12 @@ def _make_tile(rows: int, vectors: int) -> Any:
     """The intrinsic for a tile of `rows` rows and `vectors` vector registers of columns."""
 
     @intrinsic
-    def tile(typingctx, c, c_row, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
+    def tile(typingctx, c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
         size = types.int64
-        signature = types.void(c, size, c, size, size, size, c, size, c, size, size, size)
+        signature = types.void(c, size, size, c, size, size, size, c, size, c, size, size, size)
 
         def codegen(context, builder, sig, args):
-            c, c_row, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count = args
+            c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count = args
             vector, lanes = _vector(sig.args[0])
             width = PANEL_BYTES * 8 // sig.args[0].dtype.bitwidth
             align = sig.args[0].dtype.bitwidth // 8
@@ -118,10 +132,19 @@ def _make_tile(rows: int, vectors: int) -> Any:
                 return _loop(builder, inner_count, sums, inner_body)
 
             sums = _loop(builder, outer, start, outer_body)
-            for r in range(rows):
-                for v in range(vectors):
-                    target = builder.add(builder.mul(c_row, _index(r)), _index(v * lanes))
-                    builder.store(sums[r * vectors + v], _vector_pointer(builder, c, target, vector), align=align)
+            places = [
+                _vector_pointer(builder, c, builder.add(builder.mul(c_row, _index(r)), _index(v * lanes)), vector)
+                for r in range(rows)
+                for v in range(vectors)
+            ]
+            with builder.if_else(builder.icmp_signed(">=", columns, _index(vectors * lanes))) as (whole, cut):
+                with whole:
+                    for value, place in zip(sums, places, strict=True):
+                        builder.store(value, place, align=align)
+                with cut:
+                    masks = [_first_lanes(builder, builder.sub(columns, _index(v * lanes)), lanes) for v in range(vectors)]
+                    for i, (value, place) in enumerate(zip(sums, places, strict=True)):
+                        _masked_store(builder, value, place, align, masks[i % vectors])
             return context.get_dummy_value()
 
         return signature, codegen
@@ -148,10 +171,12 @@ def _make_rows(tile_rows: int) -> Any:
     tile = _make_tile(tile_rows, VECTORS)
 
     @inner
-    def compute_rows(r, rows, c, c_row, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
+    def compute_rows(r, rows, c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
         while rows - r >= tile_rows:
             left, start = shift(a, r * a_row), shift(bias, r * bias_row)
-            tile(shift(c, r * c_row), c_row, left, a_outer, a_row, a_k, b, b_outer, start, bias_row, outer, inner_count)
+            tile(
+                shift(c, r * c_row), c_row, columns, left, a_outer, a_row, a_k, b, b_outer, start, bias_row, outer, inner_count
+            )
             r += tile_rows
         return r
 
@@ -161,20 +186,20 @@ def _make_rows(tile_rows: int) -> Any:
 _main_rows, _rows_4, _rows_2, _rows_1 = (_make_rows(n) for n in (MAIN_ROWS, 4, 2, 1))
 
 
-def product_panel(c, c_row, rows, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
-    """One panel of columns of C (rows, width) = bias + A B, in tiles of rows; see the module's formula.
+def product_panel(c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
+    """The first `columns` columns of a panel of C (rows, width) = bias + A B, in tiles of rows; see the module's formula.
 
     ``A[o, r, k]`` lies at ``a + o*a_outer + r*a_row + k*a_k``, ``B[o, k, :]`` at ``b + o*b_outer + k*width``, ``bias[r]`` at
     ``bias + r*bias_row`` (a `bias_row` of 0 repeats one number), row r of C at ``c + r*c_row``. Strides count elements.
     """
     stripe = _stripe_width(c)
-    for column in range(0, PANEL_BYTES // STRIPE_BYTES * stripe, stripe):
-        cs, bs = shift(c, column), shift(b, column)
+    for column in range(0, columns, stripe):
+        cs, bs, left = shift(c, column), shift(b, column), columns - column
         r = rows * 0
-        r = _main_rows(r, rows, cs, c_row, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
-        r = _rows_4(r, rows, cs, c_row, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
-        r = _rows_2(r, rows, cs, c_row, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
-        r = _rows_1(r, rows, cs, c_row, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
+        r = _main_rows(r, rows, cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
+        r = _rows_4(r, rows, cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
+        r = _rows_2(r, rows, cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
+        r = _rows_1(r, rows, cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
 
 
 _addresses: dict[str, int] = {}
@@ -184,7 +209,7 @@ def product_kernel(dtype: np.dtype) -> int:
     """Address of the compiled `product_panel`: compiled by itself, since the optimiser would meet it again in every caller."""
     name = np.dtype(dtype).name
     if name not in _addresses:
-        _addresses[name] = kernel(product_panel, "product", dtype, "pnnpnnnpnpnnn")
+        _addresses[name] = kernel(product_panel, "product", dtype, "pnnnpnnnpnpnnn")
     return _addresses[name]
 
 

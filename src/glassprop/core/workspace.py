@@ -19,7 +19,7 @@ from glassprop.core.threads import run_in_threads, yield_address
 from glassprop.core.tile import product_kernel
 from glassprop.core.update import Optimizer
 
-FLOPS_PER_THREAD = 1e6  # of a step, from which on a thread of its own pays; see docs/performance.md
+FLOPS_PER_THREAD = 2e6  # of a step, from which on a thread of its own pays; see docs/performance.md
 _ready: set[np.dtype] = set()  # precisions whose machine code is there
 
 
@@ -150,6 +150,8 @@ class Workspace:
     def _take_optimizer(self, optimizer: Optimizer) -> None:
         own = optimizer.constants()
         self["constants"][:, 4 : 4 + own.size] = own
+        for i, name in enumerate(optimizer.betas):
+            self["constants"][:, 8 + i] = math.log(max(getattr(optimizer, name), 1e-300))
         self.set(
             rule=optimizer.kernel(self.unit.dtype), weight_decay=optimizer.weight_decay, clip_norm=optimizer.clip_norm or 0.0
         )

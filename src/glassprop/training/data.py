@@ -5,7 +5,9 @@ It copies no training rows: a validation fraction is kept out by row numbers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,30 +34,78 @@ class Data:
         return len(self.X if self.chosen is None else self.chosen)
 
 
-def check_data(network: Network, X: Any, Y: Any, weights: Any, validation: Any, seed: int) -> Data:
-    """Check and split; `validation` is None, a fraction, or (X, Y) or (X, Y, weights)."""
-    X = check_inputs(network, X)
-    Y = check_targets(network, Y, len(X), X.dtype)
-    weights = check_weights(weights, len(X), X.dtype)
+class Once:
+    """Checks of arrays that networks share: each is converted once, and checked once for all that ask the same of it."""
+
+    def __init__(self) -> None:
+        self._given: list[Any] = []  # kept, or another array might come to have the same id
+        self._ready: dict[tuple, Any] = {}
+        self._passed: set[tuple] = set()
+
+    def __call__(self, wanted: tuple, check: Callable, given: Any, *arguments: Any) -> Any:
+        """``check(given, *arguments)``; `wanted` is what the check goes by that is not among the arguments."""
+        key = (id(given), *arguments)
+        if (key, wanted) not in self._passed:
+            self._given.append(given)
+            self._ready[key] = check(self._ready.get(key, given), *arguments)
+            self._passed.add((key, wanted))
+        return self._ready[key]
+
+
+def check_data(
+    network: Network, X: Any, Y: Any, weights: Any, validation: Any, seed: int, rows: Any = None, once: Once | None = None
+) -> Data:
+    """Check and split; `validation` is None, a fraction, or (X, Y) or (X, Y, weights); `rows` are those to train on."""
+    once = once or Once()
+    X = once((network.layers[0],), partial(check_inputs, network), X, None, "X")
+    targets = (network.layers[-1], network.loss.name)
+    Y = once(targets, partial(check_targets, network), Y, len(X), X.dtype, "Y")
+    weights = once((), check_weights, weights, len(X), X.dtype, "weights")
+    chosen = once((), check_rows, rows, len(X))
+    own = Y if chosen is None else Y[chosen]
     by_class = network.loss.targets == "distribution" and Y.shape[1] == 1
-    if by_class and np.all(Y[0] == Y):
-        raise ValueError(f"Y must hold at least two classes to learn from; all {len(Y)} rows are of class {int(Y[0, 0])}")
-    if validation is None:
-        return Data(X, Y, weights, None, None)
+    if by_class and np.all(own[0] == own):
+        raise ValueError(f"Y must hold at least two classes to learn from; all {len(own)} rows are of class {int(own[0, 0])}")
+    if weights is not None and chosen is not None and not weights[chosen].any():
+        raise ValueError("weights must not all be 0 in the rows to train on")
     if isinstance(validation, (int, float)):
-        held = held_out_rows(len(X), validation, seed, Y[:, 0] if by_class else None)
-        chosen = np.delete(np.arange(len(X)), held)
-        if weights is not None and not (weights[held].any() and weights[chosen].any()):
+        held = held_out_rows(len(own), validation, seed, own[:, 0] if by_class else None)
+        rest = np.delete(np.arange(len(own)), held)
+        if chosen is not None:
+            held, rest = chosen[held], chosen[rest]
+        if weights is not None and not (weights[held].any() and weights[rest].any()):
             raise ValueError(
                 "weights must not all be 0 in the rows held out for validation, nor in the others; try another seed"
             )
-        return Data(X, Y, weights, chosen, (X[held], Y[held], None if weights is None else weights[held]))
+        return Data(X, Y, weights, rest, (X[held], Y[held], None if weights is None else weights[held]))
+    if validation is None:
+        return Data(X, Y, weights, chosen, None)
     if not isinstance(validation, tuple) or len(validation) not in (2, 3):
         raise TypeError(f"validation must be a fraction, (X, Y) or (X, Y, weights); got {type(validation).__name__}")
-    Xv = check_inputs(network, validation[0], X.dtype, "validation X")
-    Yv = check_targets(network, validation[1], len(Xv), X.dtype, "validation Y")
-    wv = check_weights(validation[2] if len(validation) == 3 else None, len(Xv), X.dtype, "validation weights")
-    return Data(X, Y, weights, None, (Xv, Yv, wv))
+    Xv = once((network.layers[0],), partial(check_inputs, network), validation[0], X.dtype, "validation X")
+    Yv = once(targets, partial(check_targets, network), validation[1], len(Xv), X.dtype, "validation Y")
+    wv = validation[2] if len(validation) == 3 else None
+    return Data(X, Y, weights, chosen, (Xv, Yv, once((), check_weights, wv, len(Xv), X.dtype, "validation weights")))
+
+
+def check_rows(rows: Any, count: int) -> np.ndarray | None:
+    """Numbers of the rows to train on, of a table of `count`: a copy of the numbers given, or where a mask is true; or None."""
+    if rows is None:
+        return None
+    array = np.asarray(rows)
+    if array.ndim != 1 or array.dtype.kind not in "iub":
+        got = f"{array.dtype} of shape {array.shape}" if isinstance(rows, np.ndarray) else repr(rows)
+        raise ValueError(f"rows of a network must be one-dimensional, row numbers or truth values; got {got}")
+    if array.dtype.kind == "b":
+        if len(array) != count:
+            raise ValueError(f"rows must be a truth value for each of the {count} rows of X; got {len(array)}")
+        array = np.flatnonzero(array)
+    if len(array) == 0:
+        raise ValueError("rows must name at least one row of X; got none")
+    wrong = array[(array < 0) | (array >= count)]
+    if len(wrong):
+        raise ValueError(f"rows must be numbers from 0 to {count - 1}, as X has {count} rows; got {wrong[0]}")
+    return array.astype(np.int64)  # the core reads where they point
 
 
 def held_out_rows(rows: int, fraction: float, seed: int, classes: np.ndarray | None = None) -> np.ndarray:
@@ -79,19 +129,15 @@ class RowOrder:
     """The order of rows in every epoch: a pure function of (seed, epoch), by NumPy's Philox with the epoch in its counter."""
 
     def __init__(self, data: Data, seed: int, shuffle: bool) -> None:
-        self._chosen, self._rows, self._shuffle = data.chosen, data.rows, shuffle
+        self._unshuffled, self._shuffle = np.arange(data.rows) if data.chosen is None else data.chosen, shuffle
+        self.needed = shuffle or data.chosen is not None  # else rows are taken as they lie
         self._bits = np.random.Philox(key=seed)
         self._generator = np.random.Generator(self._bits)
         self._start = self._bits.state
 
-    @property
-    def needed(self) -> bool:
-        """False where rows are taken as they lie."""
-        return self._shuffle or self._chosen is not None
-
     def write(self, epoch: int, out: np.ndarray) -> None:
         """Write the row numbers of `epoch` into `out`, (rows,)."""
-        out[:] = np.arange(self._rows) if self._chosen is None else self._chosen
+        out[:] = self._unshuffled
         if self._shuffle:
             self._start["state"]["counter"][3] = epoch
             self._bits.state = self._start

@@ -6,10 +6,11 @@ epoch's end only where a callback or a score needs Python. It holds no formulas.
 
 from __future__ import annotations
 
+import threading
 import time
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +21,8 @@ from glassprop.core.plan import DIVERGED, EPOCH, NOTE, PATIENCE_SPENT, TRAIN
 from glassprop.core.schedules import learning_rates
 from glassprop.core.update import Optimizer
 from glassprop.core.workspace import Workspace
-from glassprop.errors import DivergenceWarning
 from glassprop.training.data import RowOrder
-from glassprop.training.progress import ProgressLine
+from glassprop.training.progress import Line, ProgressLine
 from glassprop.training.scoring import make_scorer
 
 if TYPE_CHECKING:
@@ -74,11 +74,26 @@ class Settings:
     threads: int | None
 
 
+@dataclass(frozen=True)
+class Company:
+    """What runs trained side by side have in common; a run alone is in a company of its own."""
+
+    threads: int | None  # of each run
+    stop: threading.Event = field(
+        default_factory=threading.Event
+    )  # set: end as Ctrl-C does, after the present call of the core
+    lock: Any = field(default_factory=threading.Lock)  # held while the caller's own functions run, and what compiles
+    # held while row orders are drawn: between two of them Python's lock is taken for a moment, and threads that meet there
+    # wait longer for one another than for the drawing
+    drawing: Any = field(default_factory=nullcontext)
+
+
 class Loop:
     """The calls of the core that take a run forward."""
 
-    def __init__(self, run: Run, epochs: int) -> None:
+    def __init__(self, run: Run, epochs: int, company: Company | None = None) -> None:
         self.run, self.epochs, settings, data = run, epochs, run._settings, run._data
+        self.company = company or Company(settings.threads)
         self.steps_per_epoch = -(-data.rows // settings.batch_size)
         self.order = RowOrder(data, settings.seed, settings.shuffle)
         # without Python in between, one call may hold several epochs
@@ -88,14 +103,14 @@ class Loop:
             settings.network, run._theta, data.X, data.Y, data.weights,
             rows=data.rows, batch_size=settings.batch_size, optimizer=settings.optimizer, validation=data.validation,
             seed=settings.seed, order_epochs=room if self.order.needed else 0, steps=room * self.steps_per_epoch, epochs=room,
-            keep_best=True, threads=settings.threads,
+            keep_best=True, threads=self.company.threads,
         )  # fmt: skip
         self.work.set(patience=settings.patience, tolerance=settings.tolerance)
         self.room, self.ordered = room, -1
         self.score = None
         if settings.scoring is not None:
             assert data.validation is not None
-            self.score = make_scorer(settings.scoring, settings.network, *data.validation[:2])
+            self.score = make_scorer(settings.scoring, settings.network, *data.validation[:2], self.company.lock)
         if run._checkpoint:
             for name in ("state", "best"):
                 self.work[name][...] = run._checkpoint[name]
@@ -107,17 +122,19 @@ class Loop:
         flops = 6 * settings.batch_size * settings.network.n_parameters
         self.steps_per_second = 3e10 / (flops + 3e4)  # a low guess, until it is measured
 
-    def advance(self) -> None:
+    def advance(self, line: Line | None = None) -> None:
         """Train until all epochs are done, or something stops it; leave the run finished."""
         run, epochs = self.run, self.epochs
-        bar = ProgressLine(run._settings.progress, run.epochs, epochs)
+        line = line or ProgressLine(run._settings.progress, run.epochs, epochs)
         run.stopped, run.interrupted = f"{epochs} epochs done", False
         try:
             while self.step < epochs * self.steps_per_epoch:
+                if self.company.stop.is_set():
+                    raise KeyboardInterrupt
                 stop = self._call()
                 row = run.history[-1] if run.epochs else None
                 numbers = {} if row is None else {"loss": row.loss, "validation": row.validation_loss, "score": row.score}
-                bar.show(self.step / self.steps_per_epoch, epochs, **numbers)
+                line.show(self.step / self.steps_per_epoch, epochs, **numbers)
                 if stop:
                     run.stopped = stop
                     break
@@ -127,7 +144,7 @@ class Loop:
             learned = f"interrupted in epoch {run.epochs + 1}; what was learned is kept"
             run.stopped = learned if self.step else "interrupted before the first step"
         finally:
-            bar.close()
+            line.close()
             self._finish()
 
     def _call(self) -> str:
@@ -155,8 +172,9 @@ class Loop:
     def _prepare(self, epoch: int, until_epoch: int, last: int) -> None:
         """Hand in the row orders and learning rates of the next call."""
         if self.order.needed and not (self.step % self.steps_per_epoch and self.ordered == epoch):
-            for e in range(epoch, until_epoch):
-                self.order.write(e, self.work["order"][e - epoch])
+            with self.company.drawing:
+                for e in range(epoch, until_epoch):
+                    self.order.write(e, self.work["order"][e - epoch])
         self.ordered = epoch
         rates = learning_rates(self.run.optimizer.learning_rate, self.step, last)
         self.work["rates"][: rates.size] = rates
@@ -193,7 +211,8 @@ class Loop:
             spent = self.work.note(-row.score, run.epochs)
         for callback in run._settings.callbacks:
             event = Epoch(**{name: row[name].item() for name in HISTORY.names or ()}, parameters=run.parameters.copy())
-            answer = callback(event)
+            with self.company.lock:
+                answer = callback(event)
             if isinstance(answer, (bool, np.bool_)) and answer:
                 return f"stopped by a callback after epoch {run.epochs}"
         return self._patience_text() if spent else ""
@@ -207,12 +226,10 @@ class Loop:
         """Say at which step and in which layer numbers ceased to be finite."""
         self.run.diverged = True
         epoch = self.step // self.steps_per_epoch + 1
-        text = (
+        return (
             f"diverged at step {self.step} (epoch {epoch}): {self._not_finite()} ceased to be finite; "
             "the best parameters so far are kept; try a lower learning rate, clip_norm, or standardised inputs"
         )
-        warnings.warn(text, DivergenceWarning, stacklevel=5)
-        return text
 
     def _not_finite(self) -> str:
         """What was not finite first in the step that the core has refused, in words."""

@@ -5,6 +5,7 @@ What a person calls and gets back; loop.py does the work. It holds no formulas.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,8 +16,10 @@ from glassprop.core.arrays import check_parameters
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors, predict
 from glassprop.core.update import Adam, Optimizer
-from glassprop.training.data import Data, check_data
+from glassprop.errors import DivergenceWarning
+from glassprop.training.data import Data, Once, check_data
 from glassprop.training.loop import HISTORY, Callback, Epoch, Loop, Settings
+from glassprop.training.scoring import find_scorer
 
 __all__ = ["Epoch", "Run", "train"]
 
@@ -100,8 +103,7 @@ class Run:
         )
         following = Run(settings, self._data, self._theta.copy())
         following.history, following._checkpoint = self.history.copy(), self._checkpoint
-        Loop(following, self.epochs + _whole("epochs", epochs)).advance()
-        return following
+        return _trained(following, self.epochs + _whole("epochs", epochs))
 
     def __repr__(self) -> str:
         last = f", loss {self.history.loss[-1]:.4g}" if self.epochs else ""
@@ -197,6 +199,22 @@ def train(
     >>> run.predict([[0, 1], [1, 1]]).round().tolist()
     [[1.0], [0.0]]
     """
+    return _trained(*prepare(
+        network, X, Y, parameters=parameters, optimizer=optimizer, epochs=epochs, batch_size=batch_size, seed=seed,
+        weights=weights, shuffle=shuffle, validation=validation, patience=patience, tolerance=tolerance, scoring=scoring,
+        restore_best=restore_best, callbacks=callbacks, progress=progress, threads=threads,
+    ))  # fmt: skip
+
+
+def prepare(
+    network: Network, X: Any, Y: Any, *, parameters: Any, optimizer: Any, epochs: Any, batch_size: Any, seed: Any, weights: Any,
+    shuffle: bool, validation: Any, patience: Any, tolerance: float, scoring: Any, restore_best: bool, callbacks: Any,
+    progress: bool, threads: Any, rows: Any = None, once: Once | None = None,
+) -> tuple[Run, int]:  # fmt: skip
+    """Check what `train` or `train_many` was given; a run that has not begun, and how many epochs it is to have.
+
+    `rows` are the rows of X to train on, None for all of them; `once` is shared by runs on the same arrays.
+    """
     if not isinstance(network, Network):
         raise TypeError(f"network must be a glassprop.Network; got {type(network).__name__}")
     epochs, batch_size = _whole("epochs", epochs), _whole("batch_size", batch_size)
@@ -206,11 +224,13 @@ def train(
         seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
         raise ValueError(f"seed must be a whole number from 0 to 2**63 - 1; got {seed!r}")
-    if scoring is not None and validation is None:
-        raise ValueError("scoring needs validation data; give validation=(X, Y) or a fraction")
+    if scoring is not None:
+        if validation is None:
+            raise ValueError("scoring needs validation data; give validation=(X, Y) or a fraction")
+        find_scorer(scoring)
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be at least 0; got {tolerance!r}")
-    data = check_data(network, X, Y, weights, validation, int(seed))
+    data = check_data(network, X, Y, weights, validation, int(seed), rows, once)
     if parameters is None:
         parameters = network.initialize(int(seed))
     check_parameters(network, parameters)
@@ -220,8 +240,14 @@ def train(
         _check_callbacks(callbacks), progress, None if threads is None else _whole("threads", threads),
     )  # fmt: skip
     check_factors(settings.optimizer, network.layers)
-    run = Run(settings, data, parameters.astype(data.X.dtype).theta)
+    return Run(settings, data, parameters.astype(data.X.dtype).theta), epochs
+
+
+def _trained(run: Run, epochs: int) -> Run:
+    """The run, after so many epochs; the caller's caller is told where it diverged."""
     Loop(run, epochs).advance()
+    if run.diverged:
+        warnings.warn(run.stopped, DivergenceWarning, stacklevel=3)
     return run
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,22 @@ from glassprop.core.passes import predict
 from glassprop.errors import unknown_name
 
 
-def make_scorer(scoring: Any, network: Network, X: np.ndarray, Y: np.ndarray) -> Callable[[Parameters], float]:
+def find_scorer(scoring: Any) -> Callable:
+    """The scorer of a name, or the function that was given; see `make_scorer` for what is raised."""
+    if isinstance(scoring, str):
+        from sklearn.metrics import get_scorer, get_scorer_names
+
+        if scoring not in get_scorer_names():
+            raise unknown_name("scoring", scoring, get_scorer_names())
+        return get_scorer(scoring)
+    if not callable(scoring):
+        raise TypeError(f"scoring must be a scorer's name or a function; got {scoring!r}")
+    return scoring
+
+
+def make_scorer(
+    scoring: Any, network: Network, X: np.ndarray, Y: np.ndarray, lock: AbstractContextManager
+) -> Callable[[Parameters], float]:
     """A function of the parameters that gives the score of validation rows; higher is better.
 
     Parameters
@@ -27,6 +43,8 @@ def make_scorer(scoring: Any, network: Network, X: np.ndarray, Y: np.ndarray) ->
     network : Network
     X : ndarray, (rows, inputs)
     Y : ndarray, (rows, outputs) or (rows, 1)
+    lock : lock
+        Held while the scorer runs, which need not be made for several threads.
 
     Raises
     ------
@@ -35,15 +53,7 @@ def make_scorer(scoring: Any, network: Network, X: np.ndarray, Y: np.ndarray) ->
     TypeError
         Where `scoring` is neither.
     """
-    scorer = scoring
-    if isinstance(scoring, str):
-        from sklearn.metrics import get_scorer, get_scorer_names
-
-        if scoring not in get_scorer_names():
-            raise unknown_name("scoring", scoring, get_scorer_names())
-        scorer = get_scorer(scoring)
-    elif not callable(scoring):
-        raise TypeError(f"scoring must be a scorer's name or a function; got {scoring!r}")
+    scorer = find_scorer(scoring)
     model = _as_estimator(network, X)
     truth = model.labels(Y)
     takes_model = isinstance(scoring, str) or len(_required_arguments(scorer)) == 3
@@ -51,7 +61,8 @@ def make_scorer(scoring: Any, network: Network, X: np.ndarray, Y: np.ndarray) ->
     def score(parameters: Parameters) -> float:
         model.outputs = predict(network, parameters, X)
         try:
-            value = scorer(model, X, truth) if takes_model else scorer(truth, model.predict(X))
+            with lock:
+                value = scorer(model, X, truth) if takes_model else scorer(truth, model.predict(X))
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"scoring {scoring!r} cannot judge these validation rows: {error}") from error
         if not isinstance(value, (int, float, np.integer, np.floating)) or not np.isfinite(value):
