@@ -44,7 +44,8 @@ def test_every_public_name_has_an_example_or_is_data():
         thing = getattr(glassprop, name)
         if callable(thing):
             assert thing.__doc__, name
-    for name in ("Network", "Parameters", "forward", "backward", "update", "train", "Activation", "Loss", "save", "load"):
+    shown = ("Network", "Parameters", "forward", "backward", "update", "train", "train_many", "Activation", "Loss", "save")
+    for name in (*shown, "load"):
         thing = getattr(glassprop, name)
         documented = thing.__doc__ + (getattr(thing, "from_arrays", None).__doc__ if name == "Parameters" else "")
         assert ">>>" in documented, name

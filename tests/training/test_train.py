@@ -251,6 +251,13 @@ def test_divergence_stops_at_the_step_names_the_layer_and_keeps_the_best(plane):
         run.resume(1)
 
 
+def test_a_resumed_run_that_diverges_warns_its_caller(plane):
+    run = gp.train(gp.Network((3, 8, 1)), *plane, optimizer=gp.SGD(lambda step: 1e30 if step > 9 else 0.01), epochs=2, seed=0)
+    with pytest.warns(gp.DivergenceWarning) as caught:
+        assert run.resume(8).diverged
+    assert caught[0].filename == __file__
+
+
 @pytest.mark.parametrize(("layer", "where"), [(0, "the activations of layer 1"), (1, "the activations of layer 2")])
 def test_divergence_names_the_layer_where_it_begins(plane, layer, where):
     network = gp.Network((3, 4, 4, 1))

@@ -15,6 +15,7 @@ import numpy as np
 
 from glassprop.core.elementary import exp, expm1, log1p_of_unit, normal_cdf, sigmoid, tanh
 from glassprop.core.jit import kernel, like, panel_width, scalar, separate_pointers
+from glassprop.core.tile import new_line
 from glassprop.errors import unknown_name
 
 
@@ -121,18 +122,28 @@ def _dphi_kernel(dphi):
 
 def _softmax(h, n):
     """h_o = exp(g_o - max g) / Σ exp(g - max g) for each row, a column of the panel (outputs, width); h holds g before."""
+    separate_pointers(n)
     width = panel_width(h)
+    top, total = new_line(h), new_line(h)
     for r in range(width):
-        top = h[r]
-        for i in range(r + width, n, width):
+        top[r], total[r] = h[r], like(0, h[0])
+    for i in range(width, n, width):
+        for r in range(width):
             # written so that NaN, which compares false, stays
-            top = top if h[i] <= top else h[i]
-        total = like(0, top)
-        for i in range(r, n, width):
-            h[i] = exp(h[i] - top)
-            total += h[i]
-        for i in range(r, n, width):
-            h[i] /= total
+            top[r] = top[r] if h[i + r] <= top[r] else h[i + r]
+    for i in range(0, n, width):
+        for r in range(width):
+            h[i + r] -= top[r]
+    for i in range(n):  # in a loop of its own, which becomes vectors
+        h[i] = exp(h[i])
+    for i in range(0, n, width):
+        for r in range(width):
+            total[r] += h[i + r]
+    for r in range(width):
+        total[r] = like(1, h[0]) / total[r]
+    for i in range(0, n, width):
+        for r in range(width):
+            h[i + r] *= total[r]
 
 
 # --- the functions of the table: φ of g, then φ′ of g or of h ------------------------------------------------------------

@@ -16,7 +16,8 @@ import numpy as np
 
 from glassprop.core.activations import Activation
 from glassprop.core.elementary import exp, log1p_of_unit
-from glassprop.core.jit import kernel, like, panel_width, scalar
+from glassprop.core.jit import kernel, like, panel_width, scalar, separate_pointers
+from glassprop.core.tile import new_line
 from glassprop.errors import unknown_name
 
 _Scalar = Callable[[Any, Any, Any, Any], Any]
@@ -280,25 +281,28 @@ def _loss_kernel(value, delta_of):
 
 
 def _cross_entropy_kernel(g, h, y, w, delta, losses, n, constants):
-    """ℓ = Σ_o y_o (log Σ exp(g) − g_o), δ = h Σ y − y, for softmax outputs h."""
+    """ℓ = Σ_o y_o (log Σ exp(g) − g_o), δ = h Σ y − y, for softmax outputs h: log Σ exp(g − max g) is −log max h."""
+    separate_pointers(n)
     width = panel_width(h)
+    top, most, mass, chosen = new_line(h), new_line(h), new_line(h), new_line(h)
     for r in range(width):
-        top = g[r]
-        for o in range(1, n):
-            top = top if g[o * width + r] <= top else g[o * width + r]
-        total = like(0, top)
-        mass = like(0, top)
-        chosen = like(0, top)
-        for o in range(n):
-            i = o * width + r
-            total += exp(g[i] - top)
-            mass += y[i]
-            if y[i] != 0:  # 0 times a difference that has overflowed would be NaN
-                chosen += y[i] * (g[i] - top)
-        losses[r] = mass * like(math.log(total), top) - chosen
-        for o in range(n):
-            i = o * width + r
-            delta[i] = w[r] * (h[i] * mass - y[i])
+        top[r], most[r], mass[r], chosen[r] = g[r], h[r], like(0, h[0]), like(0, h[0])
+    for o in range(1, n):
+        for r in range(width):
+            # written so that NaN, which compares false, stays
+            top[r] = top[r] if g[o * width + r] <= top[r] else g[o * width + r]
+            most[r] = most[r] if h[o * width + r] <= most[r] else h[o * width + r]
+    for o in range(n):
+        for r in range(width):
+            target = y[o * width + r]
+            mass[r] += target
+            # 0 times a difference that has overflowed would be NaN
+            chosen[r] += target * (g[o * width + r] - top[r]) if target != 0 else like(0, target)
+    for r in range(width):
+        losses[r] = -mass[r] * like(math.log(most[r]), h[0]) - chosen[r]
+    for o in range(n):
+        for r in range(width):
+            delta[o * width + r] = w[r] * (h[o * width + r] * mass[r] - y[o * width + r])
 
 
 def get_loss(value: str | Loss) -> Loss:
