@@ -19,6 +19,7 @@ PARTS = {  # and the document and its block that each is in
     "speed": ("README.md", "speed"),
     "linear": (PERFORMANCE, "linear"),
     "rules": (PERFORMANCE, "rules"),
+    "many": (PERFORMANCE, "many"),
 }
 
 

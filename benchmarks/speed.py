@@ -12,7 +12,7 @@ from glassprop.bench.peers import PEERS, installed_peers
 from glassprop.bench.show import columns, fit_table, step_table, wait_table
 from glassprop.bench.tasks import SYNTHETIC, TASKS
 
-ROUNDS, FIT_ROUNDS = 7, 5
+ROUNDS, FIT_ROUNDS = 5, 3
 PICTURE = Path("docs") / "speed.png"  # beside the document
 WAITS = ("small", "large")
 

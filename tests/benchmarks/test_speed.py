@@ -1,9 +1,9 @@
-"""The parts `speed`, `linear` and `rules`: small runs, and what they write where."""
+"""The parts `speed`, `linear`, `rules` and `many`: small runs, and what they write where."""
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import linear, rules, speed
+from benchmarks import linear, many, rules, speed
 from glassprop.bench.compare import _result
 from glassprop.bench.statistics import Sample
 from glassprop.bench.tasks import TASKS
@@ -46,6 +46,13 @@ def test_speed_holds_ratios_and_shares_against_their_bars(fast):
     assert reached["tiny, 2"]
     assert not reached["medium, 1"]  # 61 of 100 GFLOP/s, where 83 % is aimed at
     assert reached["medium, 2"]
+
+
+def test_many():
+    found = many.measure(networks=3, rows=64, epochs=(1, 2), rounds=2)
+    assert [line["epochs"] for line in found["lines"]] == [1, 2]
+    assert all(line["gain"] > 0 and line["rounds"] >= 1 for line in found["lines"])
+    assert "3 networks" in many.section(found)
 
 
 def test_linear():

@@ -261,3 +261,23 @@ def test_padding_stays_zero(layers: tuple[int, ...], dtype: str) -> None:
         assert not memory["state"][0][~covered].any(), rule
         if rule != "rprop":
             assert not memory["state"][1][~covered].any(), rule
+
+
+# --- below the smallest normal number ------------------------------------------------------------------------------------
+
+
+def test_what_decays_becomes_zero() -> None:
+    """Numbers below the smallest normal one are slow on many processors; only the core flushes them, not the caller."""
+    case = cases.case((2, 3, 1), rows=4).of("float32")
+    case.X[:] = 0  # no gradient of the first layer's weights: their velocity only decays
+    memory = cases.workspace(case, gp.SGD(1e-3, momentum=0.5), 4, 60)
+    velocity = case.parameters.with_theta(memory["state"][0])
+    velocity.W[0][:] = 1e-30
+    memory.run(0, 60, plan.TRAIN)  # to 1e-48; the smallest number of float32 is 1e-45
+    assert (velocity.W[0] == 0).all()
+    memory["state"][0][:] = 0
+    velocity.W[0][:] = 1e-30
+    memory.run(0, 30, plan.TRAIN)
+    assert (velocity.W[0] == 0).all()  # 1e-39 is below the smallest normal one
+    tiny = np.float32(1e-40)
+    assert tiny * np.float32(1) == tiny != 0

@@ -83,10 +83,10 @@ class Worker:
                     stream.close()
 
 
-def hold_to_one() -> None:
-    """Hold the calling thread to the processor that one-thread workers are held to."""
+def hold_to(count: int) -> None:
+    """Hold the calling thread, and the workers that it starts, to so many processors."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[-count:]))
 
 
 def processors() -> int:
@@ -130,14 +130,19 @@ def compare(name: str, peers: Sequence[str], threads: int, rounds: int, say: Say
             peak = highest_peak(samples)
             lacking = [peer for peer in workers if turn < rounds or len(steady(samples[peer], peak)) <= rounds // 2]
             if lacking:
-                say(f"{where}: round {turn + 1} of {rounds}")
+                say(f"{where}: round {turn + 1} of {rounds}{', as many were discarded' * (turn >= rounds)}")
             for peer in lacking:
                 try:
                     samples.setdefault(peer, []).append(workers[peer].sample(measure))
                 except Failed as problem:
                     fail(peer, problem)
         facts = {peer: worker.facts for peer, worker in workers.items()}
-        memory = {peer: worker.end() for peer, worker in workers.items()}
+        for peer, worker in list(workers.items()):
+            try:
+                memory[peer] = worker.end()
+            except Failed as problem:
+                fail(peer, problem)
+                del facts[peer]
     finally:
         for worker in workers.values():
             worker.kill()
@@ -166,8 +171,7 @@ def compare_all(
     own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     for count in threads:
         try:
-            if count == 1:
-                hold_to_one()
+            hold_to(count)
             for name in names:
                 if reason := missing(TASKS[name]):
                     say(f"{name}: left out: {reason}")

@@ -170,7 +170,8 @@ def environment(threads: int) -> dict[str, str]:
     dropped = {*limits, "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "XLA_FLAGS", "PYTHONWARNINGS"}
     result = {name: value for name, value in os.environ.items() if name not in dropped}
     result |= {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+    if threads < (os.cpu_count() or 1):
+        result |= dict.fromkeys(limits, str(threads))
     if threads == 1:
-        result |= dict.fromkeys(limits, "1")
         result["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     return result

@@ -52,8 +52,8 @@ def bench(
     peers = ["glassprop", *(name for name in peers if name != "glassprop")]
     counts = _counts(threads, processors())
 
-    results = compare_all(tasks, peers, counts, rounds, lambda text: print(text, file=sys.stderr, flush=True))
     facts = machine_facts(peers)
+    results = compare_all(tasks, peers, counts, rounds, lambda text: print(text, file=sys.stderr, flush=True))
     if json:
         print_json({"machine": facts, "results": results})
         return 0

@@ -41,7 +41,9 @@ def _no_number(value: Any) -> bool:
 
 
 def _finite(name: str, array: np.ndarray, given: Any = None) -> np.ndarray:
-    if not np.isfinite(array).all():
+    with np.errstate(invalid="ignore"):
+        finite = np.isfinite([array.min(), array.max()]).all()  # NaN is both; a table of truth values would take memory
+    if not finite:
         row, *column = np.argwhere(~np.isfinite(array))[0]
         what = "NaN" if np.isnan(array[(row, *column)]) else "infinity"
         labels = getattr(given, "columns", None)

@@ -178,8 +178,10 @@ def _side_by_side(jobs: list[Job], threads: int, progress: bool) -> None:
         pass  # the runs say so
     finally:
         company.stop.set()
-        pool.shutdown()
-        line.close()
+        try:
+            pool.shutdown()
+        finally:
+            line.close()
 
 
 def _work(jobs: list[Job], numbers: SimpleQueue, company: Company, line: SharedLine) -> None:
