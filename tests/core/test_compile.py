@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -119,6 +120,35 @@ def test_importing_compiles_nothing() -> None:
     subprocess.run(
         [sys.executable, "-W", "error", "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
     )
+
+
+@pytest.mark.parametrize(
+    ("features", "wanted"),
+    [("", 16), ("+sse2,-avx2", 16), ("+avx2,+fma,-avx512f", 32), ("+avx2", 16), ("+avx2,+fma,+avx512f", 64)],
+)
+def test_vectors_are_as_wide_as_numba_is_told(features: str, wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", features)
+    jit.host_features.cache_clear()
+    assert jit.host_vector_bytes() == wanted
+    jit.host_features.cache_clear()
+
+
+def test_a_machine_held_to_narrow_vectors_computes_the_same(tmp_path: Path) -> None:
+    """Numba's own switch, in a process of its own: the width is settled at import."""
+    program = (
+        "import glassprop as gp, numpy as np\n"
+        "from glassprop.core.tile import VECTOR_BYTES\n"
+        "network = gp.Network((5, 40, 2), activation='tanh')\n"
+        "run = gp.train(network, np.eye(5), np.eye(5)[:, :2], epochs=3, seed=0)\n"
+        "print(VECTOR_BYTES, repr(float(run.history.loss[-1])))\n"
+    )
+    environment = os.environ | {"NUMBA_ENABLE_AVX": "0", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    width, loss = done.stdout.split()
+    network = gp.Network((5, 40, 2), activation="tanh")
+    run = gp.train(network, np.eye(5), np.eye(5)[:, :2], epochs=3, seed=0)
+    assert width == "16"
+    assert float(loss) == pytest.approx(run.history.loss[-1], rel=1e-12)
 
 
 # --- machine code on disk ------------------------------------------------------------------------------------------------

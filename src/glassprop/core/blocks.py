@@ -37,6 +37,12 @@ def squares_of(x, n):
     return squares
 
 
+@inner
+def beyond(squares):
+    """Whether a sum of squares in float32 may have lost numbers, too large or too small to be squared there."""
+    return not 1e-26 < squares < math.inf
+
+
 @inner_sum
 def penalize(dW, W, n, l2, l1):
     """Add the penalties' gradient to dW; returns l2/2 Σ W² + l1 Σ |W|."""
@@ -56,7 +62,7 @@ def finish(plan, dW, W, n, factor, unit):
     if plan.l2 != 0 or plan.l1 != 0:
         penalty = penalize(dW, W, n, like(plan.l2, unit), like(plan.l1, unit))
         squares = squares_of(dW, n)
-    elif not math.isfinite(squares):  # what float32 cannot hold may still be finite
+    elif beyond(squares):
         squares = squares_of(dW, n)
     return squares, penalty
 
@@ -78,7 +84,7 @@ def finish_block(plan, below, layer, start, units, first, columns, scale, unit):
     if first == 0:
         db = at(plan.gradient, layer.b + start, unit)
         part = np.float64(scale_numbers(db, units, factor))
-        squares += part if math.isfinite(part) else squares_of(db, units)
+        squares += squares_of(db, units) if beyond(part) else part
     return squares, penalty
 
 

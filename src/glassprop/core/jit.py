@@ -1,10 +1,11 @@
-"""Compiler policy: flags, the cache on disk, and the calling convention of rule kernels. The only file that calls the compiler.
+"""Compiler policy: flags, the cache on disk, the calling convention of rule kernels, and what only the processor knows: shared
+counters, the floating-point mode. The only file that calls the compiler.
 
 It holds no arithmetic of its own beyond reading and shifting pointers.
 
 Three kinds of compiled code exist:
 
-- ``inner`` functions, compiled into whatever calls them;
+- ``inner`` functions, compiled into whatever calls them, and ``within`` ones, pasted in where only the caller can make vectors;
 - one ``entry`` (``step.run``), whose machine code serves every network of a precision: memory is handed to it as addresses in a
   record, and `unit`, a 1 of float32 or float64, says what lies there;
 - ``kernels``: one small function for each rule of a table (an activation, a loss, an update rule), compiled on first use and
@@ -30,6 +31,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, register_jitable
 
 from glassprop.errors import CompileNotice
@@ -143,7 +145,10 @@ def kernel(body: Callable, name: str, dtype: np.dtype, arguments: str, cached: b
     _kernels.append(compiled)
     # the function itself, not the wrapper by which C would call it
     library: Any = compiled._library  # type: ignore[attr-defined]
-    return int(library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
+    address = int(library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
+    if not address:
+        raise RuntimeError(f"the machine code of kernel {name!r} is not where Numba {numba.__version__} used to leave it")
+    return address
 
 
 @intrinsic
@@ -336,13 +341,16 @@ def like(constant, x):
     return type(x)(constant)
 
 
+@functools.cache
+def host_features() -> frozenset[str]:
+    """Features of the processor for which machine code is generated: this machine's, as far as Numba's settings let them be."""
+    chosen = getattr(numba.config, "CPU_FEATURES", None)
+    names = (get_host_cpu_features() if chosen is None else chosen).split(",")
+    return frozenset(name[1:] for name in names if name.startswith("+"))
+
+
 def host_vector_bytes() -> int:
     """Bytes of the widest vector register for which this machine's code is generated."""
-    import llvmlite.binding as llvm
-
-    if getattr(numba.config, "CPU_NAME", None) == "generic":
-        return 16
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
+    if "avx512f" in host_features():
         return 64
-    return 32 if features.get("avx2") and features.get("fma") else 16
+    return 32 if {"avx2", "fma"} <= host_features() else 16

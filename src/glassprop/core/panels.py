@@ -3,11 +3,11 @@
 It knows memory, not arithmetic.
 
 P: ``[panel][unit][width]``, the layout of every activation and error term: `width` rows of the batch (128 bytes) side by side,
-so that the batch is the vector dimension of all products. Q: ``[unit block][row][width]``, the same numbers with `width` units
-side by side, the right operand of dW. Both are made of width × width squares, so that P becomes Q by register transposes.
-Numbers of units are rounded up to whole squares; the padding of X, Q and of dW's columns is zero and stays zero. Rows of the
-last panel beyond the batch repeat the batch's last row (zeros might be a point where a user's own φ is not finite), with error
-terms of zero.
+so that the batch is the vector dimension of all products. Q: ``[unit block][panel][row][width]``, the same numbers with `width`
+units side by side, the right operand of dW. Both are made of width × width squares, so that P becomes Q by register transposes.
+Numbers of units are rounded up to whole squares in P and Q, whose padding may hold anything finite: no product reads units that
+are not there, and columns of dW beyond them are not stored. Rows of the last panel beyond the batch repeat the batch's last row
+(zeros might be a point where a user's own φ is not finite), with error terms of zero.
 """
 
 from __future__ import annotations

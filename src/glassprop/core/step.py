@@ -173,7 +173,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
             _panel_losses(plan, layers, rows, low, high, sums, unit)
         if parts & BACKWARD:
             backward(plan, layers, low, high, training, step, thread, unit)
-            meet(plan)
+        meet(plan)
         if parts & LOSS:
             total, mass = _add_up(sums, panels)
             loss = total / mass if mass > 0 else 0.0
@@ -201,9 +201,9 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
         rate = at(plan.rates, step - plan.first_step, 1.0)[0] if training or parts & EPOCHS else 0.0
         if training:
             update(plan, layers, norm, rate, step + ONE, thread, unit)
-            meet(plan)
         if leader:
             now.step = step + 1
+        meet(plan)
         if stop == plan.rows and parts & (EPOCHS | NOTE):
             if parts & EPOCHS and plan.validation_rows > 0:
                 _validate(plan, layers, sums, thread, unit)

@@ -50,15 +50,27 @@ def meet(plan):
 
 
 def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarray) -> int:
-    """Call ``function(thread)`` in each of `threads` threads, 0 being this one; return what that one returned."""
+    """Call ``function(thread)`` in each of `threads` threads, 0 being this one; return what that one returned.
+
+    What is raised in another thread is raised here.
+    """
     if threads == 1:
         return function(0)
     team[:] = 0
-    others = [threading.Thread(target=function, args=(thread,), daemon=True) for thread in range(1, threads)]
+    raised: list[BaseException] = []
+
+    def guarded(thread: int) -> None:
+        try:
+            function(thread)
+        except BaseException as error:
+            team[LEFT] = 1
+            raised.append(error)
+
+    others = [threading.Thread(target=guarded, args=(thread,), daemon=True) for thread in range(1, threads)]
     try:
         for other in others:
             other.start()
-        return function(0)
+        result = function(0)
     except BaseException:
         team[LEFT] = 1  # before this thread has met the others, or after the last time
         raise
@@ -66,3 +78,6 @@ def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarra
         for other in others:
             if other.ident is not None:
                 other.join()
+    if raised:
+        raise raised[0]
+    return result

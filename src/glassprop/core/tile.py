@@ -1,4 +1,5 @@
-"""The register tile of every matrix product, and the register transpose. The only file that builds LLVM vectors.
+"""The register tile of every matrix product, and what else has to be said in vectors: transposes, sums over panels,
+reciprocals. The only file that builds LLVM vectors.
 
 It knows pointers and strides, nothing of layers.
 
@@ -297,7 +298,7 @@ def new_line(typingctx, pointer):
 
 @intrinsic
 def reciprocals(typingctx, line):
-    """x := 1/x for LINE positive numbers.
+    """x := 1/x for LINE numbers of at least 0; 1/0 = ∞, 1/∞ = 0.
 
     Division and square root share one slow unit of the processor; where AVX-512 has an estimate of 1/x, good to 14 bits, one
     step of Newton's, r := r + r (1 − x r), makes it good to one unit in the last place of float32, beside that unit.
@@ -318,7 +319,8 @@ def reciprocals(typingctx, line):
                 fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32")
                 r = builder.call(guess, [x, ir.Constant(vector, None), mask])
                 wrong = builder.call(fma, [builder.fneg(x), r, one])
-                r = builder.call(fma, [wrong, r, r])
+                better = builder.call(fma, [wrong, r, r])
+                r = builder.select(builder.fcmp_ordered("ord", wrong, wrong), better, r)  # of 0 and ∞ the estimate is exact
             else:
                 r = builder.fdiv(one, x)
             builder.store(r, _vector_pointer(builder, args[0], _index(start), vector), align=align)

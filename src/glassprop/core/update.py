@@ -69,6 +69,13 @@ def _rmsprop(theta, gradient, s, unused, n, constants):
     _rmsprop_line(theta, gradient, s, inverse, eta, rho, fresh, epsilon, n - n % LINE, n % LINE)
 
 
+@within
+def _sign(x):
+    """1, −1 or 0; the product of two numbers might vanish where that of their signs does not. NaN stays NaN."""
+    zero = like(0, x)
+    return like(1, x) if x > zero else (like(-1, x) if x < zero else x)
+
+
 def _rprop(theta, gradient, previous, d, n, constants):
     separate_pointers(n)
     eta, shrink, grow = like(constants[0], theta[0]), like(constants[4], theta[0]), like(constants[5], theta[0])
@@ -78,7 +85,7 @@ def _rprop(theta, gradient, previous, d, n, constants):
     for i in range(n):
         step = eta if first else d[i]
         g = gradient[i]
-        agreement = g * previous[i]
+        agreement = _sign(g) * _sign(previous[i])
         longer, shorter = step * grow, step * shrink
         if agreement > zero:
             step = longer if longer < largest else largest

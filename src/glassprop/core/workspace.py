@@ -185,6 +185,9 @@ class Workspace:
             if will_compile(self.unit.dtype):
                 print("glassprop: compiling for this machine, once; it takes a few seconds", file=sys.stderr, flush=True)
         threads = self.threads if parts & FORWARD else 1
+        if threads > 1 and not run.signatures:  # compile here, where Ctrl-C is heard, and not in several threads at once
+            self.plan["threads"] = 1
+            run(self.plan, self.progress, self.layers, first, first, parts, 0, self.unit)
         self.plan["threads"] = threads
         return run_in_threads(
             lambda thread: int(run(self.plan, self.progress, self.layers, first, last, parts, thread, self.unit)),

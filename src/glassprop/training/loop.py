@@ -110,7 +110,9 @@ class Loop:
         self.score = None
         if settings.scoring is not None:
             assert data.validation is not None
-            self.score = make_scorer(settings.scoring, settings.network, *data.validation[:2], self.company.lock)
+            self.score = make_scorer(
+                settings.scoring, settings.network, *data.validation[:2], self.company.lock, self.company.threads
+            )
         if run._checkpoint:
             for name in ("state", "best"):
                 self.work[name][...] = run._checkpoint[name]
