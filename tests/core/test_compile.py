@@ -21,7 +21,7 @@ from glassprop.core import step as core_step
 PACKAGE = Path(gp.__file__).parent
 CORE = PACKAGE / "core"
 BENCH = PACKAGE / "bench"  # measures the machine with a loop of its own, and names what it compares
-MAY_COMPILE = {CORE / name for name in ("jit.py", "tile.py", "elementary.py")} | {BENCH / "peak.py"}
+MAY_COMPILE = {CORE / name for name in ("jit.py", "vectors.py", "tile.py", "elementary.py")} | {BENCH / "peak.py"}
 DTYPES = ("float64", "float32")
 
 
@@ -137,7 +137,7 @@ def test_a_machine_held_to_narrow_vectors_computes_the_same(tmp_path: Path) -> N
     """Numba's own switch, in a process of its own: the width is settled at import."""
     program = (
         "import glassprop as gp, numpy as np\n"
-        "from glassprop.core.tile import VECTOR_BYTES\n"
+        "from glassprop.core.vectors import VECTOR_BYTES\n"
         "network = gp.Network((5, 40, 2), activation='tanh')\n"
         "run = gp.train(network, np.eye(5), np.eye(5)[:, :2], epochs=3, seed=0)\n"
         "print(VECTOR_BYTES, repr(float(run.history.loss[-1])))\n"

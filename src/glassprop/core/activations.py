@@ -16,7 +16,7 @@ import numpy as np
 
 from glassprop.core.elementary import exp, expm1, log1p_of_unit, normal_cdf, sigmoid, tanh
 from glassprop.core.jit import kernel, like, panel_width, scalar, separate_pointers
-from glassprop.core.tile import new_line
+from glassprop.core.vectors import new_line
 from glassprop.errors import unknown_name
 
 

@@ -103,7 +103,7 @@ def apply(plan, place, n, shrink, keep, constants, unit):
 
 
 @inner
-def gradient(plan, layers, panels, depth, scale, sums, thread, unit):
+def gradient(plan, layers, panels, depth, scale, sums, paired, thread, unit):
     """This thread's blocks of the objective's gradient; squares and penalties of every block into `sums`.
 
     Returns how many blocks all threads have.
@@ -122,7 +122,7 @@ def gradient(plan, layers, panels, depth, scale, sums, thread, unit):
             for r in range(mine, others):
                 start = r * BLOCK_ROWS
                 units = min(BLOCK_ROWS, layer.units - start)
-                block_gradient(plan, below, layer, start, units, first, stop - first, panels, depth, unit)
+                block_gradient(plan, below, layer, start, units, first, stop - first, panels, depth, paired, unit)
                 if c == 0:
                     bias_gradient(plan, layer, start, units, panels, unit)
                 squares, penalty = finish_block(plan, below, layer, start, units, first, stop - first, scale, unit)

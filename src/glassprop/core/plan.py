@@ -24,6 +24,7 @@ PLAN = np.dtype(
             "first_epoch",  # epoch of order[0] and history[0]
             "patience",  # epochs without improvement after which to stop; 0: never
             "loss", "rule", "product",  # kernels
+            "paired_product",  # of pairs of bfloat16 in training steps, or absent
             "theta_size",
             "theta", "gradient",  # (theta_size,)
             "state",  # (2, theta_size)

@@ -104,7 +104,7 @@ def _validate(plan, layers, sums, thread, unit):
         start, stop = (v - low) * width, plan.validation_rows
         here = shift(sums, 2 * (v - low))
         gather_rows(plan, plan.validation_X, off, start, stop, layers[0], low, last, unit)
-        forward(plan, layers, low, last, off, off, start, unit)
+        forward(plan, layers, low, last, off, off, start, thread, unit)
         _gather_targets(
             plan, layers, plan.validation_Y, plan.validation_classes, plan.validation_weights,
             off, start, stop, low, last, here, unit,
@@ -147,6 +147,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
     batch, scratch, leader = plan.batch_size, plan.scratch, thread == 0
     steps_per_epoch = (plan.rows + batch - 1) // batch
     training = parts & UPDATE
+    paired = training != 0 and plan.paired_product != 0
     sums = at(plan.sums, 0, 1.0)
     loss, norm, mass = now.loss, now.gradient_norm, 0.0
     if not meet(plan):
@@ -160,12 +161,13 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
         rows = stop - start
         width = panel_width(unit)
         panels = (rows + width - 1) // width
-        depth = width if panels > 1 else rows  # a single panel need not be summed beyond its rows
+        # a single panel need not be summed beyond its rows
+        depth = width if panels > 1 or paired else rows
         low, high = share(panels, thread, plan.threads)
         order = plan.order + (epoch - plan.first_epoch) * plan.rows * 8 if plan.order else plan.order
         if parts & FORWARD:
             gather_rows(plan, plan.X, order, start, stop, layers[0], low, high, unit)
-            forward(plan, layers, low, high, depth if parts & BACKWARD else depth * 0, training, step, unit)
+            forward(plan, layers, low, high, depth if parts & BACKWARD else depth * 0, training, step, thread, unit)
         if parts & OUTPUT:
             scatter_rows(scratch, layers[-1], start, stop, plan.output, low, high, unit)
         if parts & LOSS:
@@ -183,7 +185,8 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
                 now.weight_sum += mass
         if parts & BACKWARD:
             beyond = at(plan.sums, 2 * plan.most_panels, 1.0)
-            blocks = gradient(plan, layers, panels, depth, 1.0 / mass if mass > 0 else 0.0, beyond, thread, unit)
+            scale = 1.0 / mass if mass > 0 else 0.0
+            blocks = gradient(plan, layers, panels, depth, scale, beyond, paired, thread, unit)
             meet(plan)
             squares, penalty = _add_up(beyond, blocks)
             loss += penalty

@@ -19,7 +19,7 @@ import numpy as np
 
 from glassprop.core.jit import kernel, like, separate_pointers, within
 from glassprop.core.schedules import check_learning_rate
-from glassprop.core.tile import LINE, new_line, reciprocals
+from glassprop.core.vectors import LINE, new_line, reciprocals
 
 # A kernel's constants, float64: 0: η; 1, 2: 1 − β1^t and 1 − β2^t (read by Adam alone); 3: t; 4 to 7: the rule's own;
 # 8, 9: ln β1, ln β2.

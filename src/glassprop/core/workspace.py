@@ -60,6 +60,8 @@ class Workspace:
         Room for the best parameters, for the pre-activations of all layers, for the outputs of all rows.
     threads : int, optional
         As many at most; None: as many as there are processors. How many there will be follows from the work in a step.
+    paired : bool
+        Steps that update multiply bfloat16; float32 only.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Workspace:
         keep_g: bool = False,
         output: bool = False,
         threads: int | None = 1,
+        paired: bool = False,
     ) -> None:
         dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
         batch_size, width = min(batch_size, rows), panel_columns(dtype)
@@ -89,7 +92,7 @@ class Workspace:
         validation_rows = 0 if held[0] is None else len(held[0])
         panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
         self.threads = useful_threads(network, batch_size, panels, threads)
-        layout = lay_out(network, dtype, batch_size, keep_g, self.threads)
+        layout = lay_out(network, dtype, batch_size, keep_g, self.threads, paired)
         self.unit = dtype.type(1)
         self.layers, self.plan, self.progress = layout.layers, np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
@@ -123,6 +126,7 @@ class Workspace:
             seed=seed,
             theta_size=theta.size,
             product=product_kernel(dtype),
+            paired_product=product_kernel(dtype, paired=True) if paired else 0,
         )
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, give_way=yield_address())
