@@ -161,8 +161,8 @@ network = gp.Network((1, 1), output_activation="leaky_relu")
 parameters = gp.Parameters.from_arrays([[[1.0]]], [[0.0]])
 fwd = gp.forward(network, parameters, [[-1.0], [2.0]])
 back = gp.backward(network, parameters, fwd, [[0.0], [0.0]])
-hits = sum(step.run.stats.cache_hits.values()) + sum(kernel.cache_hits for kernel in jit._kernels)
-misses = sum(step.run.stats.cache_misses.values()) + sum(not kernel.cache_hits for kernel in jit._kernels)
+hits = sum(step.run.stats.cache_hits.values()) + sum(sum(kernel.stats.cache_hits.values()) for kernel in jit._kernels)
+misses = sum(step.run.stats.cache_misses.values()) + sum(sum(kernel.stats.cache_misses.values()) for kernel in jit._kernels)
 print(*fwd.output[:, 0], back.db[0][0], hits, misses)
 """
 

@@ -7,14 +7,14 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 from __future__ import annotations
 
 from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, dropout_key
-from glassprop.core.jit import at, call_kernel, inner, panel_width, prefetch, shift
+from glassprop.core.jit import at, call_kernel, inner, panel_width, prefetch, shift, within
 from glassprop.core.panels import pack_columns, pair_rows, resident_rows
 from glassprop.core.vectors import pair_up, sum_panels
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
 
 
-@inner
+@within
 def layer_backward(plan, below, layer, first, last, paired, rate, drop_key, thread, unit):
     """δ_below = (W δ) ⊙ φ′(g_below) for panels first..last, with the units dropped that were dropped forward.
 
@@ -49,7 +49,6 @@ def layer_backward(plan, below, layer, first, last, paired, rate, drop_key, thre
                 call_kernel(below.dphi, (at(scratch, below.z + here, unit), delta, rows * width))
 
 
-@inner
 def backward(plan, layers, first, last, training, step, thread, unit):
     """δ_l from δ_L down, for panels first..last; dropout and bfloat16 act in training. Partner: `forward.forward`."""
     width, paired = panel_width(unit), training != 0 and plan.paired_product != 0
@@ -91,7 +90,7 @@ def block_gradient(plan, below, layer, start, units, first, columns, panels, dep
         )
 
 
-@inner
+@within
 def bias_gradient(plan, layer, start, units, panels, unit):
     """db = Σ_rows δ of units start..start + units."""
     width = panel_width(unit)

@@ -12,7 +12,7 @@ import numpy as np
 
 from glassprop.core.backward import ONE, ZERO, bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
-from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, panel_width
+from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, panel_width, within
 from glassprop.core.panels import BLOCK_PANELS, BLOCK_ROWS
 from glassprop.core.threads import share
 
@@ -37,7 +37,7 @@ def squares_of(x, n):
     return squares
 
 
-@inner
+@within
 def beyond(squares):
     """Whether a sum of squares in float32 may have lost numbers, too large or too small to be squared there."""
     return not 1e-26 < squares < math.inf
@@ -88,7 +88,7 @@ def finish_block(plan, below, layer, start, units, first, columns, scale, unit):
     return squares, penalty
 
 
-@inner
+@within
 def apply(plan, place, n, shrink, keep, constants, unit):
     """The rule's kernel on `n` parameters from `place` on; before it, gradient times `shrink`, parameters times `keep`."""
     theta, dtheta = at(plan.theta, place, unit), at(plan.gradient, place, unit)
@@ -102,13 +102,9 @@ def apply(plan, place, n, shrink, keep, constants, unit):
     call_kernel(plan.rule, (theta, dtheta, first, second, n, constants))
 
 
-@inner
-def gradient(plan, layers, panels, depth, scale, sums, paired, thread, unit):
-    """This thread's blocks of the objective's gradient; squares and penalties of every block into `sums`.
-
-    Returns how many blocks all threads have.
-    """
-    width = panel_width(unit)
+def gradient(plan, layers, panels, depth, scale, sums, training, thread, unit):
+    """This thread's blocks of the objective's gradient; squares and penalties of every block into `sums`."""
+    width, paired = panel_width(unit), training != 0 and plan.paired_product != 0
     done = ZERO
     for l in range(layers.size - 1, 0, -1):
         below, layer = layers[l - 1], layers[l]
@@ -129,10 +125,8 @@ def gradient(plan, layers, panels, depth, scale, sums, paired, thread, unit):
                 sums[2 * (done + c * row_blocks + r)] = squares
                 sums[2 * (done + c * row_blocks + r) + 1] = penalty
         done += column_blocks * row_blocks
-    return done
 
 
-@inner
 def update(plan, layers, norm, rate, t, thread, unit):
     """New parameters of this thread's units from the whole gradient: clip, decay, then the rule's kernel, layer by layer."""
     constants = at(plan.constants + thread * plan.constants_stride, 0, 1.0)

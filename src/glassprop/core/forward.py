@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift
+from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift, within
 from glassprop.core.panels import pair_rows, pair_squares, panel_to_units, resident_rows
 from glassprop.core.vectors import pair_up
 
@@ -21,7 +21,7 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
-@inner
+@within
 def mix(x):
     """splitmix64 (Steele, Lea and Flood 2014): a well-mixed function of 64 bits."""
     x = x + _GOLDEN
@@ -30,7 +30,7 @@ def mix(x):
     return x ^ (x >> np.uint64(31))
 
 
-@inner
+@within
 def dropout_key(seed, step, l):
     """The key from which the dropout of layer `l` at `step` follows."""
     return mix(mix(mix(np.uint64(seed)) + np.uint64(step)) + np.uint64(l))
@@ -53,7 +53,7 @@ def drop(source, target, first_unit, last_unit, units, first_row, rate, key):
             target[i] = source[i] * scale if (z >> np.uint64(40)) >= threshold else like(0, scale)
 
 
-@inner
+@within
 def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key, thread, unit):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
 
@@ -93,7 +93,6 @@ def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key
                 panel_to_units(plan, layer, start, rows, panel, depth, unit)
 
 
-@inner
 def forward(plan, layers, first, last, depth, training, step, thread, unit):
     """g_l and h_l of all layers for panels first..last of the rows in layer 0; dropout and bfloat16 act in training.
 

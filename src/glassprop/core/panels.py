@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassprop.core.jit import at, inner, panel_width, prefetch, shift
+from glassprop.core.jit import at, inner, panel_width, prefetch, shift, within
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
 from glassprop.core.vectors import lanes_of, pair_up, transpose_square
 
@@ -70,7 +70,7 @@ class Layout(NamedTuple):
     zero: int  # a cell that stays zero
     packed: int  # columns of W made contiguous, a share for each thread
     packed_size: int  # elements of a share
-    blocks: int  # blocks of dW in all layers, at most
+    blocks: int  # blocks of dW in all layers
 
 
 def lay_out(
@@ -110,7 +110,7 @@ def lay_out(
         row["W"], row["stride"], row["b"] = offsets[l - 1]
         row["size"] = units * (offsets[l - 1][1] + 1)
         row["delta"] = claim(units)
-        blocks += round_up(units, BLOCK_ROWS) // BLOCK_ROWS * (round_up(network.layers[l - 1], width) // width)
+        blocks += -(-units // BLOCK_ROWS) * -(-network.layers[l - 1] // (BLOCK_PANELS * width))
         inputs = network.layers[l - 1]
         if l > 1 and (paired or units * inputs >= PACK_FROM * width):
             row["packed_row"] = row_stride(round_up(units, width), width)
@@ -168,7 +168,6 @@ def panel_to_units(plan, layer, start, units, panel, depth, unit):
         transpose_panel(p, width, q, width, min(width, units - u), depth)
 
 
-@inner
 def gather_rows(plan, X, order, start, stop, layer, first, last, unit):
     """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
 
@@ -206,7 +205,7 @@ def gather_rows(plan, X, order, start, stop, layer, first, last, unit):
             transpose_panel(square_of_rows, width, p, width, width, min(width, inputs - block * width))
 
 
-@inner
+@within
 def resident_rows(depth, width):
     """How many rows of W, each `depth` long, to take at a time; whole squares, whatever the machine."""
     return max(32, min(128, RESIDENT * width // depth // 32 * 32))
@@ -228,14 +227,14 @@ def pack_columns(W, stride, rows, depth, packed, packed_row):
             packed[r * packed_row + k] = W[k * stride + r]
 
 
-@inner
+@within
 def pair_rows(W, stride, rows, depth, half, target, target_row):
     """Rows of W, `depth` long, as rows of `half` pairs; `target` may be W."""
     for r in range(rows):
         pair_up(shift(W, r * stride), depth, half, shift(target, r * target_row))
 
 
-@inner
+@within
 def pair_squares(plan, layer, panel, unit):
     """Q of h of one panel in pairs of rows, in its place: the first half of every square."""
     width = panel_width(unit)

@@ -23,7 +23,8 @@ PLAN = np.dtype(
             "first_step",  # step of rates[0]
             "first_epoch",  # epoch of order[0] and history[0]
             "patience",  # epochs without improvement after which to stop; 0: never
-            "loss", "rule", "product",  # kernels
+            "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see step.STAGES
+            "loss", "rule", "product",  # other kernels
             "paired_product",  # of pairs of bfloat16 in training steps, or absent
             "theta_size",
             "theta", "gradient",  # (theta_size,)
@@ -42,6 +43,7 @@ PLAN = np.dtype(
             "packed_size",  # of one thread's share
             "sums",  # float64, pairs: (loss, weight) of panels, then (squares, penalty) of blocks of the gradient
             "most_panels",  # of a batch
+            "blocks",  # of the gradient
             "threads", "team", "give_way",  # see threads.py
         )),
         *((name, np.float64) for name in (

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from glassprop.core.jit import call_system, count_up, inner, pause, shared
+from glassprop.core.jit import call_system, count_up, inner, pause, shared, within
 
 SPINS = 200  # pauses before a waiting thread offers its processor to others
 MEETING, LEFT = 0, 8  # places in the team's memory, a cache line apart: who has come, and whether somebody never will
@@ -25,7 +25,7 @@ def yield_address() -> int:
     return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 
-@inner
+@within
 def share(count, thread, threads):
     """First and last (exclusive) of `count` things that are this thread's."""
     return count * thread // threads, count * (thread + 1) // threads

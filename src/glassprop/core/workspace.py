@@ -14,7 +14,7 @@ from glassprop.core.jit import available_threads, must_compile
 from glassprop.core.network import Network, aligned_zeros, panel_columns
 from glassprop.core.panels import lay_out, new_scratch
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
-from glassprop.core.step import run
+from glassprop.core.step import run, stages
 from glassprop.core.threads import run_in_threads, yield_address
 from glassprop.core.tile import product_kernel
 from glassprop.core.update import Optimizer
@@ -125,9 +125,11 @@ class Workspace:
             validation_rows=validation_rows,
             seed=seed,
             theta_size=theta.size,
+            blocks=layout.blocks,
             product=product_kernel(dtype),
             paired_product=product_kernel(dtype, paired=True) if paired else 0,
         )
+        self.set(**stages(dtype))
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, give_way=yield_address())
         self._take_objective(network)
