@@ -21,7 +21,8 @@ from glassprop.core import step as core_step
 PACKAGE = Path(gp.__file__).parent
 CORE = PACKAGE / "core"
 BENCH = PACKAGE / "bench"  # measures the machine with a loop of its own, and names what it compares
-MAY_COMPILE = {CORE / name for name in ("jit.py", "vectors.py", "tile.py", "elementary.py")} | {BENCH / "peak.py"}
+_NAMES = ("jit.py", "processor.py", "vectors.py", "tile.py", "elementary.py")
+MAY_COMPILE = {CORE / name for name in _NAMES} | {BENCH / "peak.py"}
 DTYPES = ("float64", "float32")
 
 

@@ -7,8 +7,9 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 from __future__ import annotations
 
 from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, dropout_key
-from glassprop.core.jit import at, call_kernel, inner, panel_width, prefetch, shift, within
+from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, within
 from glassprop.core.panels import pack_columns, pair_rows, resident_rows
+from glassprop.core.processor import prefetch
 from glassprop.core.vectors import pair_up, sum_panels
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written

@@ -53,6 +53,15 @@ def drop(source, target, first_unit, last_unit, units, first_row, rate, key):
             target[i] = source[i] * scale if (z >> np.uint64(40)) >= threshold else like(0, scale)
 
 
+@inner
+def activate(layer, g, a, n):
+    """φ(g) of `n` numbers into a, which may be g."""
+    if layer.g != layer.a:
+        for i in range(n):
+            a[i] = g[i]
+    call_kernel(layer.phi, (a, n))
+
+
 @within
 def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key, thread, unit):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
@@ -68,6 +77,8 @@ def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key
         for panel in range(first, last):
             h = at(scratch, below.h + panel * below.padded * width, unit)
             pair_up(h, below.units * width, lines * width, at(scratch, source + panel * lines * width, unit))
+    # an output with its loss's own link, which may be softmax, a function of all units
+    at_once = layer.phi != 0 and layer.dphi == 0
     for start in range(0, layer.units, step):
         rows = min(step, layer.units - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
@@ -81,16 +92,16 @@ def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key
             h_below = at(scratch, source + panel * lines * width, unit)
             g, a = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit)
             call_kernel(product, (g, width, rows, width, W, ZERO, row, ONE, h_below, ZERO, b, ONE, ONE, count))
-            if layer.phi != 0:
-                if layer.g != layer.a:
-                    for i in range(rows * width):
-                        a[i] = g[i]
-                call_kernel(layer.phi, (a, rows * width))
+            if layer.phi != 0 and not at_once:
+                activate(layer, g, a, rows * width)
             if layer.dropout > 0:
                 h, whole = shift(at(scratch, layer.h + here, unit), -start * width), shift(a, -start * width)
                 drop(whole, h, start, start + rows, layer.units, panel * width, rate, drop_key)
             if depth > 0:
                 panel_to_units(plan, layer, start, rows, panel, depth, unit)
+    for panel in range(first, last if at_once else first):
+        here = panel * layer.padded * width
+        activate(layer, at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), layer.units * width)
 
 
 def forward(plan, layers, first, last, depth, training, step, thread, unit):

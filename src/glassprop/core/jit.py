@@ -1,5 +1,4 @@
-"""Compiler policy: flags, the cache on disk, the calling convention of rule kernels, and what only the processor knows: shared
-counters, the floating-point mode. The only file that calls the compiler.
+"""Compiler policy: flags, the cache on disk, the calling convention of kernels. The only file that calls the compiler.
 
 It holds no arithmetic of its own beyond reading and shifting pointers.
 
@@ -18,7 +17,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import platform
 import sys
 import warnings
 from collections.abc import Callable
@@ -29,9 +27,9 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.codegen import get_host_cpu_features
+from numba.core.codegen import JITCodeLibrary, get_host_cpu_features
+from numba.core.compiler import Compiler
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
@@ -42,9 +40,43 @@ from glassprop.errors import CompileNotice
 FLAGS = {"contract"}
 SUM_FLAGS = {"contract", "reassoc"}
 
+
+class _Linked(JITCodeLibrary):
+    """What a function is compiled to that only compiled functions call: neither optimised nor made machine code by itself.
+
+    Both happen to every function that it is linked into; Numba would do so at every level of calls, and half of a cold start
+    would be spent on code that is never run.
+    """
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._verify_declare_only_symbols()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        self._ensure_finalized()
+        return 0  # no machine code, as Numba says it
+
+    @property
+    def codegen(self) -> Any:
+        return self  # for the one thing that is asked of it when there is no machine code:
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Nothing needs the environment, which serves exceptions and printing."""
+
+
+class _LinkedCompiler(Compiler):
+    def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
+        super().__init__(typing, target, library or _Linked(target.codegen(), "linked"), *rest)
+
+
+# Without the wrappers by which Python or C would call a function: only compiled code may call what is not an entry.
 _POLICY: dict[str, Any] = {"error_model": "numpy", "nogil": True}
-# Functions without the wrappers by which Python or C would call them, a fifth of the time of compiling: only compiled code may.
-_INNER: dict[str, Any] = _POLICY | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_KERNEL: dict[str, Any] = _POLICY | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_INNER: dict[str, Any] = _KERNEL | {"pipeline_class": _LinkedCompiler}
 
 inner = numba.njit(**_INNER, fastmath=FLAGS)
 inner_sum = numba.njit(**_INNER, fastmath=SUM_FLAGS)
@@ -154,7 +186,7 @@ def kernel(
     for letter, record in (records or {}).items():
         several = isinstance(record, list)
         kinds[letter] = types.Array(numba.from_dtype(record[0]), 1, "C") if several else numba.from_dtype(record)
-    signature, dispatcher = tuple(kinds[letter] for letter in arguments), inner(body)
+    signature, dispatcher = tuple(kinds[letter] for letter in arguments), numba.njit(**_KERNEL, fastmath=FLAGS)(body)
     if cached:
         _enable_cache(dispatcher, body, name)
     dispatcher.compile(signature)
@@ -187,107 +219,6 @@ def call_kernel(typingctx, address, arguments):
     return signature, codegen
 
 
-@intrinsic
-def call_system(typingctx, address):
-    """Call a function of the operating system that takes nothing."""
-
-    def codegen(context, builder, sig, args):
-        builder.call(builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), []).as_pointer()), [])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
-
-
-# --- threads -----------------------------------------------------------------------------------------------------------
-
-
-def available_threads() -> int:
-    """Processors that this process may use: Numba's count, which NUMBA_NUM_THREADS sets (as joblib does in its workers)."""
-    return int(getattr(numba.config, "NUMBA_NUM_THREADS", 1))
-
-
-_X86 = platform.machine().lower() in ("x86_64", "amd64")
-_ARM = platform.machine().lower() in ("arm64", "aarch64")
-
-
-def _call(builder, name, result, arguments):
-    """Call the LLVM intrinsic `name`."""
-    function = ir.FunctionType(result, [value.type for value in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
-
-
-@intrinsic
-def count_up(typingctx, address):
-    """Add one to the shared int64 at `address`, seen by all threads at once; return what it was."""
-
-    def codegen(context, builder, sig, args):
-        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
-        return builder.atomic_rmw("add", pointer, ir.IntType(64)(1), "seq_cst")
-
-    return types.int64(types.int64), codegen
-
-
-@intrinsic
-def shared(typingctx, address):
-    """The shared int64 at `address`, with all that its writer had written before."""
-
-    def codegen(context, builder, sig, args):
-        return builder.load_atomic(builder.inttoptr(args[0], ir.IntType(64).as_pointer()), "acquire", 8)
-
-    return types.int64(types.int64), codegen
-
-
-@intrinsic
-def pause(typingctx):
-    """Tell the processor that this thread waits in a loop."""
-
-    def codegen(context, builder, sig, args):
-        if _X86:
-            _call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
-        elif _ARM:
-            _call(builder, "llvm.aarch64.hint", ir.VoidType(), [ir.IntType(32)(1)])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-@intrinsic
-def float_mode(typingctx):
-    """This thread's floating-point mode: rounding, and what becomes of numbers below the smallest normal one."""
-
-    def codegen(context, builder, sig, args):
-        if _X86:
-            place = builder.alloca(ir.IntType(32))
-            _call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [builder.bitcast(place, ir.IntType(8).as_pointer())])
-            return builder.zext(builder.load(place), ir.IntType(64))
-        if _ARM:
-            return _call(builder, "llvm.aarch64.get.fpcr", ir.IntType(64), [])
-        return ir.IntType(64)(0)
-
-    return types.int64(), codegen
-
-
-@intrinsic
-def set_float_mode(typingctx, mode):
-    """Set what `float_mode` returned."""
-
-    def codegen(context, builder, sig, args):
-        if _X86:
-            place = builder.alloca(ir.IntType(32))
-            builder.store(builder.trunc(args[0], ir.IntType(32)), place)
-            _call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [builder.bitcast(place, ir.IntType(8).as_pointer())])
-        elif _ARM:
-            _call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [args[0]])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
-
-
-#: Bits of the mode by which numbers below the smallest normal one (1e-38 in float32) become 0, read or written. Arithmetic
-#: with them is a hundred times slower on some processors, and the moments of dead units decay into them.
-FLUSH = 0x8040 if _X86 else 1 << 24
-
-
 # --- pointers and typed constants --------------------------------------------------------------------------------------
 
 
@@ -301,19 +232,6 @@ def at(typingctx, address, offset, unit):
         return builder.gep(base, [args[1]])
 
     return signature, codegen
-
-
-@intrinsic
-def prefetch(typingctx, pointer):
-    """Call for the cache line at `pointer`, which will be read soon."""
-
-    def codegen(context, builder, sig, args):
-        number = ir.IntType(32)
-        address = builder.bitcast(args[0], ir.IntType(8).as_pointer())
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [address, number(0), number(3), number(1)])
-        return context.get_dummy_value()
-
-    return types.void(pointer), codegen
 
 
 @intrinsic
@@ -380,3 +298,8 @@ def host_vector_bytes() -> int:
     if "avx512f" in host_features():
         return 64
     return 32 if {"avx2", "fma"} <= host_features() else 16
+
+
+def available_threads() -> int:
+    """Processors that this process may use: Numba's count, which NUMBA_NUM_THREADS sets (as joblib does in its workers)."""
+    return int(getattr(numba.config, "NUMBA_NUM_THREADS", 1))

@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassprop.core.jit import at, inner, panel_width, prefetch, shift, within
+from glassprop.core.jit import at, inner, panel_width, shift, within
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
+from glassprop.core.processor import prefetch
 from glassprop.core.vectors import lanes_of, pair_up, transpose_square
 
 #: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).

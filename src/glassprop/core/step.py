@@ -15,20 +15,7 @@ import numpy as np
 from glassprop.core.backward import backward
 from glassprop.core.blocks import gradient, update
 from glassprop.core.forward import forward
-from glassprop.core.jit import (
-    FLUSH,
-    at,
-    call_kernel,
-    entry,
-    float_mode,
-    inner,
-    kernel,
-    like,
-    panel_width,
-    set_float_mode,
-    shift,
-    within,
-)
+from glassprop.core.jit import at, call_kernel, entry, inner, kernel, like, panel_width, shift, within
 from glassprop.core.panels import LAYER, gather_rows, scatter_rows
 from glassprop.core.plan import (
     BACKWARD,
@@ -43,6 +30,7 @@ from glassprop.core.plan import (
     RAN,
     UPDATE,
 )  # fmt: skip
+from glassprop.core.processor import FLUSH, float_mode, set_float_mode
 from glassprop.core.threads import meet, share
 
 

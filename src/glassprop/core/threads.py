@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from glassprop.core.jit import call_system, count_up, inner, pause, shared, within
+from glassprop.core.jit import inner, within
+from glassprop.core.processor import call_system, count_up, pause, shared
 
 SPINS = 200  # pauses before a waiting thread offers its processor to others
 MEETING, LEFT = 0, 8  # places in the team's memory, a cache line apart: who has come, and whether somebody never will

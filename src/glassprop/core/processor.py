@@ -1,0 +1,119 @@
+"""What only the processor knows: counters shared by threads, its pause, its caches, its floating-point mode; and calls of the
+operating system.
+
+It knows addresses and instructions, not who uses them.
+"""
+
+from __future__ import annotations
+
+import platform
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_X86 = platform.machine().lower() in ("x86_64", "amd64")
+_ARM = platform.machine().lower() in ("arm64", "aarch64")
+
+
+def _call(builder, name, result, arguments):
+    """Call the LLVM intrinsic `name`."""
+    function = ir.FunctionType(result, [value.type for value in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
+
+
+@intrinsic
+def count_up(typingctx, address):
+    """Add one to the shared int64 at `address`, seen by all threads at once; return what it was."""
+
+    def codegen(context, builder, sig, args):
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", pointer, ir.IntType(64)(1), "seq_cst")
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def shared(typingctx, address):
+    """The shared int64 at `address`, with all that its writer had written before."""
+
+    def codegen(context, builder, sig, args):
+        return builder.load_atomic(builder.inttoptr(args[0], ir.IntType(64).as_pointer()), "acquire", 8)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def pause(typingctx):
+    """Tell the processor that this thread waits in a loop."""
+
+    def codegen(context, builder, sig, args):
+        if _X86:
+            _call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
+        elif _ARM:
+            _call(builder, "llvm.aarch64.hint", ir.VoidType(), [ir.IntType(32)(1)])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def float_mode(typingctx):
+    """This thread's floating-point mode: rounding, and what becomes of numbers below the smallest normal one."""
+
+    def codegen(context, builder, sig, args):
+        if _X86:
+            place = builder.alloca(ir.IntType(32))
+            _call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [builder.bitcast(place, ir.IntType(8).as_pointer())])
+            return builder.zext(builder.load(place), ir.IntType(64))
+        if _ARM:
+            return _call(builder, "llvm.aarch64.get.fpcr", ir.IntType(64), [])
+        return ir.IntType(64)(0)
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def set_float_mode(typingctx, mode):
+    """Set what `float_mode` returned."""
+
+    def codegen(context, builder, sig, args):
+        if _X86:
+            place = builder.alloca(ir.IntType(32))
+            builder.store(builder.trunc(args[0], ir.IntType(32)), place)
+            _call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [builder.bitcast(place, ir.IntType(8).as_pointer())])
+        elif _ARM:
+            _call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [args[0]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+#: Bits of the mode by which numbers below the smallest normal one (1e-38 in float32) become 0, read or written. Arithmetic
+#: with them is a hundred times slower on some processors, and the moments of dead units decay into them.
+FLUSH = 0x8040 if _X86 else 1 << 24
+
+
+@intrinsic
+def prefetch(typingctx, pointer):
+    """Call for the cache line at `pointer`, which will be read soon."""
+
+    def codegen(context, builder, sig, args):
+        number = ir.IntType(32)
+        address = builder.bitcast(args[0], ir.IntType(8).as_pointer())
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [address, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(pointer), codegen
+
+
+@intrinsic
+def call_system(typingctx, address):
+    """Call a function of the operating system that takes nothing."""
+
+    def codegen(context, builder, sig, args):
+        builder.call(builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), []).as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
