@@ -121,7 +121,7 @@ def _close_epoch(plan, now, layers, epoch, steps_per_epoch, rate, unit):
     if plan.validation_rows > 0:
         width = panel_width(unit)
         total, mass = _add_up(at(plan.sums, 0, 1.0), (plan.validation_rows + width - 1) // width)
-        row[1] = total / mass
+        row[1] = plan.loss_scale * total / mass
     row[2] = rate
     row[3] = now.norm_sum / steps_per_epoch
     now.loss_sum, now.weight_sum, now.norm_sum = 0.0, 0.0, 0.0
@@ -148,7 +148,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
     steps_per_epoch = (plan.rows + batch - 1) // batch
     training = parts & UPDATE
     sums = at(plan.sums, 0, 1.0)
-    loss, norm, mass = now.loss, now.gradient_norm, 0.0
+    loss, norm, mass, per_mass = now.loss, now.gradient_norm, 0.0, 1.0
     if not meet(plan):
         return first
     if leader:
@@ -165,22 +165,26 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
         order = plan.order + (epoch - plan.first_epoch) * plan.rows * 8 if plan.order else plan.order
         if parts & FORWARD:
             gather_rows(plan, plan.X, order, start, stop, layers[0], low, high, unit)
-            forward(plan, layers, low, high, depth if parts & BACKWARD else depth * 0, training, step, unit)
+            forward(
+                plan, layers, low, high, depth if parts & BACKWARD else depth * 0, training, plan.earlier_steps + step, unit
+            )
         if parts & OUTPUT:
             scatter_rows(scratch, layers[-1], start, stop, plan.output, low, high, unit)
         if parts & LOSS:
             _gather_targets(plan, layers, plan.Y, plan.classes, plan.weights, order, start, stop, low, high, sums, unit)
             _panel_losses(plan, layers, rows, low, high, sums, unit)
         if parts & BACKWARD:
-            backward(plan, layers, low, high, training, step, thread, unit)
+            backward(plan, layers, low, high, training, plan.earlier_steps + step, thread, unit)
             meet(plan)
         if parts & LOSS:
             total, mass = _add_up(sums, panels)
+            total *= plan.loss_scale
             loss = total / mass if mass > 0 else 0.0
+            per_mass = rows / mass if plan.as_scikit_learn and mass > 0 else 1.0
             if leader:
                 now.loss = loss
-                now.loss_sum += total
-                now.weight_sum += mass
+                now.loss_sum += total * per_mass
+                now.weight_sum += mass * per_mass
         if parts & BACKWARD:
             beyond = at(plan.sums, 2 * plan.most_panels, 1.0)
             blocks = gradient(plan, layers, panels, depth, 1.0 / mass if mass > 0 else 0.0, beyond, thread, unit)
@@ -190,7 +194,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
             norm = math.sqrt(squares)
             if leader:
                 now.loss = loss
-                now.loss_sum += penalty * mass
+                now.loss_sum += penalty * mass * per_mass
                 now.gradient_norm = norm
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 if leader:
@@ -200,7 +204,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
                 now.norm_sum += norm
         rate = at(plan.rates, step - plan.first_step, 1.0)[0] if training or parts & EPOCHS else 0.0
         if training:
-            update(plan, layers, norm, rate, step + ONE, thread, unit)
+            update(plan, layers, norm, rate, plan.earlier_steps + step + ONE, thread, unit)
             meet(plan)
         if leader:
             now.step = step + 1

@@ -1,0 +1,159 @@
+"""MLPClassifier: labels in, labels and probabilities out. What it shares with the regressor is in base.py."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.utils.validation import validate_data
+
+from glassprop.core.losses import Loss
+from glassprop.estimators.base import SPARSE, BaseMLP, goes_by_epochs
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """Multilayer perceptron classifier."""
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseMLP._parameter_constraints,
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        dropout=0.0,
+        weight_decay=None,
+        l1=0.0,
+        gradient_clip=None,
+        label_smoothing=0.0,
+        class_weight=None,
+        scoring=None,
+        n_jobs=None,
+    ):
+        self._take(locals())
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, eval_set=None):
+        """Fit the network to labels."""
+        return self._fit(X, y, sample_weight, eval_set=eval_set)
+
+    @available_if(goes_by_epochs)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None, classes=None):
+        """Train one epoch on these rows."""
+        if _check_partial_fit_first_call(self, classes):
+            self._label_binarizer = LabelBinarizer()
+            self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X):
+        """Labels of the rows of X."""
+        outputs = self._outputs(X)
+        return self._label_binarizer.inverse_transform(outputs.ravel() if self.n_outputs_ == 1 else outputs)
+
+    def predict_proba(self, X):
+        """Probabilities of the classes."""
+        outputs = self._outputs(X)
+        return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
+
+    def predict_log_proba(self, X):
+        """Logarithms of the probabilities of the classes: small ones from the pre-activations, so that none is −∞."""
+        from scipy.special import log_expit, log_softmax
+
+        probabilities, g = self.predict_proba(X), self._outputs(X, "identity")
+        if self.out_activation_ == "softmax":
+            exact = log_softmax(g, axis=1)
+        else:
+            exact = log_expit(np.hstack([-g, g]) if self.n_outputs_ == 1 else g)
+        small = probabilities < np.sqrt(np.finfo(probabilities.dtype).eps)
+        return np.where(small, exact, np.log(np.where(small, 1, probabilities)))
+
+    def _core_loss(self) -> Loss:
+        multiclass = self._label_binarizer.y_type_ == "multiclass"
+        return Loss("cross_entropy" if multiclass else "binary_cross_entropy", label_smoothing=self.label_smoothing)
+
+    def _check_arrays(self, X, y, reset):
+        X, y = validate_data(self, X, y, accept_sparse=SPARSE, multi_output=True, dtype=(np.float64, np.float32), reset=reset)
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+    def _validate_input(self, X, y, incremental, reset):
+        X, y = self._check_arrays(X, y, reset)
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        elif self.warm_start and set(unique_labels(y)) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously got "
+                f"{self.classes_}, `y` has {unique_labels(y)}"
+            )
+        return X, y
+
+    def _targets(self, y):
+        unknown = np.setdiff1d(unique_labels(y), self.classes_, assume_unique=True)
+        if len(unknown):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {unique_labels(y)}."
+            )
+        if self._label_binarizer.y_type_ == "multiclass":
+            return np.searchsorted(self.classes_, y), len(self.classes_)
+        Y = self._label_binarizer.transform(y)
+        return Y, Y.shape[1]
+
+    def _row_weights(self, y, sample_weight, incremental):
+        if self.class_weight is None:
+            return sample_weight
+        if incremental and isinstance(self.class_weight, str):
+            raise ValueError(
+                "class_weight='balanced' needs all rows at once: give partial_fit weights by class, as "
+                "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y) gives them"
+            )
+        weights = compute_sample_weight(self.class_weight, y)
+        return weights if sample_weight is None else weights * sample_weight
+
+    def _classes_to_stratify(self, Y):
+        return Y.astype(bool) if self.n_outputs_ == 1 else None
+
+    def _score_outputs(self, outputs, Y, weights):
+        """Accuracy; of several labels at once, the share of rows with all of them right."""
+        if self.out_activation_ == "softmax":
+            right = outputs.argmax(1) == Y[:, 0]
+        else:
+            right = ((outputs > 0.5) == Y).all(1)
+        return np.average(right, weights=weights)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,96 @@
+"""MLPRegressor: numbers out. What it shares with the classifier is in base.py."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import validate_data
+
+from glassprop.core.losses import Loss
+from glassprop.estimators.base import SPARSE, BaseMLP, goes_by_epochs
+from glassprop.estimators.settings import CORE_LOSSES, core_loss
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """Multilayer perceptron regressor."""
+
+    _parameter_constraints: ClassVar[dict] = {**BaseMLP._parameter_constraints, "loss": [StrOptions(set(CORE_LOSSES)), Loss]}
+
+    def __init__(
+        self,
+        loss="squared_error",
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        dropout=0.0,
+        weight_decay=None,
+        l1=0.0,
+        gradient_clip=None,
+        scoring=None,
+        n_jobs=None,
+    ):
+        self._take(locals())
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, eval_set=None):
+        """Fit the network to numbers."""
+        return self._fit(X, y, sample_weight, eval_set=eval_set)
+
+    @available_if(goes_by_epochs)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train one epoch on these rows."""
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X):
+        """Predictions for the rows of X."""
+        outputs = self._outputs(X)
+        return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    def _core_loss(self) -> Loss:
+        return core_loss(self.loss)
+
+    def _check_arrays(self, X, y, reset):
+        X, y = validate_data(
+            self, X, y, accept_sparse=SPARSE, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32), reset=reset
+        )
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+    def _validate_input(self, X, y, incremental, reset):
+        return self._check_arrays(X, y, reset)
+
+    def _targets(self, y):
+        Y = y[:, None] if y.ndim == 1 else y
+        return Y, Y.shape[1]
+
+    def _score_outputs(self, outputs, Y, weights):
+        """R²."""
+        from sklearn.metrics import r2_score
+
+        return r2_score(Y, outputs, sample_weight=weights)
