@@ -27,6 +27,7 @@ from glassprop.core.update import Optimizer
 from glassprop.estimators.callbacks import EveryEpoch, Listeners
 from glassprop.estimators.draws import RowOrders, held_out_rows, starting_parameters
 from glassprop.estimators.epochs import EpochLoop, Memory
+from glassprop.estimators.handover import explain
 from glassprop.estimators.judge import Judge
 from glassprop.estimators.lbfgs import fit_lbfgs
 from glassprop.estimators.settings import ACTIVATION_NAMES, OUT_ACTIVATIONS, SOLVER_NAMES, core_activations, update_rule
@@ -98,6 +99,34 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         plain = (callable(callback) and not hasattr(callback, "on_fit_task_end") for callback in callbacks)
         return super().set_callbacks(*(EveryEpoch(c) if p else c for c, p in zip(callbacks, plain, strict=True)))
 
+    def explain(self, X: Any, y: Any, row: int = 0, *, sample_weight: Any = None, **options: Any) -> Any:
+        """One training step of the fitted network on these rows, with all its numbers, as ``glassprop.explain`` shows it.
+
+        Parameters
+        ----------
+        X : array-like, (rows, inputs)
+            The batch of the step.
+        y : array-like, (rows,) or (rows, outputs)
+            Its targets, as `fit` takes them.
+        row : int
+            The row whose calculation is shown, from zero.
+        sample_weight : array-like, (rows,), optional
+        **options
+            Others of ``glassprop.explain``. The update rule, its state and the number of the step are the estimator's own
+            unless given.
+
+        Returns
+        -------
+        Explanation
+
+        Raises
+        ------
+        ImportError
+            Where glassprop comes without its package `glass`.
+        """
+        check_is_fitted(self)
+        return explain(self, X, y, row, sample_weight, options)
+
     # --- what the two differ in ---
 
     @abstractmethod
@@ -143,12 +172,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             raise ValueError(
                 f"a fit is continued with the layers it has, {parameters.layers}; hidden_layer_sizes and data ask for {layers}"
             )
+        listeners = None if incremental else Listeners(self, *given)
         if self.solver == "lbfgs":
+            assert listeners is not None  # partial_fit is not there
             self._refuse_what_goes_by_epochs(eval_set)
-            fit_lbfgs(self, network, Data(*table, None, None), parameters)
+            fit_lbfgs(self, network, Data(*table, None, None), parameters, listeners)
             self._show(parameters)
         else:
-            self._go_by_epochs(network, table, y, parameters, given, first, incremental, eval_set)
+            self._go_by_epochs(network, table, y, parameters, listeners, first, eval_set)
+        if listeners is not None:
+            listeners.end()
         return self
 
     def _checked(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
@@ -192,9 +225,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"{name} needs a solver that goes by epochs, such as 'adam'; got solver='lbfgs'")
 
     def _go_by_epochs(
-        self, network: Network, table: Rows, y: Any, parameters: Parameters, given: tuple, first: bool, incremental: bool,
+        self,
+        network: Network,
+        table: Rows,
+        y: Any,
+        parameters: Parameters,
+        listeners: Listeners | None,
+        first: bool,
         eval_set: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
+        incremental = listeners is None
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         memory = self._memory(parameters, continues=not first)
@@ -203,16 +243,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         self._begin_history(first)
         data, orders, labels = self._rows_by_epoch(table, y, memory, incremental, eval_set)
         judge = Judge(self, network, parameters, data.validation, labels) if self.early_stopping and data.validation else None
-        listeners = None
-        if not incremental:
-            metadata = {} if given[2] is None else {"sample_weight": given[2]}
-            listeners = Listeners(self, given[0], given[1], metadata)
         EpochLoop(self, network, data, parameters, memory, orders, judge, listeners).run(1 if incremental else self.max_iter)
         if judge is None:
             self._show(parameters)
         memory.left = self.coefs_
-        if listeners is not None:
-            listeners.end()
 
     def _memory(self, parameters: Parameters, continues: bool) -> Memory:
         """What an earlier call left, where that still fits; or a new memory."""
@@ -221,7 +255,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if continues and isinstance(left, Memory) and left.fits(rule.name, state):
             return left
         seed = int(self._random_state.randint(2**31)) if np.any(self.dropout) else 0
-        memory = Memory(rule.name, float(self.learning_rate_init), state, seed=seed)
+        rate = self.learning_rate_init if callable(rule.learning_rate) else rule.learning_rate
+        memory = Memory(rule.name, float(rate), state, seed=seed)
         self._optimizer = memory
         return memory
 

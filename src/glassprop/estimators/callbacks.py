@@ -48,13 +48,12 @@ class Listeners:
     Parameters
     ----------
     model : estimator
-    X, y : array-like
+    X, y, sample_weight : array-like
         As they were given to `fit`: callbacks may score them.
-    metadata : dict
-        What else was given, such as ``sample_weight``.
     """
 
-    def __init__(self, model: Any, X: Any, y: Any, metadata: dict[str, Any]) -> None:
+    def __init__(self, model: Any, X: Any, y: Any, sample_weight: Any) -> None:
+        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         self._model, self._given = model, {"estimator": model, "X": X, "y": y, "metadata": metadata}
         self._fit = model._init_callback_context(max_subtasks=model.max_iter)
         self._fit.call_on_fit_task_begin(**self._given)
@@ -76,6 +75,11 @@ class Listeners:
             )
         finally:
             del self._model._epoch
+
+    def whole_epoch(self, record: Epoch, parameters: Parameters) -> bool:
+        """Tell of an epoch that is known when it is over; whether a callback wants training to stop."""
+        self.begin_epoch()
+        return self.end_epoch(record, parameters)
 
     def end(self) -> None:
         """Tell that the fit has ended."""

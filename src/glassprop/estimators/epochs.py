@@ -137,7 +137,7 @@ class EpochLoop:
         return rates
 
     def _inverse_scaling(self, rows_seen: int) -> float:
-        return self.model.learning_rate_init / (rows_seen + 1) ** self.model.power_t
+        return float(self.model.learning_rate_init) / (rows_seen + 1) ** self.model.power_t
 
     def _collect(self) -> None:
         """Close the epochs that the core has finished."""

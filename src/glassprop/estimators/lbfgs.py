@@ -6,6 +6,7 @@ then that of `n_outputs` times the loss it goes by.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any
 
@@ -14,13 +15,16 @@ import numpy as np
 from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS
 from glassprop.core.workspace import Workspace
+from glassprop.estimators.callbacks import Listeners
 from glassprop.training.data import Data
+from glassprop.training.loop import Epoch
 
 EVALUATE = FORWARD | LOSS | BACKWARD
+STOPPED = 99  # SciPy's status where a callback has stopped it
 
 
-def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters) -> None:
-    """Minimise from `parameters` on, in place; sets the model's ``loss_``, ``n_iter_`` and ``t_``.
+def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, listeners: Listeners) -> None:
+    """Minimise from `parameters` on, in place; sets the model's ``loss_`` and ``n_iter_``. Iterations are told as epochs.
 
     Warns
     -----
@@ -48,8 +52,19 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters) 
         work.run(0, 1, EVALUATE)
         return float(work.progress["loss"][0]), pack(gradient)
 
+    epochs = itertools.count(1)
+
+    def tell(intermediate_result: Any) -> None:
+        if listeners:
+            unpack(intermediate_result.x, parameters)
+            if listeners.whole_epoch(Epoch(
+                epoch=next(epochs), loss=float(intermediate_result.fun), validation_loss=np.nan, score=np.nan,
+                learning_rate=np.nan, gradient_norm=np.nan, seconds=np.nan, parameters=parameters.copy(),
+            ), parameters):  # fmt: skip
+                raise StopIteration
+
     options = {"maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol}
-    found = minimize(evaluate, pack(parameters), method="L-BFGS-B", jac=True, options=options)
+    found = minimize(evaluate, pack(parameters), method="L-BFGS-B", jac=True, options=options, callback=tell)
     unpack(found.x, parameters)
     if not np.isfinite(parameters.theta).all():
         raise ValueError(
@@ -59,7 +74,7 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters) 
     work.run(0, 1, EVALUATE)
     model.loss_ = float(work.progress["loss"][0])
     model.n_iter_ = min(int(found.nit), model.max_iter)
-    if found.status != 0:
+    if found.status not in (0, STOPPED):
         more = f"\nIncrease max_iter, which is {model.max_iter}." if model.n_iter_ == model.max_iter else ""
         warnings.warn(
             f"lbfgs failed to converge after {model.n_iter_} iteration(s) (status={found.status}):\n{found.message}{more}\n"
