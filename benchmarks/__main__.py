@@ -20,6 +20,7 @@ PARTS = {  # and the document and its block that each is in
     "linear": (PERFORMANCE, "linear"),
     "rules": (PERFORMANCE, "rules"),
     "many": (PERFORMANCE, "many"),
+    "estimators": ("docs/coming-from-scikit-learn.md", "estimators"),
 }
 
 

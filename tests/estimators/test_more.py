@@ -167,7 +167,8 @@ def test_class_weights_are_row_weights():
 
 
 @pytest.mark.parametrize(("weights", "message"), [
-    (np.zeros(150), "Sample weights must contain at least one non-zero number"), (np.full(150, -1.0), "sample_weight must be at least 0; got -1"),
+    (np.zeros(150), "Sample weights must contain at least one non-zero number"),
+    (np.full(150, -1.0), "sample_weight must be at least 0; got -1"),
 ])  # fmt: skip
 def test_weights_that_are_none(weights, message):
     with pytest.raises(ValueError, match=message):

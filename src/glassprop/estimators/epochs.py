@@ -166,7 +166,8 @@ class EpochLoop:
         if model.n_iter_ == model.max_iter and not self.stopped:
             _warn(
                 f"Stochastic Optimizer: Maximum iterations ({model.max_iter}) reached and the optimization hasn't converged "
-                "yet."
+                "yet.",
+                calls=8,
             )
 
     def _note(self, score: float | None) -> None:
@@ -220,7 +221,7 @@ class EpochLoop:
         self.model.validation_scores_.append(float("nan"))
         self.model.n_iter_ += 1
         self.stopped = True
-        _warn(f"{place} The best parameters so far are kept. {advice}")
+        _warn(f"{place} The best parameters so far are kept. {advice}", calls=7)
 
 
 def batch_rows(batch_size: Any, rows: int) -> int:
@@ -228,11 +229,12 @@ def batch_rows(batch_size: Any, rows: int) -> int:
     if isinstance(batch_size, str):
         return min(200, rows)
     if batch_size > rows:
-        warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6)
+        warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=7)
     return int(min(batch_size, rows))
 
 
-def _warn(text: str) -> None:
+def _warn(text: str, calls: int) -> None:
+    """Warn the line that called `fit`, so many calls before the one that warns."""
     from sklearn.exceptions import ConvergenceWarning
 
-    warnings.warn(text, ConvergenceWarning, stacklevel=9)  # of the line that called fit
+    warnings.warn(text, ConvergenceWarning, stacklevel=calls + 2)
