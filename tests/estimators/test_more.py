@@ -328,3 +328,41 @@ def test_explaining_without_glass(monkeypatch):
     monkeypatch.setitem(sys.modules, "glassprop.glass.explain", None)
     with pytest.raises(ImportError, match=r"explain needs the package glassprop\.glass"):
         MLPClassifier(5, max_iter=1).fit(X_IRIS, Y_IRIS).explain(X_IRIS, Y_IRIS)
+
+
+# --- several columns of labels ---
+
+COLUMNS = np.column_stack(
+    [np.array(["setosa", "versicolor", "virginica"], dtype=object)[Y_IRIS], np.where(X_IRIS[:, 0] > 6, "l", "s")]
+)
+
+
+def test_several_columns_of_labels():
+    given = {"random_state": 0, "max_iter": 500, "learning_rate_init": 0.02, "tol": 1e-3}
+    model = MLPClassifier(**given).fit(X_IRIS, COLUMNS)
+    assert [list(classes) for classes in model.classes_] == [["setosa", "versicolor", "virginica"], ["l", "s"]]
+    assert model.predict(X_IRIS).shape == (150, 2)
+    assert model.score(X_IRIS, COLUMNS) > 0.9
+    assert model.score(X_IRIS, COLUMNS) == (model.predict(X_IRIS) == COLUMNS).all(1).mean()
+    probabilities, logarithms = model.predict_proba(X_IRIS), model.predict_log_proba(X_IRIS)
+    assert [p.shape for p in probabilities] == [(150, 3), (150, 2)]
+    for p, logarithm, classes, column in zip(probabilities, logarithms, model.classes_, model.predict(X_IRIS).T, strict=True):
+        np.testing.assert_allclose(p.sum(1), 1)
+        np.testing.assert_allclose(np.exp(logarithm), p, rtol=1e-9)
+        np.testing.assert_array_equal(classes[p.argmax(1)], column)
+    stopped = MLPClassifier(early_stopping=True, **given).fit(X_IRIS, COLUMNS)
+    assert 0 < stopped.best_validation_score_ <= 1
+    again = model.set_params(warm_start=True, max_iter=1).fit(X_IRIS, COLUMNS).partial_fit(X_IRIS, COLUMNS)
+    assert again.score(X_IRIS, COLUMNS) > 0.8
+
+
+def test_wrong_columns_of_labels():
+    model = MLPClassifier(max_iter=2, warm_start=True).fit(X_IRIS, COLUMNS)
+    with pytest.raises(ValueError, match="y must have 2 columns of labels"):
+        model.fit(X_IRIS, np.hstack([COLUMNS, COLUMNS]))
+    other = COLUMNS.copy()
+    other[3, 1] = "m"
+    with pytest.raises(ValueError, match=r"`y` has classes not in .* in column 1: .*m"):
+        model.fit(X_IRIS, other)
+    with pytest.raises(ValueError, match="partial_fit needs a call of fit before it where y has several columns"):
+        MLPClassifier().partial_fit(X_IRIS, COLUMNS)

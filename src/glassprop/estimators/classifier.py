@@ -17,14 +17,18 @@ from sklearn.utils.validation import validate_data
 from glassprop.core.losses import Loss
 from glassprop.estimators.base import SPARSE, BaseMLP, goes_by_epochs
 from glassprop.estimators.documentation import documented
+from glassprop.estimators.labels import SEVERAL, fit_binarizer
 
 
-@documented(score="accuracy", targets="Labels, of any kind; or a column of 0 and 1 for each of several labels.")
+@documented(
+    score="accuracy",
+    targets="Labels of any kind; or a column of 0 and 1 for each of several labels; or several columns of labels.",
+)
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron for classes, by scikit-learn's rules and with its numbers, trained by the compiled core.
 
     It minimises the log loss: cross-entropy behind a softmax for more than two classes, binary cross-entropy behind a sigmoid
-    for two, and for each of several labels.
+    for two, for each of several labels, and for each class where y has several columns of labels.
 
     Parameters
     ----------
@@ -37,7 +41,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Attributes
     ----------
-    classes_ : ndarray
+    classes_ : ndarray, or list of ndarray where y has several columns of labels
         Labels, in the order of `predict_proba`.
     {attributes}
 
@@ -151,9 +155,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        if _check_partial_fit_first_call(self, classes):
-            self._label_binarizer = LabelBinarizer()
-            self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)
+        kind = type_of_target(y)
+        if kind == SEVERAL and not hasattr(self, "classes_"):
+            raise ValueError("partial_fit needs a call of fit before it where y has several columns of labels")
+        if kind != SEVERAL and _check_partial_fit_first_call(self, classes):
+            self._label_binarizer = LabelBinarizer().fit(y if kind.startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X):
@@ -165,7 +171,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        ndarray, (rows,) or (rows, labels)
+        ndarray, (rows,) or (rows, columns of y)
         """
         outputs = self._outputs(X)
         return self._label_binarizer.inverse_transform(outputs.ravel() if self.n_outputs_ == 1 else outputs)
@@ -180,9 +186,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray, (rows, classes)
-            In the order of ``classes_``.
+            In the order of ``classes_``; where y had several columns of labels, a list with one for each column.
         """
         outputs = self._outputs(X)
+        if self._several:
+            return [part / part.sum(1, keepdims=True) for part in self._label_binarizer.parts(outputs)]
         return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
 
     def predict_log_proba(self, X):
@@ -195,16 +203,41 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray, (rows, classes)
+            Or a list, as `predict_proba`.
         """
         from scipy.special import log_expit, log_softmax
 
         probabilities, g = self.predict_proba(X), self._outputs(X, "identity")
+        if self._several:
+            return [log_softmax(log_expit(part), axis=1) for part in self._label_binarizer.parts(g)]
         if self.out_activation_ == "softmax":
             exact = log_softmax(g, axis=1)
         else:
             exact = log_expit(np.hstack([-g, g]) if self.n_outputs_ == 1 else g)
         small = probabilities < np.sqrt(np.finfo(probabilities.dtype).eps)
         return np.where(small, exact, np.log(np.where(small, 1, probabilities)))
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy; of several columns at once, the share of rows with all of them right.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, (rows, inputs)
+        y : array-like, (rows,) or (rows, columns)
+        sample_weight : array-like, (rows,), optional
+
+        Returns
+        -------
+        float
+        """
+        if not self._several:
+            return super().score(X, y, sample_weight)
+        return float(np.average((self.predict(X) == np.asarray(y)).all(1), weights=sample_weight))
+
+    @property
+    def _several(self) -> bool:
+        """Whether y had several columns of labels, each with classes of its own."""
+        return hasattr(self, "_label_binarizer") and self._label_binarizer.y_type_ == SEVERAL
 
     def _core_loss(self) -> Loss:
         multiclass = self._label_binarizer.y_type_ == "multiclass"
@@ -217,9 +250,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _validate_input(self, X, y, incremental, reset):
         X, y = self._check_arrays(X, y, reset)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
+            self._label_binarizer = fit_binarizer(y)
             self.classes_ = self._label_binarizer.classes_
-        elif self.warm_start and set(unique_labels(y)) != set(self.classes_):
+        elif self.warm_start and not self._several and set(unique_labels(y)) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously got "
                 f"{self.classes_}, `y` has {unique_labels(y)}"
@@ -227,8 +260,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return X, y
 
     def _targets(self, y):
-        unknown = np.setdiff1d(unique_labels(y), self.classes_, assume_unique=True)
-        if len(unknown):
+        if not self._several and len(np.setdiff1d(unique_labels(y), self.classes_)):
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {unique_labels(y)}."
             )
@@ -252,8 +284,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return Y.astype(bool) if self.n_outputs_ == 1 else None
 
     def _score_outputs(self, outputs, Y, weights):
-        """Accuracy; of several labels at once, the share of rows with all of them right."""
-        if self.out_activation_ == "softmax":
+        """As `score`."""
+        if self._several:
+            parts = zip(self._label_binarizer.parts(outputs), self._label_binarizer.parts(Y), strict=True)
+            right = np.all([part.argmax(1) == wanted.argmax(1) for part, wanted in parts], axis=0)
+        elif self.out_activation_ == "softmax":
             right = outputs.argmax(1) == Y[:, 0]
         else:
             right = ((outputs > 0.5) == Y).all(1)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import numpy as np
+
 from glassprop.core.network import Network
 from glassprop.estimators.epochs import Memory
 from glassprop.estimators.settings import update_rule
@@ -38,7 +40,7 @@ def explain(model: Any, X: Any, y: Any, row: int, sample_weight: Any, options: d
         if isinstance(memory, Memory) and memory.state.dtype == X.dtype:
             options = {"state": memory.state, "step": memory.steps} | options
     names = {"input_names": model.__dict__.get("feature_names_in_")}
-    if hasattr(model, "classes_") and len(model.classes_) == parameters.layers[-1]:
+    if isinstance(getattr(model, "classes_", None), np.ndarray) and len(model.classes_) == parameters.layers[-1]:
         names["output_names"] = [str(label) for label in model.classes_]
     given = {name: list(value) for name, value in names.items() if value is not None}
     return glass.explain(network, parameters, X, Y, row=row, weights=weights, **(given | options))
