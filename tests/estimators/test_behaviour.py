@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import PoissonRegressor, Ridge
 from sklearn.preprocessing import minmax_scale, scale
 
-from glassprop import MLPClassifier, MLPRegressor
+from glassprop import Adam, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -380,6 +380,11 @@ WRONG = {
     "an activation too few": (
         {"activation": ["relu", "tanh"]},
         "activation must be one or one for each of the 1 hidden layers",
+    ),
+    "a misspelt name": ({"activation": "rellu"}, r"Got 'rellu' instead\. Did you mean 'relu'\?"),
+    "a factor too many": (
+        {"solver": Adam(layer_factors=(1, 1, 1))},
+        "layer_factors must be one for each of the 2 layers; got 3",
     ),
     "n_jobs": ({"n_jobs": 0}, "The 'n_jobs' parameter of MLPClassifier must be"),
 }

@@ -13,6 +13,7 @@ import pandas
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.metrics import f1_score, log_loss, make_scorer, mean_absolute_error, mean_pinball_loss
+from sklearn.model_selection import cross_val_score
 
 import glassprop as gp
 from glassprop import MLPClassifier, MLPRegressor
@@ -140,6 +141,19 @@ def test_huber_with_a_wide_margin_is_the_squared_error():
     wide = MLPRegressor(gp.Loss("huber", delta=1e6), **given).fit(X_REG, Y_REG)
     assert equal(wide, MLPRegressor(**given).fit(X_REG, Y_REG))
     assert not equal(wide, MLPRegressor("huber", **given).fit(X_REG, Y_REG))
+
+
+def test_losses_of_classes_are_not_for_the_regressor():
+    with pytest.raises(ValueError, match="loss of a regressor must be one of squared_error, .*; got Loss"):
+        MLPRegressor(gp.Loss("binary_cross_entropy")).fit(X_IRIS, Y_IRIS > 0)
+
+
+def test_parameters_that_are_objects_go_through_clones_and_processes():
+    network = MLPRegressor(
+        gp.Loss("huber", delta=2.0), solver=gp.Adam(0.01), learning_rate=gp.Cosine(0.01, 100), random_state=0
+    )
+    alone, beside = (cross_val_score(network, X_REG, Y_REG, cv=2, n_jobs=jobs) for jobs in (None, 2))
+    np.testing.assert_array_equal(alone, beside)
 
 
 def test_targets_that_a_loss_cannot_take():

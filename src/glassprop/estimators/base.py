@@ -5,6 +5,7 @@ It holds no loop and no formulas: epochs.py and lbfgs.py call the core.
 
 from __future__ import annotations
 
+import difflib
 from abc import abstractmethod
 from collections.abc import Iterator
 from numbers import Integral, Real
@@ -15,14 +16,14 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from glassprop.core.activations import Activation
 from glassprop.core.arrays import check_targets, check_weights, core_array
 from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
-from glassprop.core.passes import predict
+from glassprop.core.passes import check_factors, predict
 from glassprop.core.update import Optimizer
 from glassprop.estimators.callbacks import EveryEpoch, Listeners
 from glassprop.estimators.draws import RowOrders, held_out_rows, starting_parameters
@@ -82,6 +83,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Keep the parameters as they were given; scikit-learn reads their names from the signature of ``__init__``."""
         for name in self._get_param_names():
             setattr(self, name, values[name])
+
+    def _validate_params(self) -> None:
+        """As scikit-learn does, and for a misspelt name the nearest valid one."""
+        try:
+            super()._validate_params()
+        except InvalidParameterError as error:
+            name = next(name for name in self._parameter_constraints if f"The '{name}' parameter" in str(error))
+            options = [c.options for c in self._parameter_constraints[name] if isinstance(c, StrOptions)]
+            near = difflib.get_close_matches(str(getattr(self, name)), *options, n=1, cutoff=0.5) if options else []
+            if not near:
+                raise
+            raise InvalidParameterError(f"{error} Did you mean {near[0]!r}?") from None
 
     def set_callbacks(self, *callbacks: Any) -> Any:
         """Set callbacks for the next fits, in place of earlier ones.
@@ -251,6 +264,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _memory(self, parameters: Parameters, continues: bool) -> Memory:
         """What an earlier call left, where that still fits; or a new memory."""
         rule, left = update_rule(self), self.__dict__.get("_optimizer")
+        check_factors(rule, parameters.layers)
         state = np.zeros((2, parameters.theta.size), parameters.dtype)
         if continues and isinstance(left, Memory) and left.fits(rule.name, state):
             return left
