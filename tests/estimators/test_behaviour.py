@@ -384,7 +384,7 @@ WRONG = {
     "a misspelt name": ({"activation": "rellu"}, r"Got 'rellu' instead\. Did you mean 'relu'\?"),
     "a factor too many": (
         {"solver": Adam(layer_factors=(1, 1, 1))},
-        "layer_factors must be one for each of the 2 layers; got 3",
+        "layer_factors must be one for each of the 2",
     ),
     "n_jobs": ({"n_jobs": 0}, "The 'n_jobs' parameter of MLPClassifier must be"),
 }

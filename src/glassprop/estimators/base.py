@@ -90,8 +90,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             super()._validate_params()
         except InvalidParameterError as error:
             name = next(name for name in self._parameter_constraints if f"The '{name}' parameter" in str(error))
-            options = [c.options for c in self._parameter_constraints[name] if isinstance(c, StrOptions)]
-            near = difflib.get_close_matches(str(getattr(self, name)), *options, n=1, cutoff=0.5) if options else []
+            valid = [option for c in self._parameter_constraints[name] if isinstance(c, StrOptions) for option in c.options]
+            near = difflib.get_close_matches(str(getattr(self, name)), valid, n=1, cutoff=0.5)
             if not near:
                 raise
             raise InvalidParameterError(f"{error} Did you mean {near[0]!r}?") from None
