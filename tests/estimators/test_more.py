@@ -144,7 +144,7 @@ def test_huber_with_a_wide_margin_is_the_squared_error():
 
 
 def test_losses_of_classes_are_not_for_the_regressor():
-    with pytest.raises(ValueError, match="loss of a regressor must be one of squared_error, .*; got Loss"):
+    with pytest.raises(ValueError, match=r"loss of a regressor must be one of squared_error, .*; got Loss"):
         MLPRegressor(gp.Loss("binary_cross_entropy")).fit(X_IRIS, Y_IRIS > 0)
 
 
