@@ -338,12 +338,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """h_L of every row of X, (rows, outputs); `output_activation` "identity" gives g_L."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=SPARSE, reset=False)
-        parameters = self._parameters()
-        dtype = np.result_type(X.dtype, parameters.dtype)
+        dtype = np.result_type(X.dtype, self.coefs_[0].dtype)
+        parameters = self._parameters(dtype)
         network = self._network(parameters.layers)
         if output_activation is not None:
             network = Network(network.layers, network.activations, output_activation)
-        parameters = parameters.astype(dtype)
         return np.concatenate([predict(network, parameters, core_array(part, dtype)) for part in _dense_parts(X)])
 
     def __sklearn_tags__(self) -> Any:

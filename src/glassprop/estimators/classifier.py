@@ -260,12 +260,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return X, y
 
     def _targets(self, y):
-        if not self._several and len(np.setdiff1d(unique_labels(y), self.classes_)):
-            raise ValueError(
-                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {unique_labels(y)}."
-            )
-        if self._label_binarizer.y_type_ == "multiclass":
-            return np.searchsorted(self.classes_, y), len(self.classes_)
+        classes, kind = self.classes_, self._label_binarizer.y_type_
+        if kind in ("binary", "multiclass") and y.ndim == 1:
+            numbers = np.searchsorted(classes, y)
+            unknown = classes[np.minimum(numbers, len(classes) - 1)] != y
+            if np.any(unknown):
+                raise ValueError(
+                    f"`y` has classes not in `self.classes_`. `self.classes_` has {classes}. 'y' has {unique_labels(y)}."
+                )
+            return numbers[:, None], len(classes) if len(classes) > 2 else 1
+        if not self._several and len(np.setdiff1d(unique_labels(y), classes)):
+            raise ValueError(f"y must have {len(classes)} columns of labels; got shape {y.shape}")
         Y = self._label_binarizer.transform(y)
         return Y, Y.shape[1]
 

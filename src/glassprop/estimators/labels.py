@@ -57,4 +57,5 @@ class ColumnsBinarizer:
 
 def fit_binarizer(y: Any) -> LabelBinarizer | ColumnsBinarizer:
     """The binarizer for labels of this kind, fitted."""
-    return (ColumnsBinarizer() if type_of_target(y) == SEVERAL else LabelBinarizer()).fit(y)
+    several = y.ndim == 2 and type_of_target(y) == SEVERAL
+    return (ColumnsBinarizer() if several else LabelBinarizer()).fit(y)
