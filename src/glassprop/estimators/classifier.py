@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
@@ -114,7 +114,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self._take(locals())
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, eval_set=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None) -> MLPClassifier:
         """Fit the network to labels.
 
         Parameters
@@ -142,7 +142,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @available_if(goes_by_epochs)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> MLPClassifier:
         """Train one epoch on these rows, and keep all that the update rule remembers.
 
         Parameters
@@ -162,7 +162,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._label_binarizer = LabelBinarizer().fit(y if kind.startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Labels of the rows of X, (rows, inputs).
 
         Parameters
@@ -176,7 +176,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         outputs = self._outputs(X)
         return self._label_binarizer.inverse_transform(outputs.ravel() if self.n_outputs_ == 1 else outputs)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Any:
         """Probabilities of the classes.
 
         Parameters
@@ -193,7 +193,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return [part / part.sum(1, keepdims=True) for part in self._label_binarizer.parts(outputs)]
         return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> Any:
         """Logarithms of the probabilities of the classes: small ones from the pre-activations, so that none is −∞.
 
         Parameters
@@ -217,7 +217,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         small = probabilities < np.sqrt(np.finfo(probabilities.dtype).eps)
         return np.where(small, exact, np.log(np.where(small, 1, probabilities)))
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy; of several columns at once, the share of rows with all of them right.
 
         Parameters
@@ -243,11 +243,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         multiclass = self._label_binarizer.y_type_ == "multiclass"
         return Loss("cross_entropy" if multiclass else "binary_cross_entropy", label_smoothing=self.label_smoothing)
 
-    def _check_arrays(self, X, y, reset):
+    def _check_arrays(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         X, y = validate_data(self, X, y, accept_sparse=SPARSE, multi_output=True, dtype=(np.float64, np.float32), reset=reset)
         return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
-    def _validate_input(self, X, y, incremental, reset):
+    def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         X, y = self._check_arrays(X, y, reset)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = fit_binarizer(y)
@@ -259,7 +259,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         return X, y
 
-    def _targets(self, y):
+    def _targets(self, y: Any) -> tuple[np.ndarray, int]:
         classes, kind = self.classes_, self._label_binarizer.y_type_
         if kind in ("binary", "multiclass") and y.ndim == 1:
             numbers = np.searchsorted(classes, y)
@@ -274,7 +274,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Y = self._label_binarizer.transform(y)
         return Y, Y.shape[1]
 
-    def _row_weights(self, y, sample_weight, incremental):
+    def _row_weights(self, y: Any, sample_weight: Any, incremental: bool) -> Any:
         if self.class_weight is None:
             return sample_weight
         if incremental and isinstance(self.class_weight, str):
@@ -285,10 +285,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         weights = compute_sample_weight(self.class_weight, y)
         return weights if sample_weight is None else weights * sample_weight
 
-    def _classes_to_stratify(self, Y):
+    def _classes_to_stratify(self, Y: np.ndarray) -> np.ndarray | None:
         return Y.astype(bool) if self.n_outputs_ == 1 else None
 
-    def _score_outputs(self, outputs, Y, weights):
+    def _score_outputs(self, outputs: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> float:
         """As `score`."""
         if self._several:
             parts = zip(self._label_binarizer.parts(outputs), self._label_binarizer.parts(Y), strict=True)
@@ -299,7 +299,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             right = ((outputs > 0.5) == Y).all(1)
         return np.average(right, weights=weights)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags

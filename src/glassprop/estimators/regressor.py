@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
@@ -97,7 +97,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self._take(locals())
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, eval_set=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None) -> MLPRegressor:
         """Fit the network to numbers.
 
         Parameters
@@ -125,7 +125,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     @available_if(goes_by_epochs)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """Train one epoch on these rows, and keep all that the update rule remembers.
 
         Parameters
@@ -138,7 +138,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Predictions for the rows of X.
 
         Parameters
@@ -155,20 +155,20 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _core_loss(self) -> Loss:
         return core_loss(self.loss)
 
-    def _check_arrays(self, X, y, reset):
+    def _check_arrays(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         X, y = validate_data(
             self, X, y, accept_sparse=SPARSE, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32), reset=reset
         )
         return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
-    def _validate_input(self, X, y, incremental, reset):
+    def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         return self._check_arrays(X, y, reset)
 
-    def _targets(self, y):
+    def _targets(self, y: Any) -> tuple[np.ndarray, int]:
         Y = y[:, None] if y.ndim == 1 else y
         return Y, Y.shape[1]
 
-    def _score_outputs(self, outputs, Y, weights):
+    def _score_outputs(self, outputs: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> float:
         """R²."""
         from sklearn.metrics import r2_score
 
