@@ -45,7 +45,7 @@ def read(folder: Path, which: str) -> Rows:
     return images.reshape(len(classes), 784).astype(np.float32) / 255, classes.astype(np.int64)
 
 
-def fit(rows: Rows, setting: tuple, seed: int, epochs: int | None = None) -> gp.Run:
+def fit(rows: Rows, setting: tuple, seed: int, epochs: int | None = None, precision: str | None = None) -> gp.Run:
     """Train one network."""
     X, classes = rows
     hidden, loss, smoothing, dropout, learning_rate, setting_epochs = setting
@@ -57,7 +57,7 @@ def fit(rows: Rows, setting: tuple, seed: int, epochs: int | None = None) -> gp.
     )
     Y = classes if cross_entropy else np.eye(10, dtype=np.float32)[classes]
     schedule = gp.Cosine(learning_rate, steps, warmup=int(WARMUP * steps))
-    return gp.train(network, X, Y, optimizer=gp.Adam(schedule), epochs=epochs, batch_size=BATCH, seed=seed)
+    return gp.train(network, X, Y, optimizer=gp.Adam(schedule), epochs=epochs, batch_size=BATCH, seed=seed, precision=precision)
 
 
 def error(run: gp.Run, rows: Rows) -> float:

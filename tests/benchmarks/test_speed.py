@@ -1,12 +1,13 @@
-"""The parts `speed`, `linear`, `rules` and `many`: small runs, and what they write where."""
+"""The parts `speed`, `linear`, `rules`, `many` and `bfloat16`: small runs, and what they write where."""
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import linear, many, rules, speed
-from glassprop.bench.compare import _result
+from benchmarks import bfloat16, linear, many, rules, speed
+from glassprop.bench.compare import _result, processors
 from glassprop.bench.statistics import Sample
 from glassprop.bench.tasks import TASKS
+from glassprop.core.vectors import has_bfloat16
 
 FACTS = {"form": "optax.adam", "import_seconds": 0.5, "first_fit_seconds": 1.0, "epochs": 9}
 
@@ -77,3 +78,18 @@ def test_rules_beside_the_reference(monkeypatch):
     assert all(of["small"]["speed"] > 0 for of in found["rules"].values())
     assert "| update rule | Rprop |" in rules.section(found)
     assert "of its peak" in rules.section(found)
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
+def test_bfloat16(monkeypatch, tmp_path):
+    monkeypatch.setenv("GLASSPROP_DATA", str(tmp_path))
+    found = bfloat16.measure(rounds=2, seconds=0.01, tasks=("medium",))
+    assert {line["threads"] for line in found["lines"]} == {1, processors()}
+    assert all(0.1 < line["gain"] < 10 for line in found["lines"])
+    text = bfloat16.section(found | {"errors": {"float32": [1.0, 2.0], "bf16": [1.5, 1.5]}})
+    assert "float32 1.50 % (1.00, 2.00); bf16 1.50 % (1.50, 1.50)" in text
+
+
+def test_bfloat16_is_left_out_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(bfloat16, "has_bfloat16", lambda: False)
+    assert bfloat16.measure() is None

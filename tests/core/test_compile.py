@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -20,7 +21,7 @@ from glassprop.core import step as core_step
 PACKAGE = Path(gp.__file__).parent
 CORE = PACKAGE / "core"
 BENCH = PACKAGE / "bench"  # measures the machine with a loop of its own, and names what it compares
-MAY_COMPILE = {CORE / name for name in ("jit.py", "tile.py", "elementary.py")} | {BENCH / "peak.py"}
+MAY_COMPILE = {CORE / name for name in ("jit.py", "vectors.py", "tile.py", "elementary.py")} | {BENCH / "peak.py"}
 DTYPES = ("float64", "float32")
 
 
@@ -121,6 +122,35 @@ def test_importing_compiles_nothing() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("features", "wanted"),
+    [("", 16), ("+sse2,-avx2", 16), ("+avx2,+fma,-avx512f", 32), ("+avx2", 16), ("+avx2,+fma,+avx512f", 64)],
+)
+def test_vectors_are_as_wide_as_numba_is_told(features: str, wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", features)
+    jit.host_features.cache_clear()
+    assert jit.host_vector_bytes() == wanted
+    jit.host_features.cache_clear()
+
+
+def test_a_machine_held_to_narrow_vectors_computes_the_same(tmp_path: Path) -> None:
+    """Numba's own switch, in a process of its own: the width is settled at import."""
+    program = (
+        "import glassprop as gp, numpy as np\n"
+        "from glassprop.core.vectors import VECTOR_BYTES\n"
+        "network = gp.Network((5, 40, 2), activation='tanh')\n"
+        "run = gp.train(network, np.eye(5), np.eye(5)[:, :2], epochs=3, seed=0)\n"
+        "print(VECTOR_BYTES, repr(float(run.history.loss[-1])))\n"
+    )
+    environment = os.environ | {"NUMBA_ENABLE_AVX": "0", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    width, loss = done.stdout.split()
+    network = gp.Network((5, 40, 2), activation="tanh")
+    run = gp.train(network, np.eye(5), np.eye(5)[:, :2], epochs=3, seed=0)
+    assert width == "16"
+    assert float(loss) == pytest.approx(run.history.loss[-1], rel=1e-12)
+
+
 # --- machine code on disk ------------------------------------------------------------------------------------------------
 
 # prints the outputs and the gradient of a network, and how often the entry and a kernel came from disk and were compiled
@@ -131,8 +161,8 @@ network = gp.Network((1, 1), output_activation="leaky_relu")
 parameters = gp.Parameters.from_arrays([[[1.0]]], [[0.0]])
 fwd = gp.forward(network, parameters, [[-1.0], [2.0]])
 back = gp.backward(network, parameters, fwd, [[0.0], [0.0]])
-hits = sum(step.run.stats.cache_hits.values()) + sum(kernel.cache_hits for kernel in jit._kernels)
-misses = sum(step.run.stats.cache_misses.values()) + sum(not kernel.cache_hits for kernel in jit._kernels)
+hits = sum(step.run.stats.cache_hits.values()) + sum(sum(kernel.stats.cache_hits.values()) for kernel in jit._kernels)
+misses = sum(step.run.stats.cache_misses.values()) + sum(sum(kernel.stats.cache_misses.values()) for kernel in jit._kernels)
 print(*fwd.output[:, 0], back.db[0][0], hits, misses)
 """
 

@@ -253,6 +253,13 @@ def test_networks(name: str) -> None:
 
 # --- losses and activations ----------------------------------------------------------------------------------------------
 
+
+def raises(g: float) -> float:
+    if g < 0:
+        raise ValueError("no value")
+    return g
+
+
 TABLES: dict[str, Bad] = {
     "loss misspelt": (lambda: gp.Loss("hubber"), ValueError,
         f"loss must be one of {LOSSES}; got 'hubber'; did you mean 'huber'?"),
@@ -277,6 +284,9 @@ TABLES: dict[str, Bad] = {
         "phi of activation 'mine' must be a function of one number; got 3"),
     "no derivative": (lambda: gp.Activation("mine", abs, None), TypeError,
         "dphi of activation 'mine' must be a function of one number; got None"),
+    "raises": (lambda: gp.Activation("mine", raises, abs), TypeError,
+        "phi of activation 'mine' must raise nothing, since compiled loops hear no exceptions; "
+        "where it has no value, let it return NaN"),
     "reads": (lambda: gp.Activation("mine", abs, abs, reads="x"), ValueError, "reads must be one of 'g', 'h'; got 'x'"),
 }  # fmt: skip
 

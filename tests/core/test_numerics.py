@@ -12,6 +12,7 @@ import pytest
 import cases
 import glassprop as gp
 from glassprop.core import plan
+from glassprop.core.update import OPTIMIZERS
 
 DTYPES = ("float64", "float32")
 HUGE = {"float64": 1e300, "float32": 1e30}
@@ -233,6 +234,38 @@ def test_either_precision_takes_parameters_of_the_other() -> None:
         mixed = gp.forward(case.network, case.parameters.astype("float32"), case.X.astype(dtype))
         same = gp.forward(case.network, case.parameters.astype(dtype), case.X.astype(dtype))  # its numbers fit into float32
         np.testing.assert_array_equal(mixed.output, same.output)
+
+
+@pytest.mark.parametrize("value", [1e30, 1e-22])
+def test_the_norm_of_gradients_whose_squares_float32_cannot_hold(value: float) -> None:
+    network = gp.Network((1, 2))
+    parameters = network.initialize(0, dtype="float32")
+    parameters.theta[:] = 0
+    X = np.ones((1, 1), np.float32)
+    back = gp.backward(network, parameters, gp.forward(network, parameters, X), np.full((1, 2), value, np.float32))
+    assert back.gradient_norm == pytest.approx(2 * value, rel=1e-6)  # two weights and two biases of that gradient
+
+
+@pytest.mark.parametrize("rule", ["adam", "rmsprop", "adagrad"])
+def test_a_gradient_whose_square_overflows_moves_nothing_and_makes_no_nan(rule: str) -> None:
+    network = gp.Network((40, 3))
+    parameters = network.initialize(0, dtype="float32")
+    X = np.ones((1, 40), np.float32)
+    back = gp.backward(network, parameters, gp.forward(network, parameters, X), np.full((1, 3), 1e30, np.float32))
+    new = gp.update(parameters, back, optimizer=OPTIMIZERS[rule]())
+    np.testing.assert_array_equal(new.theta, parameters.theta)
+
+
+def test_rprop_sees_the_signs_of_gradients_whose_product_vanishes() -> None:
+    network = gp.Network((1, 1))
+    parameters = network.initialize(0, dtype="float32")
+    parameters.theta[:] = 0
+    X, Y = np.ones((1, 1), np.float32), np.full((1, 1), 1e-25, np.float32)
+    back = gp.backward(network, parameters, gp.forward(network, parameters, X), Y)
+    state = np.zeros((2, parameters.theta.size), np.float32)
+    for step in range(2):
+        gp.update(parameters, back, optimizer=gp.Rprop(0.01), state=state, step=step)
+    assert parameters.with_theta(state[1]).b[0][0] == pytest.approx(0.012)  # the second step is longer
 
 
 # --- padding -------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core import panels, workspace
+from glassprop.core import panels, passes, workspace
 from glassprop.core.threads import run_in_threads
 
 
@@ -131,6 +131,46 @@ def test_a_thread_that_never_comes_lets_the_others_go(monkeypatch: pytest.Monkey
         memory.run(0, 1, 15)
     assert threading.active_count() == before
     np.testing.assert_array_equal(case.parameters.theta, start)
+
+
+def test_what_is_raised_in_another_thread_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = cases.case((5, 40, 1), rows=64)
+    memory = cases.workspace(case, gp.SGD(), 64, 1)
+    memory.threads = 2
+
+    def broken(function: Any, threads: int, team: np.ndarray) -> int:
+        def second_broken(thread: int) -> int:
+            if thread == 1:
+                raise MemoryError("in the other thread")
+            return function(thread)
+
+        return run_in_threads(second_broken, threads, team)
+
+    monkeypatch.setattr(workspace, "run_in_threads", broken)
+    with pytest.raises(MemoryError, match="in the other thread"):
+        memory.run(0, 1, 15)
+
+
+@pytest.mark.usefixtures("any_work")
+@pytest.mark.parametrize("rows", [1, 33, 512, 700, 1100])
+def test_predictions_have_the_same_bits_for_any_number_of_threads(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "THREADED_FROM", 0)
+    started: list[int] = []
+    monkeypatch.setattr(workspace, "run_in_threads", lambda f, n, team: started.append(n) or run_in_threads(f, n, team))
+    case = cases.case((7, 40, 30, 3), rows=rows, activation="tanh").of("float32")
+    one, three = (passes.predict(case.network, case.parameters, case.X, threads=threads) for threads in (1, 3))
+    np.testing.assert_array_equal(one, three)
+    assert started == [1, min(3, -(-rows // 32))]
+
+
+def test_a_small_prediction_starts_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    monkeypatch.setattr(workspace, "run_in_threads", lambda f, n, team: started.append(n) or run_in_threads(f, n, team))
+    monkeypatch.setattr(workspace, "available_threads", lambda: 2)
+    network = gp.Network((64, 256, 256, 10))
+    for rows in (128, 1024):
+        passes.predict(network, network.initialize(0), np.zeros((rows, 64), np.float32))
+    assert started == [1, 2]
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from glassprop.core.jit import host_vector_bytes, inner
+from glassprop.core.jit import entry, host_vector_bytes
 
 VECTOR_BYTES = host_vector_bytes()
 SUMS = 24 if VECTOR_BYTES == 64 else 12  # independent sums: at least latency × FMAs a cycle, and no more than registers
@@ -48,7 +48,7 @@ def _fma_loop(typingctx, out, rounds):
     return types.void(out, types.int64), codegen
 
 
-@inner
+@entry
 def _spin(out, rounds):
     _fma_loop(out, rounds)
 

@@ -6,6 +6,7 @@ which training keeps anyway. Write a row's functions with `like(constant, x)`, s
 
 from __future__ import annotations
 
+import dis
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 
 from glassprop.core.elementary import exp, expm1, log1p_of_unit, normal_cdf, sigmoid, tanh
 from glassprop.core.jit import kernel, like, panel_width, scalar, separate_pointers
-from glassprop.core.tile import new_line
+from glassprop.core.vectors import new_line
 from glassprop.errors import unknown_name
 
 
@@ -28,7 +29,8 @@ class Activation:
     name : str
         How it is called in descriptions and in files.
     phi : callable
-        ``phi(g)``: a function of one number, in the Python that Numba compiles (arithmetic, ``if``, ``math``).
+        ``phi(g)``: a function of one number, in the Python that Numba compiles (arithmetic, ``if``, ``math``). It raises
+        nothing: compiled loops hear no exceptions. Where it has no value it returns NaN, which ends training with a message.
     dphi : callable
         Its derivative: of g, or of h = φ(g) where `reads` is ``"h"``.
     reads : {"g", "h"}
@@ -41,7 +43,7 @@ class Activation:
     ValueError
         Where `name` is that of a built-in activation.
     TypeError
-        Where `phi` or `dphi` is not callable, or (on first use) cannot be compiled.
+        Where `phi` or `dphi` is not callable, raises something itself, or (on first use) cannot be compiled.
 
     Examples
     --------
@@ -67,6 +69,12 @@ class Activation:
         for argument, function in (("phi", self.phi), ("dphi", self.dphi)):
             if not callable(function):
                 raise TypeError(f"{argument} of activation {self.name!r} must be a function of one number; got {function!r}")
+            code = getattr(getattr(function, "py_func", function), "__code__", None)
+            if code and any(instruction.opname == "RAISE_VARARGS" for instruction in dis.get_instructions(code)):
+                raise TypeError(
+                    f"{argument} of activation {self.name!r} must raise nothing, since compiled loops hear no exceptions; "
+                    "where it has no value, let it return NaN"
+                )
         if self.reads not in ("g", "h"):
             raise unknown_name("reads", self.reads, ("g", "h"))
 
@@ -129,7 +137,7 @@ def _softmax(h, n):
         top[r], total[r] = h[r], like(0, h[0])
     for i in range(width, n, width):
         for r in range(width):
-            # written so that NaN, which compares false, stays
+            # NaN compares false and may be lost here; its own exponential below keeps it
             top[r] = top[r] if h[i + r] <= top[r] else h[i + r]
     for i in range(0, n, width):
         for r in range(width):

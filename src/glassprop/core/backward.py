@@ -7,35 +7,41 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 from __future__ import annotations
 
 from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, dropout_key
-from glassprop.core.jit import at, call_kernel, inner, panel_width, prefetch, shift
-from glassprop.core.panels import pack_columns, resident_rows
-from glassprop.core.tile import sum_panels
+from glassprop.core.jit import at, call_kernel, inner, panel_width, prefetch, shift, within
+from glassprop.core.panels import pack_columns, pair_rows, resident_rows
+from glassprop.core.vectors import pair_up, sum_panels
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
 
 
-@inner
-def layer_backward(plan, below, layer, first, last, rate, drop_key, thread, unit):
+@within
+def layer_backward(plan, below, layer, first, last, paired, rate, drop_key, thread, unit):
     """δ_below = (W δ) ⊙ φ′(g_below) for panels first..last, with the units dropped that were dropped forward.
 
     Partner: `forward.layer_forward`.
     """
     width, scratch = panel_width(unit), plan.scratch
     zero, packed = at(scratch, plan.zero, unit), at(scratch, plan.packed + thread * plan.packed_size, unit)
-    pack = layer.packed_row > 0 and last - first > 1
+    pack = paired or (layer.packed_row > 0 and last - first > 1)
     step = resident_rows(layer.units, width)
+    product, source, lines, count = plan.product, layer.delta, layer.padded, layer.units
+    if paired:
+        product, source, lines, count = plan.paired_product, layer.delta_pairs, layer.pairs, layer.pairs
+        for panel in range(first, last):
+            delta = at(scratch, layer.delta + panel * layer.padded * width, unit)
+            pair_up(delta, layer.units * width, lines * width, at(scratch, source + panel * lines * width, unit))
     for start in range(0, below.units, step):
         rows = min(step, below.units - start)
         W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
         if pack:
             pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
             W, row, column = packed, layer.packed_row, ONE
+        if paired:
+            pair_rows(packed, row, rows, layer.units, lines, packed, row)
         for panel in range(first, last):
             here = (panel * below.padded + start) * width
-            delta, above = at(scratch, below.delta + here, unit), at(scratch, layer.delta + panel * layer.padded * width, unit)
-            call_kernel(
-                plan.product, (delta, width, rows, width, W, ZERO, row, column, above, ZERO, zero, ZERO, ONE, layer.units)
-            )
+            delta, above = at(scratch, below.delta + here, unit), at(scratch, source + panel * lines * width, unit)
+            call_kernel(product, (delta, width, rows, width, W, ZERO, row, column, above, ZERO, zero, ZERO, ONE, count))
             if below.dropout > 0:
                 whole = shift(delta, -start * width)
                 drop(whole, whole, start, start + rows, below.units, panel * width, rate, drop_key)
@@ -43,23 +49,33 @@ def layer_backward(plan, below, layer, first, last, rate, drop_key, thread, unit
                 call_kernel(below.dphi, (at(scratch, below.z + here, unit), delta, rows * width))
 
 
-@inner
 def backward(plan, layers, first, last, training, step, thread, unit):
-    """δ_l from δ_L down, for panels first..last; dropout acts in training. Partner: `forward.forward`."""
-    for l in range(layers.size - 1, 1, -1):
-        rate = layers[l - 1].dropout if training else 0.0
-        key = dropout_key(plan.seed, step, l - 1) if rate > 0 else NO_KEY
-        layer_backward(plan, layers[l - 1], layers[l], first, last, rate, key, thread, unit)
+    """δ_l from δ_L down, for panels first..last; dropout and bfloat16 act in training. Partner: `forward.forward`."""
+    width, paired = panel_width(unit), training != 0 and plan.paired_product != 0
+    for l in range(layers.size - 1, 0, -1):
+        layer = layers[l]
+        if l > 1:
+            rate = layers[l - 1].dropout if training else 0.0
+            key = dropout_key(plan.seed, step, l - 1) if rate > 0 else NO_KEY
+            layer_backward(plan, layers[l - 1], layer, first, last, paired, rate, key, thread, unit)
+        if paired:  # for the gradient, which sums over rows
+            for panel in range(first, last):
+                delta = at(plan.scratch, layer.delta + panel * layer.padded * width, unit)
+                target = at(plan.scratch, layer.delta_pairs + panel * layer.pairs * width, unit)
+                pair_rows(delta, width, layer.units, width, width // 2, target, width // 2)
 
 
 @inner
-def block_gradient(plan, below, layer, start, units, first, columns, panels, depth, unit):
+def block_gradient(plan, below, layer, start, units, first, columns, panels, depth, paired, unit):
     """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units, `columns` panels of inputs from panel `first` on.
 
     These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
     """
     width, scratch = panel_width(unit), plan.scratch
-    delta, zero = at(scratch, layer.delta + start * width, unit), at(scratch, plan.zero, unit)
+    product, source, lines, row = plan.product, layer.delta, layer.padded, width
+    if paired:
+        product, source, lines, row, depth = plan.paired_product, layer.delta_pairs, layer.pairs, width // 2, width // 2
+    delta, zero = at(scratch, source + start * row, unit), at(scratch, plan.zero, unit)
     far = layer.size > FAR
     for block in range(first, first + columns):
         dW = at(plan.gradient, layer.W + start * layer.stride + block * width, unit)
@@ -67,14 +83,14 @@ def block_gradient(plan, below, layer, start, units, first, columns, panels, dep
             prefetch(shift(dW, u * layer.stride))
             prefetch(shift(dW, u * layer.stride + width // 2))
         right = at(scratch, below.q + block * plan.most_panels * width * width, unit)
-        columns_here, panel = min(width, below.units - block * width), layer.padded * width
+        columns_here, panel = min(width, below.units - block * width), lines * width
         call_kernel(
-            plan.product,
-            (dW, layer.stride, units, columns_here, delta, panel, width, ONE, right, width * width, zero, ZERO, panels, depth),
+            product,
+            (dW, layer.stride, units, columns_here, delta, panel, row, ONE, right, width * width, zero, ZERO, panels, depth),
         )
 
 
-@inner
+@within
 def bias_gradient(plan, layer, start, units, panels, unit):
     """db = Σ_rows δ of units start..start + units."""
     width = panel_width(unit)

@@ -12,7 +12,7 @@ import numpy as np
 
 from glassprop.core.backward import ONE, ZERO, bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
-from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, panel_width
+from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, panel_width, within
 from glassprop.core.panels import BLOCK_PANELS, BLOCK_ROWS
 from glassprop.core.threads import share
 
@@ -37,6 +37,12 @@ def squares_of(x, n):
     return squares
 
 
+@within
+def beyond(squares):
+    """Whether a sum of squares in float32 may have lost numbers, too large or too small to be squared there."""
+    return not 1e-26 < squares < math.inf
+
+
 @inner_sum
 def penalize(dW, W, n, l2, l1):
     """Add the penalties' gradient to dW; returns l2/2 Σ W² + l1 Σ |W|."""
@@ -57,7 +63,7 @@ def finish(plan, dW, W, n, factor, unit):
         share = factor if plan.as_scikit_learn else unit
         penalty = penalize(dW, W, n, like(plan.l2, unit) * share, like(plan.l1, unit) * share)
         squares = squares_of(dW, n)
-    elif not math.isfinite(squares):  # what float32 cannot hold may still be finite
+    elif beyond(squares):
         squares = squares_of(dW, n)
     return squares, penalty
 
@@ -79,11 +85,11 @@ def finish_block(plan, below, layer, start, units, first, columns, scale, unit):
     if first == 0:
         db = at(plan.gradient, layer.b + start, unit)
         part = np.float64(scale_numbers(db, units, factor))
-        squares += part if math.isfinite(part) else squares_of(db, units)
+        squares += squares_of(db, units) if beyond(part) else part
     return squares, penalty
 
 
-@inner
+@within
 def apply(plan, place, n, shrink, keep, constants, unit):
     """The rule's kernel on `n` parameters from `place` on; before it, gradient times `shrink`, parameters times `keep`."""
     theta, dtheta = at(plan.theta, place, unit), at(plan.gradient, place, unit)
@@ -97,13 +103,9 @@ def apply(plan, place, n, shrink, keep, constants, unit):
     call_kernel(plan.rule, (theta, dtheta, first, second, n, constants))
 
 
-@inner
-def gradient(plan, layers, panels, depth, scale, sums, thread, unit):
-    """This thread's blocks of the objective's gradient; squares and penalties of every block into `sums`.
-
-    Returns how many blocks all threads have.
-    """
-    width = panel_width(unit)
+def gradient(plan, layers, panels, depth, scale, sums, training, thread, unit):
+    """This thread's blocks of the objective's gradient; squares and penalties of every block into `sums`."""
+    width, paired = panel_width(unit), training != 0 and plan.paired_product != 0
     done = ZERO
     for l in range(layers.size - 1, 0, -1):
         below, layer = layers[l - 1], layers[l]
@@ -117,17 +119,15 @@ def gradient(plan, layers, panels, depth, scale, sums, thread, unit):
             for r in range(mine, others):
                 start = r * BLOCK_ROWS
                 units = min(BLOCK_ROWS, layer.units - start)
-                block_gradient(plan, below, layer, start, units, first, stop - first, panels, depth, unit)
+                block_gradient(plan, below, layer, start, units, first, stop - first, panels, depth, paired, unit)
                 if c == 0:
                     bias_gradient(plan, layer, start, units, panels, unit)
                 squares, penalty = finish_block(plan, below, layer, start, units, first, stop - first, scale, unit)
                 sums[2 * (done + c * row_blocks + r)] = squares
                 sums[2 * (done + c * row_blocks + r) + 1] = penalty
         done += column_blocks * row_blocks
-    return done
 
 
-@inner
 def update(plan, layers, norm, rate, t, thread, unit):
     """New parameters of this thread's units from the whole gradient: clip, decay, then the rule's kernel, layer by layer."""
     constants = at(plan.constants + thread * plan.constants_stride, 0, 1.0)

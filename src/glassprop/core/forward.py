@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift
-from glassprop.core.panels import panel_to_units, resident_rows
+from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift, within
+from glassprop.core.panels import pair_rows, pair_squares, panel_to_units, resident_rows
+from glassprop.core.vectors import pair_up
 
 # numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
 ZERO, ONE = np.int64(0), np.int64(1)
@@ -20,7 +21,7 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
-@inner
+@within
 def mix(x):
     """splitmix64 (Steele, Lea and Flood 2014): a well-mixed function of 64 bits."""
     x = x + _GOLDEN
@@ -29,7 +30,7 @@ def mix(x):
     return x ^ (x >> np.uint64(31))
 
 
-@inner
+@within
 def dropout_key(seed, step, l):
     """The key from which the dropout of layer `l` at `step` follows."""
     return mix(mix(mix(np.uint64(seed)) + np.uint64(step)) + np.uint64(l))
@@ -52,24 +53,34 @@ def drop(source, target, first_unit, last_unit, units, first_row, rate, key):
             target[i] = source[i] * scale if (z >> np.uint64(40)) >= threshold else like(0, scale)
 
 
-@inner
-def layer_forward(plan, below, layer, first, last, depth, rate, drop_key, unit):
+@within
+def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key, thread, unit):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
 
-    `depth`, where it is not 0, is how many rows of a panel the backward pass will want. Partner: `backward.layer_backward`.
+    `depth`, where it is not 0, is how many rows of a panel the backward pass will want; `paired` multiplies pairs of bfloat16.
+    Partner: `backward.layer_backward`.
     """
     width, scratch = panel_width(unit), plan.scratch
     step = resident_rows(below.units, width)
+    product, source, lines, count = plan.product, below.h, below.padded, below.units
+    if paired:
+        product, source, lines, count = plan.paired_product, below.h_pairs, below.pairs, below.pairs
+        for panel in range(first, last):
+            h = at(scratch, below.h + panel * below.padded * width, unit)
+            pair_up(h, below.units * width, lines * width, at(scratch, source + panel * lines * width, unit))
     for start in range(0, layer.units, step):
         rows = min(step, layer.units - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
+        row = layer.stride
+        if paired:
+            packed = at(scratch, plan.packed + thread * plan.packed_size, unit)
+            pair_rows(W, row, rows, below.units, lines, packed, layer.paired_row)
+            W, row = packed, layer.paired_row
         for panel in range(first, last):
             here = (panel * layer.padded + start) * width
-            h_below = at(scratch, below.h + panel * below.padded * width, unit)
+            h_below = at(scratch, source + panel * lines * width, unit)
             g, a = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit)
-            call_kernel(
-                plan.product, (g, width, rows, width, W, ZERO, layer.stride, ONE, h_below, ZERO, b, ONE, ONE, below.units)
-            )
+            call_kernel(product, (g, width, rows, width, W, ZERO, row, ONE, h_below, ZERO, b, ONE, ONE, count))
             if layer.phi != 0:
                 if layer.g != layer.a:
                     for i in range(rows * width):
@@ -82,14 +93,17 @@ def layer_forward(plan, below, layer, first, last, depth, rate, drop_key, unit):
                 panel_to_units(plan, layer, start, rows, panel, depth, unit)
 
 
-@inner
-def forward(plan, layers, first, last, depth, training, step, unit):
-    """g_l and h_l of all layers for panels first..last of the rows in layer 0; dropout acts in training.
+def forward(plan, layers, first, last, depth, training, step, thread, unit):
+    """g_l and h_l of all layers for panels first..last of the rows in layer 0; dropout and bfloat16 act in training.
 
     `depth` is as for `layer_forward`. Partner: `backward.backward`.
     """
-    top = layers.size - 1
+    top, paired = layers.size - 1, training != 0 and plan.paired_product != 0
     for l in range(1, top + 1):
         rate = layers[l].dropout if training else 0.0
         key = dropout_key(plan.seed, step, l) if rate > 0 else NO_KEY
-        layer_forward(plan, layers[l - 1], layers[l], first, last, depth if l < top else ZERO, rate, key, unit)
+        wanted = depth if l < top else ZERO
+        layer_forward(plan, layers[l - 1], layers[l], first, last, wanted, paired, rate, key, thread, unit)
+        if paired:
+            for panel in range(first, last):
+                pair_squares(plan, layers[l - 1], panel, unit)

@@ -1,14 +1,16 @@
-"""Compiler policy: flags, the cache on disk, and the calling convention of rule kernels. The only file that calls the compiler.
+"""Compiler policy: flags, the cache on disk, the calling convention of rule kernels, and what only the processor knows: shared
+counters, the floating-point mode. The only file that calls the compiler.
 
 It holds no arithmetic of its own beyond reading and shifting pointers.
 
 Three kinds of compiled code exist:
 
-- ``inner`` functions, compiled into whatever calls them;
+- ``inner`` functions, compiled into whatever calls them, and ``within`` ones, pasted in;
 - one ``entry`` (``step.run``), whose machine code serves every network of a precision: memory is handed to it as addresses in a
   record, and `unit`, a 1 of float32 or float64, says what lies there;
-- ``kernels``: one small function for each rule of a table (an activation, a loss, an update rule), compiled on first use and
-  called by address, so that a rule that is not used costs nothing and a user's own rule is a rule like any other.
+- ``kernels``, called by address: one for each stage of a step, compiled once, where Numba would optimise it again in every
+  caller; and a small one for each rule of a table (an activation, a loss, an update rule), compiled on first use, so that a
+  rule that is not used costs nothing and a user's own rule is a rule like any other.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.ccallback import CFunc
-from numba.extending import intrinsic, register_jitable
+from numba.core.codegen import get_host_cpu_features
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
 
 from glassprop.errors import CompileNotice
 
@@ -39,8 +42,12 @@ from glassprop.errors import CompileNotice
 FLAGS = {"contract"}
 SUM_FLAGS = {"contract", "reassoc"}
 
-inner = numba.njit(error_model="numpy", nogil=True, fastmath=FLAGS)
-inner_sum = numba.njit(error_model="numpy", nogil=True, fastmath=SUM_FLAGS)
+_POLICY: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+# Functions without the wrappers by which Python or C would call them, a fifth of the time of compiling: only compiled code may.
+_INNER: dict[str, Any] = _POLICY | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+inner = numba.njit(**_INNER, fastmath=FLAGS)
+inner_sum = numba.njit(**_INNER, fastmath=SUM_FLAGS)
 
 
 def scalar(function: Callable) -> Any:
@@ -50,11 +57,12 @@ def scalar(function: Callable) -> Any:
     """
     if not inspect.isfunction(function):
         return function
-    return numba.njit(error_model="numpy", nogil=True, fastmath=FLAGS, forceinline=True)(function)
+    return numba.njit(**_POLICY, fastmath=FLAGS, forceinline=True)(function)
 
 
-#: For a loop that only the function around it can make vectors of: put in its place before anything is optimised.
-within = numba.njit(error_model="numpy", nogil=True, fastmath=FLAGS, inline="always")
+#: Put in its caller's place before anything is optimised: for a loop that only the function around it can make vectors of, and
+#: for what has one caller or is small, since every function by itself costs the compiler about 50 ms.
+within = numba.njit(**_INNER, fastmath=FLAGS, inline="always")
 
 #: Bytes of one panel row (panels.py): two AVX-512 vectors, four AVX ones, eight of SSE or NEON.
 PANEL_BYTES = 128
@@ -97,7 +105,7 @@ def _enable_cache(dispatcher: Any, function: Callable, name: str) -> None:
 
 def entry(function: Callable) -> Any:
     """Compile `function` on its first call, with machine code kept on disk; Python's lock is released while it runs."""
-    dispatcher = inner(function)
+    dispatcher = numba.njit(**_POLICY, fastmath=FLAGS)(function)
     _enable_cache(dispatcher, function, "entry")
     return dispatcher
 
@@ -115,45 +123,63 @@ def must_compile(dispatcher: Any, unit: np.floating) -> bool:
 # --- kernels -----------------------------------------------------------------------------------------------------------
 
 _FLOATS = {"float32": types.float32, "float64": types.float64}
-_kernels: list[CFunc] = []  # keeps their machine code alive
+_kernels: list[Any] = []  # keeps their machine code alive
 
 
-def kernel(body: Callable, name: str, dtype: np.dtype, arguments: str, cached: bool = True) -> int:
+def kernel(
+    body: Callable, name: str, dtype: np.dtype, arguments: str, cached: bool = True, records: dict[str, Any] | None = None
+) -> int:
     """Compile the kernel `body` for `dtype` and return its address.
 
     Parameters
     ----------
     body : callable
-        What the arguments mean is the table's affair (activations.py, losses.py, update.py, tile.py).
+        What the arguments mean is the table's affair (activations.py, losses.py, update.py, tile.py, step.py).
     name : str
         Key of the cache on disk, unique among all tables.
     dtype : numpy.dtype
         float32 or float64.
     arguments : str
-        A letter for each: ``p``, a pointer to `dtype`; ``n``, an int64; ``c``, a pointer to float64 constants.
+        A letter for each: ``p``, a pointer to `dtype`; ``u``, a number of `dtype`; ``n``, an int64; ``d``, a float64; ``c``, a
+        pointer to float64 constants.
     cached : bool
         False for a user's own functions, whose sources the cache cannot follow.
+    records : dict
+        More letters: a structured dtype is a record, a list of one a table of records.
     """
-    letters = {"p": types.CPointer(_FLOATS[np.dtype(dtype).name]), "n": types.int64, "c": types.CPointer(types.float64)}
-    signature = (tuple(letters[letter] for letter in arguments), types.void)
-    compiled = CFunc(body, signature, locals={}, options={"error_model": "numpy", "fastmath": FLAGS})
+    unit = _FLOATS[np.dtype(dtype).name]
+    kinds: dict[str, Any] = {
+        "p": types.CPointer(unit), "u": unit, "n": types.int64, "d": types.float64, "c": types.CPointer(types.float64)
+    }  # fmt: skip
+    for letter, record in (records or {}).items():
+        several = isinstance(record, list)
+        kinds[letter] = types.Array(numba.from_dtype(record[0]), 1, "C") if several else numba.from_dtype(record)
+    signature, dispatcher = tuple(kinds[letter] for letter in arguments), inner(body)
     if cached:
-        _enable_cache(compiled, body, name)
-    compiled.compile()
-    _kernels.append(compiled)
-    # the function itself, not the wrapper by which C would call it
-    library: Any = compiled._library  # type: ignore[attr-defined]
-    return int(library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
+        _enable_cache(dispatcher, body, name)
+    dispatcher.compile(signature)
+    _kernels.append(dispatcher)
+    compiled = dispatcher.overloads[signature]
+    address = int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+    if not address:
+        raise RuntimeError(f"the machine code of kernel {name!r} is not where Numba {numba.__version__} used to leave it")
+    return address
+
+
+_PASSED = (types.Float, types.CPointer, types.Record, types.Array)
 
 
 @intrinsic
 def call_kernel(typingctx, address, arguments):
-    """Call the kernel at `address` with a tuple of arguments. Kernels raise nothing."""
+    """Call the kernel at `address` with a tuple of arguments of exactly its types. Kernels raise and return nothing."""
+    kinds = tuple(types.unliteral(kind) for kind in arguments)
+    if not all(kind is types.int64 or isinstance(kind, _PASSED) for kind in kinds):
+        raise TypingError(f"a kernel takes pointers, records, int64 and floating-point numbers; got {kinds}")
     signature = types.void(types.int64, arguments)
 
     def codegen(context, builder, sig, args):
-        kinds = tuple(sig.args[1])
-        values = [builder.extract_value(args[1], i) for i in range(len(kinds))]
+        given = tuple(sig.args[1])
+        values = [context.cast(builder, builder.extract_value(args[1], i), given[i], kinds[i]) for i in range(len(kinds))]
         pointer = context.call_conv.get_function_type(types.void, kinds).as_pointer()
         context.call_conv.call_function(builder, builder.inttoptr(args[0], pointer), types.void, kinds, values)
         return context.get_dummy_value()
@@ -330,19 +356,27 @@ def panel_width(typingctx, x):
     return types.int64(x), codegen
 
 
-@register_jitable
-def like(constant, x):
+@intrinsic
+def like(typingctx, constant, x):
     """`constant` in the type of `x`: a bare 0.5 would turn float32 arithmetic into float64."""
-    return type(x)(constant)
+    kind = types.unliteral(constant)
+
+    def codegen(context, builder, sig, args):
+        return context.cast(builder, args[0], sig.args[0], sig.return_type)
+
+    return x(kind, x), codegen
+
+
+@functools.cache
+def host_features() -> frozenset[str]:
+    """Features of the processor for which machine code is generated: this machine's, as far as Numba's settings let them be."""
+    chosen = getattr(numba.config, "CPU_FEATURES", None)
+    names = (get_host_cpu_features() if chosen is None else chosen).split(",")
+    return frozenset(name[1:] for name in names if name.startswith("+"))
 
 
 def host_vector_bytes() -> int:
     """Bytes of the widest vector register for which this machine's code is generated."""
-    import llvmlite.binding as llvm
-
-    if getattr(numba.config, "CPU_NAME", None) == "generic":
-        return 16
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
+    if "avx512f" in host_features():
         return 64
-    return 32 if features.get("avx2") and features.get("fma") else 16
+    return 32 if {"avx2", "fma"} <= host_features() else 16

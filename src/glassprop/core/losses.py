@@ -17,7 +17,7 @@ import numpy as np
 from glassprop.core.activations import Activation
 from glassprop.core.elementary import exp, log1p_of_unit, single
 from glassprop.core.jit import kernel, like, panel_width, scalar, separate_pointers
-from glassprop.core.tile import new_line
+from glassprop.core.vectors import new_line
 from glassprop.errors import unknown_name
 
 _Scalar = Callable[[Any, Any, Any, Any], Any]

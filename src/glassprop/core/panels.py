@@ -3,11 +3,14 @@
 It knows memory, not arithmetic.
 
 P: ``[panel][unit][width]``, the layout of every activation and error term: `width` rows of the batch (128 bytes) side by side,
-so that the batch is the vector dimension of all products. Q: ``[unit block][row][width]``, the same numbers with `width` units
-side by side, the right operand of dW. Both are made of width × width squares, so that P becomes Q by register transposes.
-Numbers of units are rounded up to whole squares; the padding of X, Q and of dW's columns is zero and stays zero. Rows of the
-last panel beyond the batch repeat the batch's last row (zeros might be a point where a user's own φ is not finite), with error
-terms of zero.
+so that the batch is the vector dimension of all products. Q: ``[unit block][panel][row][width]``, the same numbers with `width`
+units side by side, the right operand of dW. Both are made of width × width squares, so that P becomes Q by register transposes.
+Numbers of units are rounded up to whole squares in P and Q, whose padding may hold anything finite: no product reads units that
+are not there, and columns of dW beyond them are not stored. Rows of the last panel beyond the batch repeat the batch's last row
+(zeros might be a point where a user's own φ is not finite), with error terms of zero.
+
+Where products are of bfloat16, their operands are kept once more in pairs, two rounded numbers in the place of one of float32:
+numbers half a block apart, so that pairing is a matter of whole vectors (`vectors.pair_up`).
 """
 
 from __future__ import annotations
@@ -16,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassprop.core.jit import at, inner, panel_width, prefetch, shift
+from glassprop.core.jit import at, inner, panel_width, prefetch, shift, within
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
-from glassprop.core.tile import lanes_of, transpose_square
+from glassprop.core.vectors import lanes_of, pair_up, transpose_square
 
 #: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
 LAYER = np.dtype(
@@ -29,12 +32,16 @@ LAYER = np.dtype(
         ("stride", np.int64),
         ("b", np.int64),  # (units,)
         ("packed_row", np.int64),  # stride of Wᵀ when it is turned around for the backward product; 0: it is not
+        ("paired_row", np.int64),  # stride of W in pairs of bfloat16
+        ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
         ("size", np.int64),  # elements of W and b together, from W on
         ("g", np.int64),  # P: pre-activations; the same as a where they are not kept
         ("a", np.int64),  # P: φ(g); the same as h where there is no dropout
         ("h", np.int64),  # P: what the next layer reads
         ("q", np.int64),  # Q of h
         ("delta", np.int64),  # P: error terms
+        ("h_pairs", np.int64),  # [panel][pair][row] of h
+        ("delta_pairs", np.int64),  # the same of δ, and afterwards [panel][unit][pair of rows]
         ("z", np.int64),  # g or a: what φ′ reads
         ("phi", np.int64),  # addresses of kernels; 0 is the identity
         ("dphi", np.int64),
@@ -63,13 +70,16 @@ class Layout(NamedTuple):
     zero: int  # a cell that stays zero
     packed: int  # columns of W made contiguous, a share for each thread
     packed_size: int  # elements of a share
-    blocks: int  # blocks of dW in all layers, at most
+    blocks: int  # blocks of dW in all layers
 
 
-def lay_out(network: Network, dtype: np.dtype, batch_size: int, keep_g: bool = False, threads: int = 1) -> Layout:
+def lay_out(
+    network: Network, dtype: np.dtype, batch_size: int, keep_g: bool = False, threads: int = 1, paired: bool = False
+) -> Layout:
     """Lay out scratch memory for batches of up to `batch_size` rows.
 
     `keep_g` keeps the pre-activations of all layers, for showing them; otherwise only those that some φ′ or the loss reads.
+    `paired` makes room for operands in bfloat16.
     """
     width = panel_columns(dtype)
     panels = -(-batch_size // width)
@@ -89,6 +99,9 @@ def lay_out(network: Network, dtype: np.dtype, batch_size: int, keep_g: bool = F
         row, is_output = table[l], l == len(network.layers) - 1
         row["units"], row["padded"], row["rate_factor"], row["dropout"] = units, round_up(units, width), 1.0, rates[l]
         row["h"] = row["a"] = row["g"] = row["z"] = claim(units)
+        row["pairs"] = round_up(-(-units // 2), width // 2)
+        if paired:
+            row["h_pairs"], row["delta_pairs"] = claim(row["pairs"]), claim(row["pairs"])
         if not is_output:
             row["q"] = claim(units)
         activation = activations[l]
@@ -97,10 +110,14 @@ def lay_out(network: Network, dtype: np.dtype, batch_size: int, keep_g: bool = F
         row["W"], row["stride"], row["b"] = offsets[l - 1]
         row["size"] = units * (offsets[l - 1][1] + 1)
         row["delta"] = claim(units)
-        blocks += round_up(units, BLOCK_ROWS) // BLOCK_ROWS * (round_up(network.layers[l - 1], width) // width)
-        if l > 1 and units * network.layers[l - 1] >= PACK_FROM * width:
+        blocks += -(-units // BLOCK_ROWS) * -(-network.layers[l - 1] // (BLOCK_PANELS * width))
+        inputs = network.layers[l - 1]
+        if l > 1 and (paired or units * inputs >= PACK_FROM * width):
             row["packed_row"] = row_stride(round_up(units, width), width)
             packed_size = max(packed_size, resident_rows.py_func(units, width) * int(row["packed_row"]))
+        if paired:
+            row["paired_row"] = row_stride(int(table[l - 1]["pairs"]), width)
+            packed_size = max(packed_size, resident_rows.py_func(inputs, width) * int(row["paired_row"]))
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
         plain = activation.name == "identity"
@@ -151,7 +168,6 @@ def panel_to_units(plan, layer, start, units, panel, depth, unit):
         transpose_panel(p, width, q, width, min(width, units - u), depth)
 
 
-@inner
 def gather_rows(plan, X, order, start, stop, layer, first, last, unit):
     """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
 
@@ -189,7 +205,7 @@ def gather_rows(plan, X, order, start, stop, layer, first, last, unit):
             transpose_panel(square_of_rows, width, p, width, width, min(width, inputs - block * width))
 
 
-@inner
+@within
 def resident_rows(depth, width):
     """How many rows of W, each `depth` long, to take at a time; whole squares, whatever the machine."""
     return max(32, min(128, RESIDENT * width // depth // 32 * 32))
@@ -209,6 +225,23 @@ def pack_columns(W, stride, rows, depth, packed, packed_row):
     for k in range(whole, depth):
         for r in range(rows):
             packed[r * packed_row + k] = W[k * stride + r]
+
+
+@within
+def pair_rows(W, stride, rows, depth, half, target, target_row):
+    """Rows of W, `depth` long, as rows of `half` pairs; `target` may be W."""
+    for r in range(rows):
+        pair_up(shift(W, r * stride), depth, half, shift(target, r * target_row))
+
+
+@within
+def pair_squares(plan, layer, panel, unit):
+    """Q of h of one panel in pairs of rows, in its place: the first half of every square."""
+    width = panel_width(unit)
+    square = width * width
+    for block in range(layer.padded // width):
+        q = at(plan.scratch, layer.q + (block * plan.most_panels + panel) * square, unit)
+        pair_up(q, square, square // 2, q)
 
 
 @inner

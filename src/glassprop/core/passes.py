@@ -17,6 +17,8 @@ from glassprop.core.schedules import learning_rates
 from glassprop.core.update import SGD, Optimizer
 from glassprop.core.workspace import Workspace
 
+THREADED_FROM = 1e8  # floating-point operations of a prediction, from which on starting threads for it pays
+
 
 class Forward:
     """What a forward pass leaves: g and h of every layer.
@@ -224,11 +226,13 @@ def check_factors(optimizer: Optimizer, layers: tuple[int, ...]) -> None:
         )
 
 
-def predict(network: Network, parameters: Parameters, X: Any, batch_size: int = 512) -> np.ndarray:
-    """The outputs h_L of all rows of X, (rows, outputs), a batch at a time."""
+def predict(network: Network, parameters: Parameters, X: Any, batch_size: int = 512, threads: int | None = None) -> np.ndarray:
+    """The outputs h_L of all rows of X, (rows, outputs), a batch at a time, by as many threads as pay, at most `threads`."""
     check_parameters(network, parameters)
     X = check_inputs(network, X)
     own = parameters.astype(X.dtype)
-    workspace = Workspace(network, own.theta, X, batch_size=batch_size, output=True)
+    if 2 * len(X) * network.n_parameters < THREADED_FROM:
+        threads = 1
+    workspace = Workspace(network, own.theta, X, batch_size=batch_size, output=True, threads=threads)
     workspace.run(0, -(-len(X) // batch_size), FORWARD | OUTPUT)
     return workspace["output"]

@@ -25,7 +25,9 @@ PLAN = np.dtype(
             "earlier_steps",  # done before step 0 on other rows; the rule's t and dropout count them too
             "as_scikit_learn",  # 1: see Workspace
             "patience",  # epochs without improvement after which to stop; 0: never
-            "loss", "rule", "product",  # kernels
+            "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see step.STAGES
+            "loss", "rule", "product",  # other kernels
+            "paired_product",  # of pairs of bfloat16 in training steps, or absent
             "theta_size",
             "theta", "gradient",  # (theta_size,)
             "state",  # (2, theta_size)
@@ -43,6 +45,7 @@ PLAN = np.dtype(
             "packed_size",  # of one thread's share
             "sums",  # float64, pairs: (loss, weight) of panels, then (squares, penalty) of blocks of the gradient
             "most_panels",  # of a batch
+            "blocks",  # of the gradient
             "threads", "team", "give_way",  # see threads.py
         )),
         *((name, np.float64) for name in (

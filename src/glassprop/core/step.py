@@ -8,14 +8,28 @@ looks inside with a range of one. Nothing is allocated here.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
-from glassprop.core.backward import ONE, backward
+from glassprop.core.backward import backward
 from glassprop.core.blocks import gradient, update
 from glassprop.core.forward import forward
-from glassprop.core.jit import FLUSH, at, call_kernel, entry, float_mode, inner, like, panel_width, set_float_mode, shift
-from glassprop.core.panels import gather_rows, scatter_rows
+from glassprop.core.jit import (
+    FLUSH,
+    at,
+    call_kernel,
+    entry,
+    float_mode,
+    inner,
+    kernel,
+    like,
+    panel_width,
+    set_float_mode,
+    shift,
+    within,
+)
+from glassprop.core.panels import LAYER, gather_rows, scatter_rows
 from glassprop.core.plan import (
     BACKWARD,
     DIVERGED,
@@ -25,13 +39,14 @@ from glassprop.core.plan import (
     NOTE,
     OUTPUT,
     PATIENCE_SPENT,
+    PLAN,
     RAN,
     UPDATE,
 )  # fmt: skip
 from glassprop.core.threads import meet, share
 
 
-@inner
+@within
 def _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, unit):
     """Targets of panels first..last into P, class numbers spread out and labels smoothed; row weights beside them.
 
@@ -62,7 +77,7 @@ def _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first
         sums[2 * p + 1] = mass
 
 
-@inner
+@within
 def _panel_losses(plan, layers, rows, first, last, sums, unit):
     """Σ over rows of w_r ℓ_r of panel p into ``sums[2 p]``, with δ_L = w_r ∂ℓ_r/∂g_L left in scratch."""
     top, width, scratch = layers[-1], panel_width(unit), plan.scratch
@@ -82,7 +97,34 @@ def _panel_losses(plan, layers, rows, first, last, sums, unit):
         sums[2 * panel] = total
 
 
-@inner
+def _losses(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, unit):
+    """Losses, weights and δ_L of panels first..last of the batch in rows start..stop, from what the forward pass has left."""
+    _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, unit)
+    _panel_losses(plan, layers, stop - start, first, last, sums, unit)
+
+
+#: The stages of a step: kernels by the name of their address in the plan, and their arguments in the letters of `kernel`.
+STAGES: dict[str, tuple[Callable, str]] = {
+    "do_gather": (gather_rows, "Pnnnnlnnu"),
+    "do_forward": (forward, "PLnnnnnnu"),
+    "do_losses": (_losses, "PLnnnnnnnncu"),
+    "do_backward": (backward, "PLnnnnnu"),
+    "do_gradient": (gradient, "PLnndcnnu"),
+    "do_update": (update, "PLddnnu"),
+}
+_RECORDS = {"P": PLAN, "l": LAYER, "L": [LAYER]}
+_stages: dict[str, dict[str, int]] = {}
+
+
+def stages(dtype: np.dtype) -> dict[str, int]:
+    """Address of every stage, by its name in the plan."""
+    name = np.dtype(dtype).name
+    if name not in _stages:
+        _stages[name] = {stage: kernel(body, stage, dtype, takes, records=_RECORDS) for stage, (body, takes) in STAGES.items()}
+    return _stages[name]
+
+
+@within
 def _add_up(sums, pairs):
     """Both sums over `pairs` pairs of partial sums, in their order, whichever threads they come from."""
     one, other = 0.0, 0.0
@@ -96,20 +138,17 @@ def _add_up(sums, pairs):
 def _validate(plan, layers, sums, thread, unit):
     """This thread's panels of the validation rows, without dropout or penalty: losses and weights into `sums`."""
     width = panel_width(unit)
-    off = plan.validation_rows * 0  # a 0 that is not a literal, which would compile everything below once more
+    off = plan.validation_rows * 0
     low, high = share(plan.most_panels, thread, plan.threads)  # panels of scratch that are this thread's
     mine, others = share((plan.validation_rows + width - 1) // width, thread, plan.threads)
     for v in range(mine, others, high - low):
         last = low + min(high - low, others - v)
         start, stop = (v - low) * width, plan.validation_rows
         here = shift(sums, 2 * (v - low))
-        gather_rows(plan, plan.validation_X, off, start, stop, layers[0], low, last, unit)
-        forward(plan, layers, low, last, off, off, start, unit)
-        _gather_targets(
-            plan, layers, plan.validation_Y, plan.validation_classes, plan.validation_weights,
-            off, start, stop, low, last, here, unit,
-        )  # fmt: skip
-        _panel_losses(plan, layers, stop - start, low, last, here, unit)
+        call_kernel(plan.do_gather, (plan, plan.validation_X, off, start, stop, layers[0], low, last, unit))
+        call_kernel(plan.do_forward, (plan, layers, low, last, off, off, start, thread, unit))
+        Y, classes, weights = plan.validation_Y, plan.validation_classes, plan.validation_weights
+        call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, off, start, stop, low, last, here, unit))
 
 
 @inner
@@ -147,6 +186,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
     batch, scratch, leader = plan.batch_size, plan.scratch, thread == 0
     steps_per_epoch = (plan.rows + batch - 1) // batch
     training = parts & UPDATE
+    paired = training != 0 and plan.paired_product != 0
     sums = at(plan.sums, 0, 1.0)
     loss, norm, mass, per_mass = now.loss, now.gradient_norm, 0.0, 1.0
     if not meet(plan):
@@ -160,22 +200,23 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
         rows = stop - start
         width = panel_width(unit)
         panels = (rows + width - 1) // width
-        depth = width if panels > 1 else rows  # a single panel need not be summed beyond its rows
+        # a single panel need not be summed beyond its rows
+        depth = width if panels > 1 or paired else rows
         low, high = share(panels, thread, plan.threads)
         order = plan.order + (epoch - plan.first_epoch) * plan.rows * 8 if plan.order else plan.order
+        t = plan.earlier_steps + step  # what the rule and dropout go by
         if parts & FORWARD:
-            gather_rows(plan, plan.X, order, start, stop, layers[0], low, high, unit)
-            forward(
-                plan, layers, low, high, depth if parts & BACKWARD else depth * 0, training, plan.earlier_steps + step, unit
-            )
+            call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers[0], low, high, unit))
+            wanted = depth if parts & BACKWARD else depth * 0
+            call_kernel(plan.do_forward, (plan, layers, low, high, wanted, training, t, thread, unit))
         if parts & OUTPUT:
             scatter_rows(scratch, layers[-1], start, stop, plan.output, low, high, unit)
         if parts & LOSS:
-            _gather_targets(plan, layers, plan.Y, plan.classes, plan.weights, order, start, stop, low, high, sums, unit)
-            _panel_losses(plan, layers, rows, low, high, sums, unit)
+            Y, classes, weights = plan.Y, plan.classes, plan.weights
+            call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, order, start, stop, low, high, sums, unit))
         if parts & BACKWARD:
-            backward(plan, layers, low, high, training, plan.earlier_steps + step, thread, unit)
-            meet(plan)
+            call_kernel(plan.do_backward, (plan, layers, low, high, training, t, thread, unit))
+        meet(plan)
         if parts & LOSS:
             total, mass = _add_up(sums, panels)
             total *= plan.loss_scale
@@ -187,9 +228,10 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
                 now.weight_sum += mass * per_mass
         if parts & BACKWARD:
             beyond = at(plan.sums, 2 * plan.most_panels, 1.0)
-            blocks = gradient(plan, layers, panels, depth, 1.0 / mass if mass > 0 else 0.0, beyond, thread, unit)
+            scale = 1.0 / mass if mass > 0 else 0.0
+            call_kernel(plan.do_gradient, (plan, layers, panels, depth, scale, beyond, training, thread, unit))
             meet(plan)
-            squares, penalty = _add_up(beyond, blocks)
+            squares, penalty = _add_up(beyond, plan.blocks)
             loss += penalty
             norm = math.sqrt(squares)
             if leader:
@@ -204,10 +246,10 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
                 now.norm_sum += norm
         rate = at(plan.rates, step - plan.first_step, 1.0)[0] if training or parts & EPOCHS else 0.0
         if training:
-            update(plan, layers, norm, rate, plan.earlier_steps + step + ONE, thread, unit)
-            meet(plan)
+            call_kernel(plan.do_update, (plan, layers, norm, rate, t + 1, thread, unit))
         if leader:
             now.step = step + 1
+        meet(plan)
         if stop == plan.rows and parts & (EPOCHS | NOTE):
             if parts & EPOCHS and plan.validation_rows > 0:
                 _validate(plan, layers, sums, thread, unit)

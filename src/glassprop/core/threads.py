@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from glassprop.core.jit import call_system, count_up, inner, pause, shared
+from glassprop.core.jit import call_system, count_up, inner, pause, shared, within
 
 SPINS = 200  # pauses before a waiting thread offers its processor to others
 MEETING, LEFT = 0, 8  # places in the team's memory, a cache line apart: who has come, and whether somebody never will
@@ -25,7 +25,7 @@ def yield_address() -> int:
     return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 
-@inner
+@within
 def share(count, thread, threads):
     """First and last (exclusive) of `count` things that are this thread's."""
     return count * thread // threads, count * (thread + 1) // threads
@@ -50,15 +50,27 @@ def meet(plan):
 
 
 def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarray) -> int:
-    """Call ``function(thread)`` in each of `threads` threads, 0 being this one; return what that one returned."""
+    """Call ``function(thread)`` in each of `threads` threads, 0 being this one; return what that one returned.
+
+    What is raised in another thread is raised here.
+    """
     if threads == 1:
         return function(0)
     team[:] = 0
-    others = [threading.Thread(target=function, args=(thread,), daemon=True) for thread in range(1, threads)]
+    raised: list[BaseException] = []
+
+    def guarded(thread: int) -> None:
+        try:
+            function(thread)
+        except BaseException as error:
+            team[LEFT] = 1
+            raised.append(error)
+
+    others = [threading.Thread(target=guarded, args=(thread,), daemon=True) for thread in range(1, threads)]
     try:
         for other in others:
             other.start()
-        return function(0)
+        result = function(0)
     except BaseException:
         team[LEFT] = 1  # before this thread has met the others, or after the last time
         raise
@@ -66,3 +78,6 @@ def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarra
         for other in others:
             if other.ident is not None:
                 other.join()
+    if raised:
+        raise raised[0]
+    return result

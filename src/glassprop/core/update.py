@@ -19,7 +19,7 @@ import numpy as np
 
 from glassprop.core.jit import kernel, like, separate_pointers, within
 from glassprop.core.schedules import check_learning_rate
-from glassprop.core.tile import LINE, new_line, reciprocals
+from glassprop.core.vectors import LINE, new_line, reciprocals
 
 # A kernel's constants, float64: 0: η; 1, 2: 1 − β1^t and 1 − β2^t (read by Adam alone); 3: t; 4 to 7: the rule's own;
 # 8, 9: ln β1, ln β2.
@@ -69,6 +69,13 @@ def _rmsprop(theta, gradient, s, unused, n, constants):
     _rmsprop_line(theta, gradient, s, inverse, eta, rho, fresh, epsilon, n - n % LINE, n % LINE)
 
 
+@within
+def _sign(x):
+    """1, −1 or 0; the product of two numbers might vanish where that of their signs does not. NaN stays NaN."""
+    zero = like(0, x)
+    return like(1, x) if x > zero else (like(-1, x) if x < zero else x)
+
+
 def _rprop(theta, gradient, previous, d, n, constants):
     separate_pointers(n)
     eta, shrink, grow = like(constants[0], theta[0]), like(constants[4], theta[0]), like(constants[5], theta[0])
@@ -78,7 +85,7 @@ def _rprop(theta, gradient, previous, d, n, constants):
     for i in range(n):
         step = eta if first else d[i]
         g = gradient[i]
-        agreement = g * previous[i]
+        agreement = _sign(g) * _sign(previous[i])
         longer, shorter = step * grow, step * shrink
         if agreement > zero:
             step = longer if longer < largest else largest

@@ -14,7 +14,7 @@ from glassprop.core.jit import available_threads, must_compile
 from glassprop.core.network import Network, aligned_zeros, panel_columns
 from glassprop.core.panels import lay_out, new_scratch
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
-from glassprop.core.step import run
+from glassprop.core.step import run, stages
 from glassprop.core.threads import run_in_threads, yield_address
 from glassprop.core.tile import product_kernel
 from glassprop.core.update import Optimizer
@@ -60,6 +60,8 @@ class Workspace:
         Room for the best parameters, for the pre-activations of all layers, for the outputs of all rows.
     threads : int, optional
         As many at most; None: as many as there are processors. How many there will be follows from the work in a step.
+    paired : bool
+        Steps that update multiply bfloat16; float32 only.
     as_scikit_learn : bool
         The objective of scikit-learn's MLP: penalties divided by the Σ w of the batch at hand. And its bookkeeping, which
         leaves the gradient alone: an epoch's loss is the mean of its batches' by their rows, not by their Σ w; half the
@@ -86,6 +88,7 @@ class Workspace:
         keep_g: bool = False,
         output: bool = False,
         threads: int | None = 1,
+        paired: bool = False,
         as_scikit_learn: bool = False,
     ) -> None:
         dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
@@ -94,7 +97,7 @@ class Workspace:
         validation_rows = 0 if held[0] is None else len(held[0])
         panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
         self.threads = useful_threads(network, batch_size, panels, threads)
-        layout = lay_out(network, dtype, batch_size, keep_g, self.threads)
+        layout = lay_out(network, dtype, batch_size, keep_g, self.threads, paired)
         self.unit = dtype.type(1)
         self.layers, self.plan, self.progress = layout.layers, np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
@@ -128,8 +131,11 @@ class Workspace:
             seed=seed,
             as_scikit_learn=as_scikit_learn,
             theta_size=theta.size,
+            blocks=layout.blocks,
             product=product_kernel(dtype),
+            paired_product=product_kernel(dtype, paired=True) if paired else 0,
         )
+        self.set(**stages(dtype))
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, give_way=yield_address())
         self._take_objective(network, as_scikit_learn)
@@ -192,6 +198,9 @@ class Workspace:
             if will_compile(self.unit.dtype):
                 print("glassprop: compiling for this machine, once; it takes a few seconds", file=sys.stderr, flush=True)
         threads = self.threads if parts & FORWARD else 1
+        if threads > 1 and not run.signatures:  # compile here, where Ctrl-C is heard, and not in several threads at once
+            self.plan["threads"] = 1
+            run(self.plan, self.progress, self.layers, first, first, parts, 0, self.unit)
         self.plan["threads"] = threads
         return run_in_threads(
             lambda thread: int(run(self.plan, self.progress, self.layers, first, last, parts, thread, self.unit)),

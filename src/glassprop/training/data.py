@@ -53,11 +53,19 @@ class Once:
 
 
 def check_data(
-    network: Network, X: Any, Y: Any, weights: Any, validation: Any, seed: int, rows: Any = None, once: Once | None = None
+    network: Network,
+    X: Any,
+    Y: Any,
+    weights: Any,
+    validation: Any,
+    seed: int,
+    rows: Any = None,
+    once: Once | None = None,
+    dtype: str | None = None,
 ) -> Data:
     """Check and split; `validation` is None, a fraction, or (X, Y) or (X, Y, weights); `rows` are those to train on."""
     once = once or Once()
-    X = once((network.layers[0],), partial(check_inputs, network), X, None, "X")
+    X = once((network.layers[0],), partial(check_inputs, network), X, dtype, "X")
     targets = (network.layers[-1], network.loss.name)
     Y = once(targets, partial(check_targets, network), Y, len(X), X.dtype, "Y")
     weights = once((), check_weights, weights, len(X), X.dtype, "weights")

@@ -72,6 +72,7 @@ class Settings:
     callbacks: tuple[Callback, ...]
     progress: bool
     threads: int | None
+    precision: str | None
 
 
 @dataclass(frozen=True)
@@ -123,14 +124,16 @@ class Loop:
             settings.network, run._theta, data.X, data.Y, data.weights,
             rows=data.rows, batch_size=settings.batch_size, optimizer=settings.optimizer, validation=data.validation,
             seed=settings.seed, order_epochs=room if self.order.needed else 0, steps=room * self.steps_per_epoch, epochs=room,
-            keep_best=True, threads=self.company.threads,
+            keep_best=True, threads=self.company.threads, paired=settings.precision == "bf16",
         )  # fmt: skip
         self.work.set(patience=settings.patience, tolerance=settings.tolerance)
         self.room, self.ordered = room, -1
         self.score = None
         if settings.scoring is not None:
             assert data.validation is not None
-            self.score = make_scorer(settings.scoring, settings.network, *data.validation[:2], self.company.lock)
+            self.score = make_scorer(
+                settings.scoring, settings.network, *data.validation[:2], self.company.lock, self.company.threads
+            )
         if run._checkpoint:
             for name in ("state", "best"):
                 self.work[name][...] = run._checkpoint[name]

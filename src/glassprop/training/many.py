@@ -45,6 +45,7 @@ def train_many(
     scoring: str | Callable | list[Any] | None = None,
     restore_best: bool | list[bool] = True,
     callbacks: Callback | tuple[Callback, ...] | list[Any] = (),
+    precision: str | list[Any] | None = None,
     progress: bool = False,
     threads: int | None = None,
 ) -> list[Run]:
@@ -57,7 +58,8 @@ def train_many(
 
     Parameters
     ----------
-    network, parameters, optimizer, epochs, batch_size, seed, shuffle, validation, patience, tolerance, scoring, restore_best
+    network, parameters, optimizer, epochs, batch_size, seed, shuffle, validation, patience, tolerance, scoring, restore_best, \
+    precision
         As `train` takes them, or lists of such. Where `seed` is None, each network draws its own.
     X : array, (rows, inputs)
     Y : array, (rows, outputs) or (rows,)
@@ -115,7 +117,7 @@ def train_many(
     settings = one_each(
         network=network, rows=rows, parameters=parameters, optimizer=optimizer, epochs=epochs, batch_size=batch_size, seed=seed,
         weights=weights, shuffle=shuffle, validation=validation, patience=patience, tolerance=tolerance, scoring=scoring,
-        restore_best=restore_best, callbacks=callbacks,
+        restore_best=restore_best, callbacks=callbacks, precision=precision,
     )  # fmt: skip
     jobs, once = [], Once()
     for number, own in enumerate(settings):

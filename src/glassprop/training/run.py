@@ -16,7 +16,8 @@ from glassprop.core.arrays import check_parameters
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors, predict
 from glassprop.core.update import Adam, Optimizer
-from glassprop.errors import DivergenceWarning
+from glassprop.core.vectors import has_bfloat16
+from glassprop.errors import DivergenceWarning, unknown_name
 from glassprop.training.data import Data, Once, check_data
 from glassprop.training.loop import HISTORY, Callback, Epoch, Loop, Settings
 from glassprop.training.scoring import find_scorer
@@ -130,6 +131,7 @@ def train(
     callbacks: Callback | Sequence[Callback] = (),
     progress: bool = False,
     threads: int | None = None,
+    precision: str | None = None,
 ) -> Run:
     """Train a network by backpropagation on a table in memory.
 
@@ -172,6 +174,10 @@ def train(
     threads : int, optional
         Use as many at most; None: as many as there are processors (or as ``NUMBA_NUM_THREADS`` says). How many are used follows
         from the work in a step; the result is the same to the bit for any number.
+    precision : {"float32", "float64", "bf16"}, optional
+        In which to compute, whatever X is; None goes by X. ``"bf16"`` is float32 but for the products of training steps, which
+        multiply numbers rounded to bfloat16 (8 bits) and add up in float32: almost twice as fast in large networks, on
+        processors with AVX-512's bfloat16 products.
 
     Returns
     -------
@@ -202,14 +208,14 @@ def train(
     return _trained(*prepare(
         network, X, Y, parameters=parameters, optimizer=optimizer, epochs=epochs, batch_size=batch_size, seed=seed,
         weights=weights, shuffle=shuffle, validation=validation, patience=patience, tolerance=tolerance, scoring=scoring,
-        restore_best=restore_best, callbacks=callbacks, progress=progress, threads=threads,
+        restore_best=restore_best, callbacks=callbacks, progress=progress, threads=threads, precision=precision,
     ))  # fmt: skip
 
 
 def prepare(
     network: Network, X: Any, Y: Any, *, parameters: Any, optimizer: Any, epochs: Any, batch_size: Any, seed: Any, weights: Any,
     shuffle: bool, validation: Any, patience: Any, tolerance: float, scoring: Any, restore_best: bool, callbacks: Any,
-    progress: bool, threads: Any, rows: Any = None, once: Once | None = None,
+    progress: bool, threads: Any, precision: Any, rows: Any = None, once: Once | None = None,
 ) -> tuple[Run, int]:  # fmt: skip
     """Check what `train` or `train_many` was given; a run that has not begun, and how many epochs it is to have.
 
@@ -230,17 +236,33 @@ def prepare(
         find_scorer(scoring)
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be at least 0; got {tolerance!r}")
-    data = check_data(network, X, Y, weights, validation, int(seed), rows, once)
+    dtype = _check_precision(precision)
+    data = check_data(network, X, Y, weights, validation, int(seed), rows, once, dtype)
     if parameters is None:
         parameters = network.initialize(int(seed))
     check_parameters(network, parameters)
     settings = Settings(
         network, optimizer or Adam(), min(batch_size, data.rows), int(seed), shuffle,
         0 if patience is None else _whole("patience", patience), float(tolerance), scoring, restore_best,
-        _check_callbacks(callbacks), progress, None if threads is None else _whole("threads", threads),
+        _check_callbacks(callbacks), progress, None if threads is None else _whole("threads", threads), precision,
     )  # fmt: skip
     check_factors(settings.optimizer, network.layers)
     return Run(settings, data, parameters.astype(data.X.dtype).theta), epochs
+
+
+def _check_precision(precision: Any) -> str | None:
+    """The type that arrays are to have; None goes by the data."""
+    dtypes = {"float32": "float32", "float64": "float64", "bf16": "float32"}
+    if precision is None:
+        return None
+    if not isinstance(precision, str) or precision not in dtypes:
+        raise unknown_name("precision", precision, dtypes)
+    if precision == "bf16" and not has_bfloat16():
+        raise ValueError(
+            "precision 'bf16' needs a processor with AVX-512's bfloat16 products (avx512_bf16), which this one lacks, or which "
+            "Numba is told not to use; precision=None goes by the data"
+        )
+    return dtypes[precision]
 
 
 def _trained(run: Run, epochs: int) -> Run:

@@ -31,7 +31,7 @@ def find_scorer(scoring: Any) -> Callable:
 
 
 def make_scorer(
-    scoring: Any, network: Network, X: np.ndarray, Y: np.ndarray, lock: AbstractContextManager
+    scoring: Any, network: Network, X: np.ndarray, Y: np.ndarray, lock: AbstractContextManager, threads: int | None
 ) -> Callable[[Parameters], float]:
     """A function of the parameters that gives the score of validation rows; higher is better.
 
@@ -45,6 +45,8 @@ def make_scorer(
     Y : ndarray, (rows, outputs) or (rows, 1)
     lock : lock
         Held while the scorer runs, which need not be made for several threads.
+    threads : int or None
+        Of a prediction, at most.
 
     Raises
     ------
@@ -59,7 +61,7 @@ def make_scorer(
     takes_model = isinstance(scoring, str) or len(_required_arguments(scorer)) == 3
 
     def score(parameters: Parameters) -> float:
-        model.outputs = predict(network, parameters, X)
+        model.outputs = predict(network, parameters, X, threads=threads)
         try:
             with lock:
                 value = scorer(model, X, truth) if takes_model else scorer(truth, model.predict(X))

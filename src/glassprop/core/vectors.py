@@ -1,0 +1,254 @@
+"""Vectors of LLVM's, built by hand where no loop becomes them: masks, transposes, sums over panels, reciprocals, pairs of
+bfloat16. Only this file and tile.py build any.
+
+It knows pointers and strides, nothing of products or layers.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from glassprop.core.jit import PANEL_BYTES, host_features, host_vector_bytes, inner, shift
+
+VECTOR_BYTES = host_vector_bytes()
+INDEX = ir.IntType(64)
+
+
+def index(value: int) -> ir.Constant:
+    return ir.Constant(INDEX, value)
+
+
+def vector_of(pointer_type: types.CPointer) -> tuple[ir.VectorType, int]:
+    element = ir.FloatType() if pointer_type.dtype is types.float32 else ir.DoubleType()
+    lanes = VECTOR_BYTES * 8 // pointer_type.dtype.bitwidth
+    return ir.VectorType(element, lanes), lanes
+
+
+def splat(builder, value, vector):
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
+    return builder.shuffle_vector(
+        one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
+    )
+
+
+def vector_pointer(builder, pointer, offset, vector):
+    return builder.bitcast(builder.gep(pointer, [offset]), vector.as_pointer())
+
+
+def load(builder, pointer, offset, vector, align):
+    return builder.load(vector_pointer(builder, pointer, offset, vector), align=align)
+
+
+def first_lanes(builder, count, lanes):
+    """A mask of the first `count` of `lanes` lanes."""
+    lane = ir.VectorType(ir.IntType(32), lanes)
+    count = splat(builder, builder.trunc(count, lane.element), lane)
+    return builder.icmp_signed("<", ir.Constant(lane, list(range(lanes))), count)
+
+
+def masked_store(builder, value, place, align, mask):
+    kind = f"v{value.type.count}f{32 if isinstance(value.type.element, ir.FloatType) else 64}"
+    function = ir.FunctionType(ir.VoidType(), [value.type, place.type, ir.IntType(32), mask.type])
+    store = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.store.{kind}.p0")
+    builder.call(store, [value, place, ir.IntType(32)(align), mask])
+
+
+def loop(builder, count, carried, body):
+    """Emit ``for i in range(count): carried = body(i, carried)`` for a count of at least one; return what is carried out."""
+    before = builder.block
+    head = builder.append_basic_block("loop")
+    after = builder.append_basic_block("done")
+    builder.branch(head)
+    builder.position_at_end(head)
+    i = builder.phi(INDEX)
+    i.add_incoming(index(0), before)
+    phis = [builder.phi(value.type) for value in carried]
+    for phi, value in zip(phis, carried, strict=True):
+        phi.add_incoming(value, before)
+    results = body(i, phis)
+    following = builder.add(i, index(1))
+    last = builder.block
+    i.add_incoming(following, last)
+    for phi, value in zip(phis, results, strict=True):
+        phi.add_incoming(value, last)
+    builder.cbranch(builder.icmp_signed("<", following, count), head, after)
+    builder.position_at_end(after)
+    return results
+
+
+class BFloat(ir.Type):
+    """LLVM's bfloat, which llvmlite does not know."""
+
+    def __str__(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BFloat)
+
+    def __hash__(self) -> int:
+        return hash(BFloat)
+
+
+def has_bfloat16() -> bool:
+    """Whether this machine's code may hold products of bfloat16 (AVX-512's)."""
+    return VECTOR_BYTES == 64 and "avx512bf16" in host_features()
+
+
+@intrinsic
+def _pair_vectors(typingctx, low, low_count, high, high_count, target):
+    """A vector of pairs of bfloat16, rounded to nearest, from a vector each of low and high halves; 0 beyond the counts."""
+    signature = types.void(low, types.int64, low, types.int64, low)
+
+    def codegen(context, builder, sig, args):
+        if not has_bfloat16() or sig.args[0].dtype is not types.float32:  # no plan has pairs there
+            return context.get_dummy_value()
+        vector, lanes = vector_of(sig.args[0])
+        words = ir.VectorType(ir.IntType(32), lanes)
+        halves = ir.VectorType(BFloat(), lanes)
+        round_off = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(halves, [vector]), "llvm.x86.avx512bf16.cvtneps2bf16.512"
+        )
+        parts = []
+        for pointer, count in ((args[0], args[1]), (args[2], args[3])):
+            place = builder.bitcast(pointer, vector.as_pointer())
+            mask = first_lanes(builder, count, lanes)
+            kind = ir.FunctionType(vector, [place.type, ir.IntType(32), mask.type, vector])
+            load = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{lanes}f32.p0")
+            value = builder.call(load, [place, ir.IntType(32)(4), mask, ir.Constant(vector, None)])
+            half = builder.bitcast(builder.call(round_off, [value]), ir.VectorType(ir.IntType(16), lanes))
+            parts.append(builder.zext(half, words))
+        shifted = builder.shl(parts[1], ir.Constant(words, [16] * lanes))
+        pairs = builder.bitcast(builder.or_(parts[0], shifted), vector)
+        builder.store(pairs, builder.bitcast(args[4], vector.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@inner
+def pair_up(source, count, half, target):
+    """Pairs of bfloat16 (source[i], source[half + i]) for i below `half`, a multiple of 16; 0 for numbers from `count` on.
+
+    `target` may be `source`. Which numbers make a pair is free, as long as both operands of a product agree.
+    """
+    for i in range(0, half, 16):
+        high = half + i
+        _pair_vectors(shift(source, i), count - i, shift(source, high), count - high, shift(target, i))
+
+
+@intrinsic
+def transpose_square(typingctx, source, source_row, target, target_row):
+    """Transpose a square of as many rows as a vector has lanes, in registers."""
+    signature = types.void(source, types.int64, source, types.int64)
+
+    def codegen(context, builder, sig, args):
+        source, source_row, target, target_row = args
+        vector, lanes = vector_of(sig.args[0])
+        align = sig.args[0].dtype.bitwidth // 8
+        rows = [load(builder, source, builder.mul(source_row, index(r)), vector, align) for r in range(lanes)]
+        # Butterflies: at each stage rows i and i+step swap their off-diagonal blocks of `step` columns.
+        step = lanes // 2
+        while step:
+            low = [c if c & step == 0 else lanes + c - step for c in range(lanes)]
+            high = [c + step if c & step == 0 else lanes + c for c in range(lanes)]
+            for i in range(lanes):
+                if i & step == 0:
+                    pair = rows[i], rows[i + step]
+                    for row, mask in ((i, low), (i + step, high)):
+                        indices = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [ir.IntType(32)(m) for m in mask])
+                        rows[row] = builder.shuffle_vector(*pair, indices)
+            step //= 2
+        for r in range(lanes):
+            builder.store(rows[r], vector_pointer(builder, target, builder.mul(target_row, index(r)), vector), align=align)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def lanes_of(typingctx, pointer):
+    """Lanes of a vector register for the element type of `pointer` (a constant to the compiler)."""
+    lanes = VECTOR_BYTES * 8 // pointer.dtype.bitwidth
+
+    def codegen(context, builder, sig, args):
+        return context.get_constant(types.int64, lanes)
+
+    return types.int64(pointer), codegen
+
+
+@intrinsic
+def sum_panels(typingctx, source, panel_stride, panels):
+    """Sum of one panel row (all its columns) over `panels` panels: vertical vector sums, one horizontal sum at the end."""
+    signature = source.dtype(source, types.int64, types.int64)
+
+    def codegen(context, builder, sig, args):
+        source, panel_stride, panels = args
+        vector, lanes = vector_of(sig.args[0])
+        vectors = PANEL_BYTES // VECTOR_BYTES
+        align = sig.args[0].dtype.bitwidth // 8
+
+        def body(p, sums):
+            block = builder.gep(source, [builder.mul(p, panel_stride)])
+            return [builder.fadd(s, load(builder, block, index(v * lanes), vector, align)) for v, s in enumerate(sums)]
+
+        sums = loop(builder, panels, [ir.Constant(vector, None)] * vectors, body)
+        while len(sums) > 1:
+            sums = [builder.fadd(x, y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
+        total, step = sums[0], lanes // 2
+        while step:
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [ir.IntType(32)((i + step) % lanes) for i in range(lanes)])
+            total = builder.fadd(total, builder.shuffle_vector(total, total, mask))
+            step //= 2
+        return builder.extract_element(total, ir.IntType(32)(0))
+
+    return signature, codegen
+
+
+LINE = 64  # numbers that `reciprocals` takes at a time
+
+
+@intrinsic
+def new_line(typingctx, pointer):
+    """Room for LINE numbers of the type that `pointer` points to, for as long as the calling function runs."""
+
+    def codegen(context, builder, sig, args):
+        place = cgutils.alloca_once(builder, ir.ArrayType(context.get_value_type(sig.return_type.dtype), LINE))
+        return builder.bitcast(place, context.get_value_type(sig.return_type))
+
+    return pointer(pointer), codegen
+
+
+@intrinsic
+def reciprocals(typingctx, line):
+    """x := 1/x for LINE numbers of at least 0; 1/0 = ∞, 1/∞ = 0.
+
+    Division and square root share one slow unit of the processor; where AVX-512 has an estimate of 1/x, good to 14 bits, one
+    step of Newton's, r := r + r (1 − x r), makes it good to one unit in the last place of float32, beside that unit.
+    """
+
+    def codegen(context, builder, sig, args):
+        vector, lanes = vector_of(sig.args[0])
+        align = sig.args[0].dtype.bitwidth // 8
+        estimate = VECTOR_BYTES == 64 and sig.args[0].dtype is types.float32
+        one = ir.Constant(vector, [1.0] * lanes)
+        for start in range(0, LINE, lanes):
+            x = load(builder, args[0], index(start), vector, align)
+            if estimate:
+                mask = ir.Constant(ir.IntType(16), 0xFFFF)
+                guess = cgutils.get_or_insert_function(
+                    builder.module, ir.FunctionType(vector, [vector, vector, ir.IntType(16)]), "llvm.x86.avx512.rcp14.ps.512"
+                )
+                fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32")
+                r = builder.call(guess, [x, ir.Constant(vector, None), mask])
+                wrong = builder.call(fma, [builder.fneg(x), r, one])
+                better = builder.call(fma, [wrong, r, r])
+                r = builder.select(builder.fcmp_ordered("ord", wrong, wrong), better, r)  # of 0 and ∞ the estimate is exact
+            else:
+                r = builder.fdiv(one, x)
+            builder.store(r, vector_pointer(builder, args[0], index(start), vector), align=align)
+        return context.get_dummy_value()
+
+    return types.void(line), codegen
