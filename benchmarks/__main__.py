@@ -21,6 +21,7 @@ PARTS = {  # and the document and its block that each is in
     "rules": (PERFORMANCE, "rules"),
     "many": (PERFORMANCE, "many"),
     "bfloat16": (PERFORMANCE, "bfloat16"),
+    "estimators": ("docs/coming-from-scikit-learn.md", "estimators"),
 }
 
 

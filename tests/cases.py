@@ -130,6 +130,7 @@ _RULES: dict[str, tuple[Callable[..., Any], str, dict[str, Any], float]] = {
     "rprop": (gp.Rprop, "rprop", {"shrink": 0.6, "grow": 1.1, "smallest": 1e-4, "largest": 0.05}, 0.01),
     "adagrad": (gp.Adagrad, "adagrad", {"epsilon": 1e-7}, 0.03),
     "adam": (gp.Adam, "adam", {"beta1": 0.8, "beta2": 0.98, "epsilon": 1e-6}, 0.01),
+    "adam with epsilon hat": (gp.Adam, "adam", {"epsilon": 1e-3, "epsilon_hat": True}, 0.01),
     "adamw": (gp.AdamW, "adam", {}, 0.01),
 }
 RULES = tuple(_RULES)
@@ -162,7 +163,9 @@ def row_orders(rows: int, epochs: int, seed: int = 0) -> np.ndarray:
     return np.array([rng.permutation(rows) for _ in range(epochs)])
 
 
-def workspace(case: Case, optimizer: Any, batch_size: int, epochs: int, orders: np.ndarray | None = None, seed: int = 0) -> Any:
+def workspace(
+    case: Case, optimizer: Any, batch_size: int, epochs: int, orders: np.ndarray | None = None, seed: int = 0, **options: Any
+) -> Any:
     """The core's memory for so many epochs of the case in the precision of its parameters, which it updates in place."""
     dtype, rows = case.parameters.dtype, len(case.X)
     steps = epochs * -(-rows // batch_size)
@@ -171,7 +174,7 @@ def workspace(case: Case, optimizer: Any, batch_size: int, epochs: int, orders: 
     weights = check_weights(case.weights, rows, dtype)
     memory = Workspace(
         case.network, case.parameters.theta, X, Y, weights, batch_size=batch_size, optimizer=optimizer, seed=seed,
-        order_epochs=0 if orders is None else epochs, steps=steps, epochs=epochs,
+        order_epochs=0 if orders is None else epochs, steps=steps, epochs=epochs, **options,
     )  # fmt: skip
     if orders is not None:
         memory["order"][...] = orders

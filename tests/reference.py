@@ -380,12 +380,15 @@ def adagrad(theta: float, G: float, state: State, eta: float, step: int, epsilon
 
 
 def adam(theta: float, G: float, state: State, eta: float, step: int, beta1: float = 0.9, beta2: float = 0.999,
-         epsilon: float = 1e-8) -> Any:  # fmt: skip
+         epsilon: float = 1e-8, epsilon_hat: bool = False) -> Any:  # fmt: skip
     m, v = state
     m = beta1 * m + (1.0 - beta1) * G
     v = beta2 * v + (1.0 - beta2) * G * G
     m_hat = m / (1.0 - beta1 ** (step + 1))
     v_hat = v / (1.0 - beta2 ** (step + 1))
+    if epsilon_hat:  # Kingma and Ba 2015, section 2, the efficient order of computation
+        alpha_t = eta * math.sqrt(1.0 - beta2 ** (step + 1)) / (1.0 - beta1 ** (step + 1))
+        return theta - alpha_t * m / (math.sqrt(v) + epsilon), (m, v)
     return theta - eta * m_hat / (math.sqrt(v_hat) + epsilon), (m, v)
 
 

@@ -175,6 +175,16 @@ def test_schedules_at_their_corners() -> None:
             [-0.5, -5 / 3 / 12**0.5, -3 / 7 / (40 / 7) ** 0.5, 3 / 5 / (112 / 15) ** 0.5],
         ),
         ("adam", {"beta1": 0.0, "beta2": 0.0, "epsilon": 3.0}, [-1 / 5, -2 / 7, 0.5 / 4, 1.5 / 6]),
+        (
+            "adam",  # v is 2, 9, 5, 7 and 1 − β2^t is 1/2, 3/4, 7/8, 15/16
+            {"beta1": 0.0, "beta2": 0.5, "epsilon": 3.0, "epsilon_hat": True},
+            [
+                -(0.5**0.5) / (2**0.5 + 3),
+                -2 * 0.75**0.5 / (3 + 3),
+                0.5 * 0.875**0.5 / (5**0.5 + 3),
+                1.5 * (15 / 16) ** 0.5 / (7**0.5 + 3),
+            ],
+        ),
     ],
 )
 def test_update_rules_by_hand(rule: str, options: dict[str, Any], moves: list[float]) -> None:

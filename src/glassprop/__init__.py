@@ -1,5 +1,10 @@
 """glassprop: multilayer perceptrons by backpropagation, at the speed of the machine, with every number in sight."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from glassprop.core.activations import ACTIVATIONS, Activation
 from glassprop.core.initializers import INITIALIZERS
 from glassprop.core.losses import LOSSES, Loss
@@ -12,6 +17,10 @@ from glassprop.tables.model import Model, load, save
 from glassprop.training.many import train_many
 from glassprop.training.run import Epoch, Run, train
 
+if TYPE_CHECKING:
+    from glassprop.estimators.classifier import MLPClassifier
+    from glassprop.estimators.regressor import MLPRegressor
+
 __version__ = "0.1.0"
 
 # in the order of docs/layout.md: the way of the data
@@ -21,5 +30,20 @@ __all__ = [  # noqa: RUF022
     "OPTIMIZERS", "SGD", "RMSprop", "Rprop", "Adagrad", "Adam", "AdamW",
     "InverseScaling", "Exponential", "Cosine", "OneCycle",
     "train", "train_many", "Run", "Epoch", "DivergenceWarning", "CompileNotice",
+    "MLPClassifier", "MLPRegressor",
     "Model", "save", "load",
 ]  # fmt: skip
+
+# names whose modules import heavy libraries, which are made when they are first asked for
+_LATER = {"MLPClassifier": "glassprop.estimators.classifier", "MLPRegressor": "glassprop.estimators.regressor"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -73,7 +73,7 @@ def test_command_names_the_parts_there_are(capsys):
     with pytest.raises(SystemExit) as stopped:
         command.main(["sped"])
     assert stopped.value.code == 2
-    assert "uci, mnist, startup, speed, linear, rules, many, bfloat16; got sped" in capsys.readouterr().err
+    assert "uci, mnist, startup, speed, linear, rules, many, bfloat16, estimators; got sped" in capsys.readouterr().err
 
 
 def test_absent_data_leave_the_readme_alone(tmp_path, monkeypatch, capsys):

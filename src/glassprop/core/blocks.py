@@ -60,7 +60,8 @@ def finish(plan, dW, W, n, factor, unit):
     """`n` numbers of dW: times `factor` (1/Σ w), plus the penalties'. Returns Σ dW² and l2/2 Σ W² + l1 Σ |W|."""
     squares, penalty = np.float64(scale_numbers(dW, n, factor)), 0.0
     if plan.l2 != 0 or plan.l1 != 0:
-        penalty = penalize(dW, W, n, like(plan.l2, unit), like(plan.l1, unit))
+        share = factor if plan.as_scikit_learn else unit
+        penalty = penalize(dW, W, n, like(plan.l2, unit) * share, like(plan.l1, unit) * share)
         squares = squares_of(dW, n)
     elif beyond(squares):
         squares = squares_of(dW, n)

@@ -31,7 +31,7 @@ def _largest_exponent(typingctx, x):
 
 
 @intrinsic
-def _single(typingctx, x):
+def single(typingctx, x):
     """Whether x is a float32, for which shorter polynomials do (to the compiler a constant)."""
     single = x is types.float32
 
@@ -79,7 +79,7 @@ def _reduced_expm1(x):
     n = _round(x * like(LOG2_E, x))
     r = (x - n * like(LN2_HIGH, x)) - n * like(LN2_LOW, x)
     # Taylor's series: the first term left out is below 4e-18 of the result (5e-9 in float32)
-    if _single(x):
+    if single(x):
         q = like(1 / 5040, x)
     else:
         q = like(1 / 6227020800, x)
@@ -118,7 +118,7 @@ def log1p_of_unit(x):
     s = x / (like(2, x) + x)
     z = s * s
     # the first term left out is below 1e-17 of the result (2e-9 in float32)
-    if _single(x):
+    if single(x):
         p = like(1 / 17, x)
     else:
         p = like(1 / 33, x)
@@ -158,7 +158,7 @@ def normal_cdf(g):
     """
     x = abs(g) * like(SQRT_HALF, g)
     t = (x - like(3.75, g)) / (x + like(3.75, g))
-    if _single(g):
+    if single(g):
         p = like(-0.000220255693, g)
         p = p * t + like(0.000395602779, g)
         p = p * t + like(0.00166532851, g)

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.activations import Activation
-from glassprop.core.elementary import exp, log1p_of_unit
+from glassprop.core.elementary import exp, log1p_of_unit, single
 from glassprop.core.jit import kernel, like, panel_width, scalar, separate_pointers
 from glassprop.core.vectors import new_line
 from glassprop.errors import unknown_name
 
 _Scalar = Callable[[Any, Any, Any, Any], Any]
+_EPSILON_32, _EPSILON_64 = (float(np.finfo(dtype).eps) for dtype in ("float32", "float64"))
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class _Row:
     value: _Scalar  # ℓ, from h and y
     slope: _Scalar  # ∂ℓ/∂h
     linked: tuple[_Scalar, _Scalar] | None = None  # ℓ and ∂ℓ/∂g behind the link; None where that is the identity, or softmax
+    printed: _Scalar | None = None  # ℓ behind the link as scikit-learn prints it, where it prints another number
     option: tuple[str, float] | None = None  # name and default of its constant
     domain: str = "any"  # outputs it accepts: "any", "positive", "unit"
     targets: str = "any"  # targets it accepts: "any", "nonnegative", "unit", "distribution"
@@ -98,6 +100,11 @@ def _poisson_linked(g, h, y, c):
     return exp(g) - y * g
 
 
+def _poisson_printed(g, h, y, c):
+    # half the Poisson deviance: 0 where h = y
+    return h - y + (y * like(math.log(_smallest(y) / _smallest(h)), h) if y > like(0, h) else like(0, h))
+
+
 def _binary_cross_entropy(g, h, y, c):
     one = like(1, h)
     return -(y * like(math.log(_smallest(h)), h) + (one - y) * like(math.log(_smallest(one - h)), h))
@@ -109,6 +116,21 @@ def _binary_cross_entropy_slope(g, h, y, c):
 
 def _binary_cross_entropy_linked(g, h, y, c):
     return (g if g > like(0, g) else like(0, g)) - g * y + log1p_of_unit(exp(-abs(g)))
+
+
+def _clipped(h):
+    """A probability held between ε and 1 − ε, the precision's own ε."""
+    epsilon, one = like(_EPSILON_32 if single(h) else _EPSILON_64, h), like(1, h)
+    h = epsilon if h < epsilon else h
+    return one - epsilon if h > one - epsilon else h
+
+
+_clipped = scalar(_clipped)
+
+
+def _binary_cross_entropy_printed(g, h, y, c):
+    p, one = _clipped(h), like(1, h)
+    return -(y * like(math.log(p), h) + (one - y) * like(math.log(one - p), h))
 
 
 def _cross_entropy(g, h, y, c):
@@ -133,10 +155,10 @@ _ROWS: dict[str, _Row] = {
         _Row("quantile", "identity", _quantile, _quantile_slope, option=("quantile", 0.5),
              formula="Σ q max(y − h, 0) + (1 − q) max(h − y, 0)"),
         _Row("poisson", "exp", _poisson, _poisson_slope, (_poisson_linked, _output_minus_target),
-             domain="positive", targets="nonnegative", formula="Σ h − y log h"),
+             _poisson_printed, domain="positive", targets="nonnegative", formula="Σ h − y log h"),
         _Row("binary_cross_entropy", "sigmoid", _binary_cross_entropy, _binary_cross_entropy_slope,
-             (_binary_cross_entropy_linked, _output_minus_target), option=("label_smoothing", 0.0), domain="unit",
-             targets="unit", formula="−Σ y log h + (1 − y) log(1 − h)"),
+             (_binary_cross_entropy_linked, _output_minus_target), _binary_cross_entropy_printed,
+             option=("label_smoothing", 0.0), domain="unit", targets="unit", formula="−Σ y log h + (1 − y) log(1 − h)"),
         _Row("cross_entropy", "softmax", _cross_entropy, _cross_entropy_slope, option=("label_smoothing", 0.0),
              domain="positive", targets="distribution", formula="−Σ y log h"),
     )
@@ -246,21 +268,28 @@ class Loss:
             return False
         return {"any": True, "positive": activation.positive, "unit": activation.name == "sigmoid"}[self._row.domain]
 
-    def kernel(self, output_activation: Activation, dtype: np.dtype) -> int:
-        """Address of the kernel for this loss on that output: row losses, and error terms w ∂ℓ/∂g or (unlinked) w ∂ℓ/∂h."""
+    def kernel(self, output_activation: Activation, dtype: np.dtype, as_scikit_learn: bool = False) -> int:
+        """Address of the kernel for this loss on that output: row losses, and error terms w ∂ℓ/∂g or (unlinked) w ∂ℓ/∂h.
+
+        `as_scikit_learn` gives row losses as scikit-learn prints them, of log losses with probabilities clipped to [ε, 1 − ε];
+        error terms are the same.
+        """
         linked = output_activation.name == self.link
-        key = (self.name, linked, np.dtype(dtype).name)
+        form = ("printed" if as_scikit_learn else "linked") if linked else "plain"
+        key = (self.name, form, np.dtype(dtype).name)
         if key not in _addresses:
             if linked and self.name == "cross_entropy":
-                body = _cross_entropy_kernel
+                body = _cross_entropy_kernel(as_scikit_learn)
             else:
-                functions = (linked and self._row.linked) or (self._row.value, self._row.slope)
-                body = _loss_kernel(*map(scalar, functions))
-            _addresses[key] = kernel(body, f"{self.name}-{'linked' if linked else 'plain'}", dtype, "ppppppnc")
+                value, slope = (linked and self._row.linked) or (self._row.value, self._row.slope)
+                if form == "printed" and self._row.printed:
+                    value = self._row.printed
+                body = _loss_kernel(scalar(value), scalar(slope))
+            _addresses[key] = kernel(body, f"{self.name}-{form}", dtype, "ppppppnc")
         return _addresses[key]
 
 
-_addresses: dict[tuple[str, bool, str], int] = {}
+_addresses: dict[tuple[str, str, str], int] = {}
 
 # A loss kernel works on one panel: g, h, y and delta are (outputs, width), w and losses (width,), n is the number of outputs.
 
@@ -280,29 +309,37 @@ def _loss_kernel(value, delta_of):
     return loss_kernel
 
 
-def _cross_entropy_kernel(g, h, y, w, delta, losses, n, constants):
-    """ℓ = Σ_o y_o (log Σ exp(g) − g_o), δ = h Σ y − y, for softmax outputs h: log Σ exp(g − max g) is −log max h."""
-    separate_pointers(n)
-    width = panel_width(h)
-    top, most, mass, chosen = new_line(h), new_line(h), new_line(h), new_line(h)
-    for r in range(width):
-        top[r], most[r], mass[r], chosen[r] = g[r], h[r], like(0, h[0]), like(0, h[0])
-    for o in range(1, n):
+def _cross_entropy_kernel(clipped):
+    """See `_loss_kernel`; where `clipped`, with probabilities of at least ε."""
+
+    def cross_entropy_kernel(g, h, y, w, delta, losses, n, constants):
+        """ℓ = Σ_o y_o (log Σ exp(g) − g_o), δ = h Σ y − y, for softmax outputs h: log Σ exp(g − max g) is −log max h."""
+        separate_pointers(n)
+        width = panel_width(h)
+        largest = -like(math.log(_clipped(like(0, h[0]))), h[0])
+        top, most, mass, chosen = new_line(h), new_line(h), new_line(h), new_line(h)
         for r in range(width):
-            # written so that NaN, which compares false, stays
-            top[r] = top[r] if g[o * width + r] <= top[r] else g[o * width + r]
-            most[r] = most[r] if h[o * width + r] <= most[r] else h[o * width + r]
-    for o in range(n):
+            top[r], most[r], mass[r], chosen[r] = g[r], h[r], like(0, h[0]), like(0, h[0])
+        for o in range(1, n):
+            for r in range(width):
+                # written so that NaN, which compares false, stays
+                top[r] = top[r] if g[o * width + r] <= top[r] else g[o * width + r]
+                most[r] = most[r] if h[o * width + r] <= most[r] else h[o * width + r]
+        for o in range(n):
+            for r in range(width):
+                target = y[o * width + r]
+                mass[r] += target
+                # 0 times a difference that has overflowed would be NaN
+                chosen[r] += target * (g[o * width + r] - top[r]) if target != 0 else like(0, target)
         for r in range(width):
-            target = y[o * width + r]
-            mass[r] += target
-            # 0 times a difference that has overflowed would be NaN
-            chosen[r] += target * (g[o * width + r] - top[r]) if target != 0 else like(0, target)
-    for r in range(width):
-        losses[r] = -mass[r] * like(math.log(most[r]), h[0]) - chosen[r]
-    for o in range(n):
-        for r in range(width):
-            delta[o * width + r] = w[r] * (h[o * width + r] * mass[r] - y[o * width + r])
+            losses[r] = -mass[r] * like(math.log(most[r]), h[0]) - chosen[r]
+            if clipped and losses[r] > largest:
+                losses[r] = largest
+        for o in range(n):
+            for r in range(width):
+                delta[o * width + r] = w[r] * (h[o * width + r] * mass[r] - y[o * width + r])
+
+    return cross_entropy_kernel
 
 
 def get_loss(value: str | Loss) -> Loss:

@@ -22,6 +22,8 @@ PLAN = np.dtype(
             "seed",  # of dropout
             "first_step",  # step of rates[0]
             "first_epoch",  # epoch of order[0] and history[0]
+            "earlier_steps",  # done before step 0 on other rows; the rule's t and dropout count them too
+            "as_scikit_learn",  # 1: see Workspace
             "patience",  # epochs without improvement after which to stop; 0: never
             "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see step.STAGES
             "loss", "rule", "product",  # other kernels
@@ -48,6 +50,7 @@ PLAN = np.dtype(
         )),
         *((name, np.float64) for name in (
             "keep", "share",  # label smoothing: y := keep y + share
+            "loss_scale",  # of the mean over rows, before the penalty is added; it does not scale the gradient
             "l2", "l1", "weight_decay",
             "clip_norm",  # 0: no clipping
             "tolerance",  # by how much the monitored value must fall to count as improved

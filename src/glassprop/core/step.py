@@ -148,7 +148,7 @@ def _close_epoch(plan, now, layers, epoch, steps_per_epoch, rate, unit):
     if plan.validation_rows > 0:
         width = panel_width(unit)
         total, mass = _add_up(at(plan.sums, 0, 1.0), (plan.validation_rows + width - 1) // width)
-        row[1] = total / mass
+        row[1] = plan.loss_scale * total / mass
     row[2] = rate
     row[3] = now.norm_sum / steps_per_epoch
     now.loss_sum, now.weight_sum, now.norm_sum = 0.0, 0.0, 0.0
@@ -176,7 +176,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
     training = parts & UPDATE
     paired = training != 0 and plan.paired_product != 0
     sums = at(plan.sums, 0, 1.0)
-    loss, norm, mass = now.loss, now.gradient_norm, 0.0
+    loss, norm, mass, per_mass = now.loss, now.gradient_norm, 0.0, 1.0
     if not meet(plan):
         return first
     if leader:
@@ -192,25 +192,28 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
         depth = width if panels > 1 or paired else rows
         low, high = share(panels, thread, plan.threads)
         order = plan.order + (epoch - plan.first_epoch) * plan.rows * 8 if plan.order else plan.order
+        t = plan.earlier_steps + step  # what the rule and dropout go by
         if parts & FORWARD:
             call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers[0], low, high, unit))
             wanted = depth if parts & BACKWARD else depth * 0
-            call_kernel(plan.do_forward, (plan, layers, low, high, wanted, training, step, thread, unit))
+            call_kernel(plan.do_forward, (plan, layers, low, high, wanted, training, t, thread, unit))
         if parts & OUTPUT:
             scatter_rows(scratch, layers[-1], start, stop, plan.output, low, high, unit)
         if parts & LOSS:
             Y, classes, weights = plan.Y, plan.classes, plan.weights
             call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, order, start, stop, low, high, sums, unit))
         if parts & BACKWARD:
-            call_kernel(plan.do_backward, (plan, layers, low, high, training, step, thread, unit))
+            call_kernel(plan.do_backward, (plan, layers, low, high, training, t, thread, unit))
         meet(plan)
         if parts & LOSS:
             total, mass = _add_up(sums, panels)
+            total *= plan.loss_scale
             loss = total / mass if mass > 0 else 0.0
+            per_mass = rows / mass if plan.as_scikit_learn and mass > 0 else 1.0
             if leader:
                 now.loss = loss
-                now.loss_sum += total
-                now.weight_sum += mass
+                now.loss_sum += total * per_mass
+                now.weight_sum += mass * per_mass
         if parts & BACKWARD:
             beyond = at(plan.sums, 2 * plan.most_panels, 1.0)
             scale = 1.0 / mass if mass > 0 else 0.0
@@ -221,7 +224,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
             norm = math.sqrt(squares)
             if leader:
                 now.loss = loss
-                now.loss_sum += penalty * mass
+                now.loss_sum += penalty * mass * per_mass
                 now.gradient_norm = norm
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 if leader:
@@ -231,7 +234,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
                 now.norm_sum += norm
         rate = at(plan.rates, step - plan.first_step, 1.0)[0] if training or parts & EPOCHS else 0.0
         if training:
-            call_kernel(plan.do_update, (plan, layers, norm, rate, step + 1, thread, unit))
+            call_kernel(plan.do_update, (plan, layers, norm, rate, t + 1, thread, unit))
         if leader:
             now.step = step + 1
         meet(plan)

@@ -116,7 +116,8 @@ def _adam_line(theta, gradient, m, v, inverse, rate, beta1, beta2, fresh1, fresh
 
 def _adam(theta, gradient, m, v, n, constants):
     separate_pointers(n)
-    beta1, beta2, epsilon = like(constants[4], theta[0]), like(constants[5], theta[0]), like(constants[6], theta[0])
+    beta1, beta2, hat = like(constants[4], theta[0]), like(constants[5], theta[0]), constants[7] != 0
+    epsilon = like(constants[6] / math.sqrt(constants[2]) if hat else constants[6], theta[0])
     fresh1, fresh2 = like(1 - constants[4], theta[0]), like(1 - constants[5], theta[0])
     rate = like(constants[0] / constants[1], theta[0])
     correction, inverse = like(1 / math.sqrt(constants[2]), theta[0]), new_line(theta)
@@ -270,13 +271,15 @@ class Adagrad(_Rule):
 class Adam(_Rule):
     """m := β1 m + (1 − β1) G; v := β2 v + (1 − β2) G²; θ := θ − η m̂ / (√v̂ + ε), m̂ = m/(1 − β1^t), v̂ = v/(1 − β2^t).
 
-    Kingma and Ba 2015, algorithm 1, as in PyTorch and optax; scikit-learn adds ε to the root of the uncorrected v.
+    Kingma and Ba 2015, algorithm 1, as in PyTorch and optax. With `epsilon_hat`, ε is the ε̂ of their section 2, added to the
+    root of the uncorrected v as in scikit-learn: ε̂ / √(1 − β2^t) takes the place of ε.
     """
 
     learning_rate: Any = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    epsilon_hat: bool = False
 
     name: ClassVar = "adam"
     kernel_body: ClassVar = staticmethod(_adam)
@@ -284,6 +287,9 @@ class Adam(_Rule):
     ranges: ClassVar = {"beta1": (0.0, 1.0), "beta2": (0.0, 1.0), "epsilon": (0.0, math.inf)}
     betas: ClassVar = ("beta1", "beta2")
     formula: ClassVar = "m := β1 m + (1 − β1) G; v := β2 v + (1 − β2) G²; θ := θ − η m̂ / (√v̂ + ε)"
+
+    def constants(self) -> np.ndarray:
+        return np.append(super().constants(), float(self.epsilon_hat))
 
 
 @dataclass(frozen=True)

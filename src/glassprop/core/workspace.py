@@ -62,6 +62,10 @@ class Workspace:
         As many at most; None: as many as there are processors. How many there will be follows from the work in a step.
     paired : bool
         Steps that update multiply bfloat16; float32 only.
+    as_scikit_learn : bool
+        The objective of scikit-learn's MLP: penalties divided by the Σ w of the batch at hand. And its bookkeeping, which
+        leaves the gradient alone: an epoch's loss is the mean of its batches' by their rows, not by their Σ w; half the
+        squared error is the mean over outputs, not the sum; log losses are those of probabilities clipped to [ε, 1 − ε].
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Workspace:
         output: bool = False,
         threads: int | None = 1,
         paired: bool = False,
+        as_scikit_learn: bool = False,
     ) -> None:
         dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
         batch_size, width = min(batch_size, rows), panel_columns(dtype)
@@ -124,6 +129,7 @@ class Workspace:
             most_panels=panels,
             validation_rows=validation_rows,
             seed=seed,
+            as_scikit_learn=as_scikit_learn,
             theta_size=theta.size,
             blocks=layout.blocks,
             product=product_kernel(dtype),
@@ -132,11 +138,11 @@ class Workspace:
         self.set(**stages(dtype))
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, give_way=yield_address())
-        self._take_objective(network)
+        self._take_objective(network, as_scikit_learn)
         if optimizer:
             self._take_optimizer(optimizer)
 
-    def _take_objective(self, network: Network) -> None:
+    def _take_objective(self, network: Network, as_scikit_learn: bool) -> None:
         loss, outputs = network.loss, network.layers[-1]
         distribution = loss.targets == "distribution"
 
@@ -144,7 +150,8 @@ class Workspace:
             return distribution and outputs > 1 and Y is not None and Y.shape[1] == 1
 
         self.set(
-            loss=loss.kernel(network.output_activation, self.unit.dtype),
+            loss=loss.kernel(network.output_activation, self.unit.dtype, as_scikit_learn),
+            loss_scale=1 / outputs if as_scikit_learn and loss.name == "half_squared_error" else 1.0,
             classes=by_class(self.arrays["Y"]),
             validation_classes=by_class(self.arrays["validation_Y"]),
             keep=1.0 - loss.label_smoothing,

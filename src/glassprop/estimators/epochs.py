@@ -1,0 +1,240 @@
+"""scikit-learn's loop over epochs, on the compiled core.
+
+It decides when to stop, as scikit-learn does, and holds no formulas. A call of the core never goes beyond the first epoch after
+which training could stop, so that nothing is undone and no random number drawn too many.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from glassprop.core.network import Network, Parameters
+from glassprop.core.plan import DIVERGED, TRAIN
+from glassprop.core.schedules import learning_rates
+from glassprop.core.workspace import Workspace
+from glassprop.estimators.callbacks import Listeners
+from glassprop.estimators.draws import RowOrders
+from glassprop.estimators.judge import Judge
+from glassprop.estimators.settings import changes_by_epoch, schedule, update_rule
+from glassprop.training.data import Data
+from glassprop.training.loop import ORDER_ENTRIES, Epoch, Pace
+
+LOWEST_ADAPTIVE_RATE = 1e-6
+
+
+@dataclass
+class Memory:
+    """What a solver carries from one call of `fit` or `partial_fit` to the next: with the random state, all of it."""
+
+    rule: str
+    learning_rate: float
+    state: np.ndarray  # (2, theta.size), the update rule's vectors
+    steps: int = 0  # done in all calls
+    seed: int = 0  # of dropout
+    # for continuing a fit, kept where warm_start asks for it:
+    theta: np.ndarray | None = None  # the last parameters; coefs_ may be the best
+    order: np.ndarray | None = None  # row numbers as in the last epoch
+    held: np.ndarray | None = None  # rows held out
+    left: Any = None  # coefs_ as the call left them
+
+    def fits(self, rule: str, state: np.ndarray) -> bool:
+        """Whether it is of this rule and of a state of this shape and precision."""
+        return (self.rule, self.state.shape, self.state.dtype) == (rule, state.shape, state.dtype)
+
+
+class EpochLoop:
+    """The calls of the core that take an estimator through its epochs.
+
+    Parameters
+    ----------
+    model : estimator
+        Its fitted attributes are kept up to date at every epoch's end.
+    network : Network
+    data : Data
+    parameters : Parameters
+        Where to start; trained in place.
+    memory : Memory
+        Brought up to date in the end.
+    orders : RowOrders
+    judge : Judge, optional
+        The score by which to stop; None stops by the training loss.
+    listeners : Listeners, optional
+        Told of every epoch.
+    """
+
+    def __init__(
+        self, model: Any, network: Network, data: Data, parameters: Parameters, memory: Memory, orders: RowOrders,
+        judge: Judge | None, listeners: Listeners | None,
+    ) -> None:  # fmt: skip
+        self.model, self.data, self.parameters, self.memory = model, data, parameters, memory
+        self.orders, self.judge, self.listeners = orders, judge, listeners
+        rows, batch_size = data.rows, batch_rows(model.batch_size, data.rows)
+        self.per = -(-rows // batch_size)  # steps in an epoch
+        most = 1 if judge or listeners else min(model.max_iter, model.n_iter_no_change + 1)
+        self.room = int(max(1, min(most, ORDER_ENTRIES // rows)))
+        rule = update_rule(model)
+        self.schedule, self.changes = schedule(model, rule), changes_by_epoch(model)
+        threads = None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs)
+        self.work = Workspace(
+            network, parameters.theta, data.X, data.Y, data.weights,
+            rows=rows, batch_size=batch_size, optimizer=rule, validation=data.validation, seed=memory.seed,
+            order_epochs=self.room if orders.needed else 0, steps=self.room * self.per, epochs=self.room, threads=threads,
+            as_scikit_learn=True,
+        )  # fmt: skip
+        self.work.set(state=memory.state, earlier_steps=memory.steps)
+        self.pace = Pace(batch_size, network.n_parameters)
+        self.step, self.stopped, self.begun = 0, False, time.perf_counter()
+
+    def run(self, epochs: int) -> None:
+        """Train for so many epochs, or until something stops it; Ctrl-C keeps what was learned."""
+        model = self.model
+        model.n_iter_ = 0
+        try:
+            while model.n_iter_ < epochs and not self.stopped:
+                self._call(epochs - model.n_iter_)
+        except KeyboardInterrupt:
+            self._collect()
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+        self.memory.steps += self.step
+        if model.warm_start:
+            self.memory.theta, self.memory.order = self.parameters.theta.copy(), self.orders.order
+
+    def _call(self, epochs: int) -> None:
+        """One call of the core, over at most so many epochs."""
+        begun, per, model = time.perf_counter(), self.per, self.model
+        epoch, within = divmod(self.step, per)
+        patience = model.n_iter_no_change + 1 - model._no_improvement_count
+        last = self.pace.last(self.step, per, int(max(1, min(self.room, epochs, patience))))
+        if not within:
+            if self.listeners:
+                self.listeners.begin_epoch()
+            if self.orders.needed:
+                for e in range(epoch, -(-last // per)):
+                    self.orders.write(self.work["order"][e - epoch])
+        self.work["rates"][: last - self.step] = self._rates(epoch, last)
+        self.work.set(first_step=self.step, first_epoch=epoch)
+        first, self.step = self.step, self.work.run(self.step, last, TRAIN)
+        self.pace.measured(self.step - first, time.perf_counter() - begun)
+        self._collect()
+        if self.work.progress["status"][0] == DIVERGED:
+            self._diverged()
+
+    def _rates(self, epoch: int, last: int) -> np.ndarray:
+        """Learning rates of the steps up to `last`; an epoch that begins within the call has that of its own time."""
+        done = self.memory.steps
+        if self.schedule is not None:
+            return learning_rates(self.schedule, done + self.step, done + last)
+        rates = np.full(last - self.step, self.memory.learning_rate)
+        if self.changes == "invscaling":
+            for e in range(epoch + 1, -(-last // self.per)):
+                seen = self.model.t_ + (e - epoch) * self.data.rows
+                rates[e * self.per - self.step : (e + 1) * self.per - self.step] = self._inverse_scaling(seen)
+        return rates
+
+    def _inverse_scaling(self, rows_seen: int) -> float:
+        return float(self.model.learning_rate_init) / (rows_seen + 1) ** self.model.power_t
+
+    def _collect(self) -> None:
+        """Close the epochs that the core has finished."""
+        done = int(self.work.progress["step"][0]) // self.per
+        while self.model.n_iter_ < done:
+            self._close(self.work["history"][self.model.n_iter_ - int(self.work.plan["first_epoch"][0])])
+
+    def _close(self, row: Any) -> None:
+        """The bookkeeping at an epoch's end."""
+        model = self.model
+        model.n_iter_ += 1
+        model.t_ += self.data.rows
+        model.loss_ = float(row["loss"])
+        model.loss_curve_.append(model.loss_)
+        if self.data.validation:
+            model.validation_loss_curve_.append(float(row["validation_loss"]))
+        if model.verbose:
+            print(f"Iteration {model.n_iter_}, loss = {model.loss_:.8f}")
+        self._note(self.judge() if self.judge else None)
+        if self.changes == "invscaling":
+            self.memory.learning_rate = self._inverse_scaling(model.t_)
+        if model._no_improvement_count > model.n_iter_no_change:
+            self._patience_spent()
+        if self.listeners and self.listeners.end_epoch(self._record(row), self.parameters):
+            self.stopped = True
+        if model.n_iter_ == model.max_iter and not self.stopped:
+            _warn(
+                f"Stochastic Optimizer: Maximum iterations ({model.max_iter}) reached and the optimization hasn't converged "
+                "yet.",
+                calls=8,
+            )
+
+    def _note(self, score: float | None) -> None:
+        """Judge the epoch by its score or else by its loss, and count those in a row that were no better."""
+        model = self.model
+        if score is None:
+            worse = model.loss_ > model.best_loss_ - model.tol
+            model.best_loss_ = min(model.best_loss_, model.loss_)
+        else:
+            model.validation_scores_.append(score)
+            if model.verbose:
+                print(f"Validation score: {score:f}")
+            worse = score < model.best_validation_score_ + model.tol
+            if score > model.best_validation_score_:
+                model.best_validation_score_ = score
+                model._show(self.parameters)
+        model._no_improvement_count = model._no_improvement_count + 1 if worse else 0
+
+    def _patience_spent(self) -> None:
+        """Stop, or go on with a lower learning rate."""
+        model, memory = self.model, self.memory
+        what = "Validation score" if self.judge else "Training loss"
+        text = f"{what} did not improve more than tol={model.tol:f} for {model.n_iter_no_change:g} consecutive epochs."
+        self.stopped = self.changes != "adaptive" or memory.learning_rate <= LOWEST_ADAPTIVE_RATE
+        if not self.stopped:
+            memory.learning_rate /= 5.0
+            model._no_improvement_count = 0
+            text += f" Setting learning rate to {memory.learning_rate:f}"
+        else:
+            text += " Learning rate too small. Stopping." if self.changes == "adaptive" else " Stopping."
+        if model.verbose:
+            print(text)
+
+    def _record(self, row: Any) -> Epoch:
+        """What a function that listens is told."""
+        model, now = self.model, time.perf_counter()
+        seconds, self.begun = now - self.begun, now
+        score = model.validation_scores_[-1] if self.judge else np.nan
+        numbers = {name: float(row[name]) for name in ("loss", "validation_loss", "learning_rate", "gradient_norm")}
+        return Epoch(epoch=model.n_iter_, score=score, seconds=seconds, parameters=self.parameters.copy(), **numbers)
+
+    def _diverged(self) -> None:
+        """The core has refused a step since its loss or gradient was not finite."""
+        epoch = self.step // self.per + 1
+        advice = "The input data may contain large values and need to be preprocessed."
+        place = f"Loss or gradient ceased to be finite at step {self.step} (epoch {epoch}); try a lower learning_rate_init."
+        if not self.judge:
+            raise ValueError(f"Solver produced non-finite parameter weights. {advice} {place}")
+        self.model.loss_ = float("nan")
+        self.model.loss_curve_.append(self.model.loss_)
+        self.model.validation_scores_.append(float("nan"))
+        self.model.n_iter_ += 1
+        self.stopped = True
+        _warn(f"{place} The best parameters so far are kept. {advice}", calls=7)
+
+
+def batch_rows(batch_size: Any, rows: int) -> int:
+    """Rows of a batch for the estimator's `batch_size`, "auto" or a number."""
+    if isinstance(batch_size, str):
+        return min(200, rows)
+    if batch_size > rows:
+        warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=7)
+    return int(min(batch_size, rows))
+
+
+def _warn(text: str, calls: int) -> None:
+    """Warn the line that called `fit`, so many calls before the one that warns."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    warnings.warn(text, ConvergenceWarning, stacklevel=calls + 2)

@@ -1,0 +1,54 @@
+"""The score of held-out rows at every epoch's end. It knows outputs and targets, not training."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from glassprop.core.network import Network, Parameters
+from glassprop.core.plan import FORWARD, OUTPUT
+from glassprop.core.workspace import Workspace
+from glassprop.training.data import Rows
+
+ROWS_AT_A_TIME = 512
+
+
+class Judge:
+    """The score of held-out rows, for the parameters as they are when it is asked.
+
+    Parameters
+    ----------
+    model : estimator
+        Its `scoring` decides; None asks its own ``_score_outputs``: accuracy or R².
+    network : Network
+    parameters : Parameters
+        Those that training changes in place.
+    rows : (X, Y, weights)
+    labels : array, (rows,) or (rows, outputs)
+        Targets as a person gave them, which a scorer takes.
+    """
+
+    def __init__(self, model: Any, network: Network, parameters: Parameters, rows: Rows, labels: Any) -> None:
+        self._model, self._parameters, self._rows, self._labels = model, parameters, rows, labels
+        self._batches = -(-len(rows[0]) // ROWS_AT_A_TIME)
+        self._scorer = None
+        if model.scoring is None:
+            self._work = Workspace(network, parameters.theta, rows[0], batch_size=ROWS_AT_A_TIME, output=True)
+        else:
+            from sklearn.metrics import check_scoring
+
+            self._scorer = check_scoring(model, model.scoring)
+
+    def __call__(self) -> float:
+        """The score, higher is better; NaN where outputs are not finite."""
+        X, Y, weights = self._rows
+        if self._scorer is not None:
+            fitted = copy.copy(self._model)
+            fitted._show(self._parameters)
+            fitted.__dict__.pop("feature_names_in_", None)  # these rows have none
+            return float(self._scorer(fitted, X, self._labels, **({} if weights is None else {"sample_weight": weights})))
+        self._work.run(0, self._batches, FORWARD | OUTPUT)
+        outputs = self._work["output"]
+        return float(self._model._score_outputs(outputs, Y, weights)) if np.isfinite(outputs).all() else float("nan")

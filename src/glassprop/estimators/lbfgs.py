@@ -1,0 +1,97 @@
+"""L-BFGS: SciPy's minimiser over the whole table, with loss and gradient of the compiled core.
+
+It holds no formulas. The two are of one function, for several outputs too: scikit-learn's gradient of the squared error is
+then that of `n_outputs` times the loss it goes by.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import Any
+
+import numpy as np
+
+from glassprop.core.network import Network, Parameters
+from glassprop.core.plan import BACKWARD, FORWARD, LOSS
+from glassprop.core.workspace import Workspace
+from glassprop.estimators.callbacks import Listeners
+from glassprop.training.data import Data
+from glassprop.training.loop import Epoch
+
+EVALUATE = FORWARD | LOSS | BACKWARD
+STOPPED = 99  # SciPy's status where a callback has stopped it
+
+
+def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, listeners: Listeners) -> None:
+    """Minimise from `parameters` on, in place; sets the model's ``loss_`` and ``n_iter_``. Iterations are told as epochs.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Where the minimiser gave up, with its reason.
+
+    Raises
+    ------
+    ValueError
+        Where parameters cease to be finite.
+    """
+    from scipy.optimize import minimize
+    from sklearn.exceptions import ConvergenceWarning
+
+    rows, threads = len(data.X), None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs)
+    work = Workspace(
+        network, parameters.theta, data.X, data.Y, data.weights, batch_size=rows, threads=threads, as_scikit_learn=True
+    )
+    reported = float(work.plan["loss_scale"][0])
+    work.set(loss_scale=1.0)  # what is minimised is what the gradient is of
+    gradient = parameters.with_theta(work["gradient"])
+
+    def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
+        unpack(x, parameters)
+        work.run(0, 1, EVALUATE)
+        return float(work.progress["loss"][0]), pack(gradient)
+
+    epochs = itertools.count(1)
+
+    def tell(intermediate_result: Any) -> None:
+        if listeners:
+            unpack(intermediate_result.x, parameters)
+            if listeners.whole_epoch(Epoch(
+                epoch=next(epochs), loss=float(intermediate_result.fun), validation_loss=np.nan, score=np.nan,
+                learning_rate=np.nan, gradient_norm=np.nan, seconds=np.nan, parameters=parameters.copy(),
+            ), parameters):  # fmt: skip
+                raise StopIteration
+
+    options = {"maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol}
+    found = minimize(evaluate, pack(parameters), method="L-BFGS-B", jac=True, options=options, callback=tell)
+    unpack(found.x, parameters)
+    if not np.isfinite(parameters.theta).all():
+        raise ValueError(
+            "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+        )
+    work.set(loss_scale=reported)
+    work.run(0, 1, EVALUATE)
+    model.loss_ = float(work.progress["loss"][0])
+    model.n_iter_ = min(int(found.nit), model.max_iter)
+    if found.status not in (0, STOPPED):
+        more = f"\nIncrease max_iter, which is {model.max_iter}." if model.n_iter_ == model.max_iter else ""
+        warnings.warn(
+            f"lbfgs failed to converge after {model.n_iter_} iteration(s) (status={found.status}):\n{found.message}{more}\n"
+            "You might also want to scale the data.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+
+
+def pack(parameters: Parameters) -> np.ndarray:
+    """All weights and then all biases in one vector of float64, as scikit-learn has them."""
+    return np.concatenate([np.asarray(array, np.float64).ravel() for array in (*parameters.W, *parameters.b)])
+
+
+def unpack(x: np.ndarray, parameters: Parameters) -> None:
+    """Write what `pack` packed into `parameters`."""
+    start = 0
+    for array in (*parameters.W, *parameters.b):
+        array[...] = x[start : start + array.size].reshape(array.shape)
+        start += array.size

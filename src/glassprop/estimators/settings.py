@@ -1,0 +1,88 @@
+"""From scikit-learn's words to the core's: activations, losses, update rules.
+
+It knows names and numbers, not data. What it does not translate is refused by the core itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from glassprop.core.activations import HIDDEN, Activation
+from glassprop.core.losses import Loss
+from glassprop.core.schedules import Schedule
+from glassprop.core.update import OPTIMIZERS, SGD, Adam, Optimizer
+
+#: scikit-learn's name for what the core calls otherwise.
+CORE_ACTIVATIONS = {"logistic": "sigmoid"}
+ACTIVATION_NAMES = frozenset({*HIDDEN, *CORE_ACTIVATIONS})
+
+#: The regressor's losses by scikit-learn's name.
+CORE_LOSSES = {
+    "squared_error": "half_squared_error",
+    "absolute_error": "absolute_error",
+    "huber": "huber",
+    "quantile": "quantile",
+    "poisson": "poisson",
+}
+
+#: scikit-learn's name of an output activation, for the loss whose link it is.
+OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
+
+
+class _AnyMomentum(SGD):
+    """SGD with a momentum of 1 too, which scikit-learn allows."""
+
+    ranges: ClassVar = {"momentum": (0.0, math.inf)}
+
+
+#: Update rules whose constants are parameters of the estimator; the others take the core's own.
+_RULES: dict[str, Callable[[Any, float], Optimizer]] = {
+    "sgd": lambda model, rate: _AnyMomentum(rate, momentum=model.momentum, nesterov=model.nesterovs_momentum),
+    "adam": lambda model, rate: Adam(rate, model.beta_1, model.beta_2, model.epsilon, epsilon_hat=True),
+    "adamw": lambda model, rate: OPTIMIZERS["adamw"](rate, model.beta_1, model.beta_2, model.epsilon),  # type: ignore[call-arg]
+}
+
+SOLVER_NAMES = frozenset({"lbfgs", *OPTIMIZERS})
+
+
+def update_rule(model: Any) -> Optimizer:
+    """The update rule that the estimator's `solver` names, with its constants; a rule that is given is taken as it is."""
+    if isinstance(model.solver, Optimizer):
+        rule = model.solver
+    else:
+        make = _RULES.get(model.solver) or (lambda _, rate: OPTIMIZERS[model.solver](rate))  # type: ignore[call-arg]
+        rule = make(model, float(model.learning_rate_init))
+    shared = {"weight_decay": model.weight_decay, "clip_norm": model.gradient_clip}
+    return replace(rule, **{name: value for name, value in shared.items() if value is not None})
+
+
+def schedule(model: Any, rule: Optimizer) -> Schedule | Callable[[int], float] | None:
+    """The learning rate where it is a function of the step, or None where it is a number that epochs may change."""
+    for value in (model.learning_rate, rule.learning_rate):
+        if callable(value):
+            return value
+    return None
+
+
+def changes_by_epoch(model: Any) -> str:
+    """How epochs change the learning rate: constant, invscaling or adaptive. With Adam they do not, as in scikit-learn."""
+    named = isinstance(model.learning_rate, str) and isinstance(model.solver, str) and model.solver != "adam"
+    return model.learning_rate if named else "constant"
+
+
+def core_activations(value: Any, hidden: int) -> list[str | Activation]:
+    """One activation for each hidden layer, by the core's names."""
+    several = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * hidden
+    if len(several) != hidden:
+        raise ValueError(f"activation must be one or one for each of the {hidden} hidden layers; got {len(several)}")
+    return [CORE_ACTIVATIONS.get(each, each) if isinstance(each, str) else each for each in several]
+
+
+def core_loss(value: str | Loss) -> Loss:
+    """The core's loss for the regressor's `loss`."""
+    if isinstance(value, Loss) and value.name not in CORE_LOSSES.values():
+        raise ValueError(f"loss of a regressor must be one of {', '.join(CORE_LOSSES)}; got {value!r}, which is of classes")
+    return value if isinstance(value, Loss) else Loss(CORE_LOSSES[value])
