@@ -33,11 +33,11 @@ def wrong_slopes(network: Network, parameters: Parameters, X: Any) -> list[str]:
 
 def _wrong_slope(activation: Activation, g: np.ndarray) -> str:
     """What is wrong with an activation's φ′ at the points g, or an empty text. Kinks are left out, as is what is not finite."""
-    slope, phi = _slope_and_values(activation, g)
+    slope, phi = slope_and_values(activation, g)
     best, uncertainty = np.full(len(g), np.nan), np.full(len(g), np.inf)
     for step in (1e-3, 1e-4, 1e-5):
         s = step * np.maximum(1, np.abs(g))
-        (up, down), (up2, down2) = ([_slope_and_values(activation, g + d)[1] for d in (h, -h)] for h in (s, s / 2))
+        (up, down), (up2, down2) = ([slope_and_values(activation, g + d)[1] for d in (h, -h)] for h in (s, s / 2))
         with np.errstate(invalid="ignore", over="ignore"):
             coarse, fine = (up - down) / (2 * s), (up2 - down2) / s
             noise = 8 * np.finfo(float).eps * np.maximum(np.abs(up), np.abs(down)) / s
@@ -59,7 +59,7 @@ def _wrong_slope(activation: Activation, g: np.ndarray) -> str:
     )
 
 
-def _slope_and_values(activation: Activation, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def slope_and_values(activation: Activation, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """φ′(g) and φ(g) by the core: of a network of one weight, 1, whose targets make ∂L/∂h of every row 1."""
     network = Network((1, 1), output_activation=activation)
     one = Parameters.from_arrays([[[1.0]]], [[0.0]])
