@@ -9,6 +9,7 @@ from glassprop.core.schedules import Cosine, Exponential, InverseScaling, OneCyc
 from glassprop.core.update import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from glassprop.errors import CompileNotice, DivergenceWarning
 from glassprop.glass.check import GradientCheck, check_gradients
+from glassprop.glass.diagnose import Diagnosis, diagnose
 from glassprop.glass.verify import StepCheck, verify_step
 from glassprop.tables.model import Model, load, save
 from glassprop.training.many import train_many
@@ -23,6 +24,6 @@ __all__ = [  # noqa: RUF022
     "OPTIMIZERS", "SGD", "RMSprop", "Rprop", "Adagrad", "Adam", "AdamW",
     "InverseScaling", "Exponential", "Cosine", "OneCycle",
     "train", "train_many", "Run", "Epoch", "DivergenceWarning", "CompileNotice",
-    "check_gradients", "GradientCheck", "verify_step", "StepCheck",
+    "check_gradients", "GradientCheck", "verify_step", "StepCheck", "diagnose", "Diagnosis",
     "Model", "save", "load",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import typer
 
 from glassprop.cli.bench import bench
 from glassprop.cli.check import check
+from glassprop.cli.diagnose import diagnose
 from glassprop.cli.evaluate import evaluate
 from glassprop.cli.info import info
 from glassprop.cli.predict import predict
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, evaluate, predict, info, check, bench):
+for command in (train, evaluate, predict, info, check, diagnose, bench):
     app.command()(_interruptible(command))
 
 
