@@ -11,6 +11,7 @@ import typer
 
 from glassprop.cli.bench import bench
 from glassprop.cli.evaluate import evaluate
+from glassprop.cli.explain import explain
 from glassprop.cli.info import info
 from glassprop.cli.predict import predict
 from glassprop.cli.train import train
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, evaluate, predict, info, bench):
+for command in (train, evaluate, predict, explain, info, bench):
     app.command()(_interruptible(command))
 
 

@@ -1,0 +1,1 @@
+"""Seeing inside: one training step with every number, for people, browsers and programs. The core computes, not it."""
