@@ -143,3 +143,33 @@ def test_rows_that_are_not_there(refused, model, tmp_path):
     network = gp.Network((4, 2))
     gp.save(gp.Model(network, network.initialize(0)), tmp_path / "bare.safetensors")
     assert "the model was saved without a table" in refused("explain", tmp_path / "bare.safetensors", "sklearn:iris")
+
+
+@pytest.mark.parametrize(
+    ("form", "ending", "begins"),
+    [("text", ".txt", "One training step"), ("markdown", ".md", "# One training step"), ("latex", ".tex", r"\documentclass"),
+     ("html", ".html", "<!doctype html>"), ("json", ".json", "{")],
+)  # fmt: skip
+def test_forms_and_files(run, homework, tmp_path, form, ending, begins):
+    shown = run(*homework, "--format", form)
+    assert shown.code == 0
+    assert shown.out.startswith(begins)
+    path = tmp_path / f"step{ending}"
+    written = run(*homework, "--out", path)
+    assert (written.code, written.out) == (0, f"wrote {path}\n")
+    assert path.read_text() == shown.out
+    other = run(*homework, "--out", tmp_path / "step.dat", "--format", form, "--json")
+    assert json.loads(other.out)["steps"]
+    assert (tmp_path / "step.dat").read_text() == shown.out
+
+
+def test_inputs_are_never_replaced(refused, homework, tmp_path):
+    message = refused(*homework, "--out", tmp_path / "w.json")
+    assert "--out must be another file than --weights" in message
+    assert json.loads((tmp_path / "w.json").read_text()) == WEIGHTS
+
+
+def test_several_steps(run, homework):
+    told = json.loads(run(*homework, "--steps", "3", "--json").out)["steps"]
+    assert [step["step"] for step in told] == [0, 1, 2]
+    assert told[2]["loss"]["row"] < told[0]["loss"]["row"]

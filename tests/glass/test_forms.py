@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 import pytest
 
 import glassprop as gp
 from glassprop.core.losses import LOSSES, Loss
-from glassprop.glass.formula import Num, Sum, fill, product, read, read_assignments, work_out
+from glassprop.glass.formula import Num, Sum, fill, product, work_out
+from glassprop.glass.notation import read, read_assignments
 from glassprop.glass.typeset import Latex, MathML, Plain, round_number
 from tests.glass.test_explain import mazur
 
@@ -112,3 +114,76 @@ def test_printing_and_repr():
     assert str(explanation) == explanation.to_text()
     assert repr(explanation).startswith("Explanation(step 0, row 0 of 1; Network((2, 2, 2)")
     assert len([line for line in str(mazur(steps=3)).splitlines() if line.startswith("Training step ")]) == 3
+
+
+# --- Markdown, LaTeX, notebook -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def large():
+    """An explanation with everything in it: totals of the rest, a batch, penalties, clipping, decay, choices, names."""
+    network = gp.Network((12, 9, 12), "selu", loss="cross_entropy", l2=0.1, l1=0.01)
+    rows = [[0.1 * i - 0.3 * j for i in range(12)] for j in range(3)]
+    names = [f"größe_{i} #%&$ 深さ" for i in range(12)]
+    return gp.explain(
+        network, network.initialize(1), rows, [0, 2, 1], optimizer=gp.AdamW(clip_norm=0.1), neurons=4, input_names=names
+    )
+
+
+def test_markdown(large):
+    text = mazur().to_markdown(digits=9)
+    line = r"h_{1,1}& = \sigma\left(g_{1,1}\right) = \frac{1}{1 + e^{-0.3775}} = 0.593269992"
+    assert any(part.startswith(line) for part in text.splitlines())
+    assert "| $W_{2,1,1}$ | $0.4$ | $0.0821670406$ | $-0.0410835203$ | $0.358916480$ |" in text
+    for markdown in (text, large.to_markdown()):
+        assert markdown.count("$$") % 2 == 0
+        assert markdown.count(r"\begin{aligned}") == markdown.count(r"\end{aligned}") == markdown.count("$$") // 2
+        for formula in re.findall(r"\$\$(.*?)\$\$", markdown, re.S):
+            assert_latex(formula)
+        rows = [line for line in markdown.splitlines() if line.startswith("|")]
+        assert all(len(re.findall(r"(?<!\\)\|", row)) == row.count(" | ") + 2 for row in rows)
+
+
+def test_latex_is_a_whole_document(large):
+    for text in (mazur().to_latex(), large.to_latex()):
+        assert text.startswith(r"\documentclass")
+        assert text.rstrip().endswith(r"\end{document}")
+        assert_latex(text)
+        # what pdflatex's fonts lack is not in it; ß and ö they have
+        assert all(ord(letter) < 0x180 for letter in text)
+        begun, ended = (re.findall(rf"\\{word}\{{(\w+\*?)\}}", text) for word in ("begin", "end"))
+        assert sorted(begun) == sorted(ended)
+    assert r"\_11 \#\%\&\$ ??" in large.to_latex()
+
+
+def assert_latex(text: str) -> None:
+    """Groups are closed, and in no alignment stands a second & before its line ends."""
+    bare = text.replace(r"\{", "").replace(r"\}", "")
+    assert bare.count("{") == bare.count("}")
+    assert text.count(r"\left") == text.count(r"\right")
+    for block in re.findall(r"\\begin\{align(?:ed|\*)\}(.*?)\\end\{align(?:ed|\*)\}", text, re.S):
+        plain = re.sub(r"\\begin\{cases\}.*\\end\{cases\}", "", block)
+        assert all(line.count("&") == 1 for line in plain.split(r"\\"))
+
+
+def test_notebooks_get_formulas(large):
+    for explanation in (mazur(), large):
+        root = ElementTree.fromstring(explanation._repr_html_())
+        assert root.tag == "div"
+        assert len(list(root.iter("math"))) > 50
+    assert "0.593270" in mazur()._repr_html_()
+
+
+@pytest.mark.parametrize("ending", [".txt", ".md", ".tex", ".html", ".json"])
+def test_files_by_their_ending(tmp_path, ending):
+    path = tmp_path / f"step{ending}"
+    mazur().save(path)
+    form = {".txt": "text", ".md": "markdown", ".tex": "latex", ".html": "html", ".json": "json"}[ending]
+    assert path.read_text() == mazur().to(form)
+
+
+def test_unknown_forms_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"the ending of path must be one of '.html', .*; got '.htm'; did you mean '.html'\?"):
+        mazur().save(tmp_path / "step.htm")
+    with pytest.raises(ValueError, match="did you mean 'latex'"):
+        mazur().to("latx")

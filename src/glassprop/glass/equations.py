@@ -24,14 +24,13 @@ from glassprop.glass.formula import (
     equation,
     fill,
     product,
-    read,
-    read_assignments,
     settle,
     summand,
     sym,
     total,
     work_out,
 )
+from glassprop.glass.notation import read, read_assignments
 from glassprop.glass.trace import CONSTANTS
 
 E, Y, L_ROW, L, ETA, DELTA_T = sym("e"), sym("y"), sym("ℓ"), sym("L"), sym("η"), sym("Δθ")

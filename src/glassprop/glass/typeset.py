@@ -83,7 +83,7 @@ class Typesetter:
         match expr:
             case Num(value):
                 mantissa, exponent = round_number(value, self.digits)
-                return self.scientific(mantissa, exponent), (SUM if mantissa.startswith("−") else PRODUCT if exponent else ATOM)
+                return self.scientific(mantissa, exponent), (SUM if mantissa.startswith("−") else POWER if exponent else ATOM)
             case Sym(name, subs):
                 return self.symbol(name, [str(sub) for sub in subs]), ATOM
             case Sum(terms):
@@ -234,16 +234,22 @@ _TEX = {
 }  # fmt: skip
 _TEX_FUNCTIONS = {"log": r"\log", "max": r"\max", "min": r"\min", "tanh": r"\tanh"}
 _TEX_SPECIAL = {sign: "\\" + sign for sign in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "--", "\n": " ",
+    "₁": r"\ensuremath{_1}", "₂": r"\ensuremath{_2}", "′": "'", "–": "--", "“": "``", "”": "''",
 }  # fmt: skip
 
 
 def tex_text(text: str) -> str:
-    """Running text for LaTeX."""
-    plain = "".join(_TEX_SPECIAL.get(letter, letter) for letter in text)
-    for sign, name in _TEX.items():
-        plain = plain.replace(sign, rf"\ensuremath{{{name.strip()}}}" if sign not in "−" else "--")
-    return plain
+    """Running text for LaTeX, in letters that its ordinary fonts have; others become question marks."""
+    return "".join(map(_tex_letter, text))
+
+
+def _tex_letter(letter: str) -> str:
+    if letter in _TEX_SPECIAL:
+        return _TEX_SPECIAL[letter]
+    if letter in _TEX:
+        return rf"\ensuremath{{{_TEX[letter].strip()}}}"
+    return letter if ord(letter) < 0x180 else "?"
 
 
 class Latex(Typesetter):
@@ -264,7 +270,7 @@ class Latex(Typesetter):
     sign = relation
 
     def quotient(self, top: Expr, bottom: Expr) -> Set:
-        return rf"\frac{{{self(top)}}}{{{self(bottom)}}}", PRODUCT
+        return rf"\frac{{{self(top)}}}{{{self(bottom)}}}", POWER
 
     def power(self, base: str, exponent: Expr) -> str:
         return f"{base}^{{{self(exponent)}}}"
@@ -273,7 +279,7 @@ class Latex(Typesetter):
         return rf"\sqrt{{{self(of)}}}"
 
     def absolute(self, text: str) -> str:
-        return rf"\left|{text}\right|"
+        return rf"\left\lvert {text}\right\rvert "
 
     def call(self, name: str, arguments: list[str]) -> str:
         return f"{_TEX_FUNCTIONS.get(name) or _tex_name(name)}{self.parentheses(', '.join(arguments))}"
@@ -307,14 +313,13 @@ def _tex_name(name: str) -> str:
 class MathML(Typesetter):
     """MathML, which browsers draw by themselves. Pieces are whole ``math`` elements, so that lines break between them."""
 
-    times, space, minus, plus = "<mo>·</mo>", '<mspace width=".2em"></mspace>', "<mo>−</mo>", "<mo>+</mo>"
-    prefix = '<mo form="prefix">−</mo>'
+    times, space, minus, plus = "<mo>·</mo>", '<mspace width=".2em"></mspace>', '<mo form="prefix">−</mo>', "+"
 
     def pieces(self, equation: Equation) -> list[str]:
         return [f"<math>{piece}</math>" for piece in super().pieces(equation)]
 
     def scientific(self, mantissa: str, exponent: str) -> str:
-        sign, digits = (self.prefix, mantissa[1:]) if mantissa.startswith("−") else ("", mantissa)
+        sign, digits = (self.minus, mantissa[1:]) if mantissa.startswith("−") else ("", mantissa)
         power = f"<mo>·</mo><msup><mn>10</mn><mn>{exponent}</mn></msup>" if exponent else ""
         return f"{sign}<mn>{digits}</mn>{power}"
 
@@ -325,15 +330,17 @@ class MathML(Typesetter):
         return f"<msub>{letter}<mn>{escape(','.join(subs))}</mn></msub>" if subs else letter
 
     def relation(self, sign: str) -> str:
-        return f"<mo>{escape(sign)}</mo>"
+        # said to stand between two expressions, also where it begins a piece and would be taken for a prefix
+        return f'<mo form="infix">{escape("−" if sign == self.minus else sign)}</mo>'
 
-    def sign(self, sign: str) -> str:
-        return sign if sign.startswith("<") else f"<mo>{sign}</mo>"
+    sign = relation
 
     def quotient(self, top: Expr, bottom: Expr) -> Set:
-        return f"<mfrac><mrow>{self(top)}</mrow><mrow>{self(bottom)}</mrow></mfrac>", ATOM
+        return f"<mfrac><mrow>{self(top)}</mrow><mrow>{self(bottom)}</mrow></mfrac>", POWER
 
     def power(self, base: str, exponent: Expr) -> str:
+        if base.startswith("<msub>") and base.endswith("</msub>"):
+            return f"<msubsup>{base[6:-7]}<mrow>{self(exponent)}</mrow></msubsup>"
         return f"<msup><mrow>{base}</mrow><mrow>{self(exponent)}</mrow></msup>"
 
     def root(self, of: Expr) -> str:
@@ -355,7 +362,8 @@ class MathML(Typesetter):
         return "<mo>Σ</mo>"
 
     def parentheses(self, text: str) -> str:
-        return f"<mrow><mo>(</mo>{text}<mo>)</mo></mrow>"
+        tall = "" if "<mfrac>" in text or "<msqrt>" in text else ' stretchy="false"'
+        return f"<mrow><mo{tall}>(</mo>{text}<mo{tall}>)</mo></mrow>"
 
 
 def _ml_name(name: str) -> str:
