@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/derivation.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/derivation.md", "docs/glass.md"])
 def test_python_of_pages(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testfile(str(ROOT / page), module_relative=False, optionflags=FLAGS)

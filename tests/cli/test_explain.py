@@ -55,7 +55,7 @@ def test_a_row_of_a_table(run, model):
     fitted, table = gp.load(model), read_table("sklearn:iris")
     output = [told["layers"][-1]["h"][c] for c in range(3)]
     assert output == pytest.approx(fitted.predict_proba(table.iloc[[73]])[0], abs=1e-6)
-    assert told["row_name"] == "row 73 of sklearn:iris; inputs standardised"
+    assert told["row_name"] == "row 73 of sklearn:iris, standardised"
     assert told["input_names"] == list(fitted.preparation.inputs)
     assert told["loss"]["y"] == [0.0, 1.0, 0.0]
     assert told["dtype"] == "float32"
@@ -63,13 +63,13 @@ def test_a_row_of_a_table(run, model):
 
 
 def test_a_row_in_its_batch(run, model):
-    told = json.loads(run("explain", model, "sklearn:iris", "--row", 73, "--batch-size", 20, "--json").out)["steps"][0]
+    told = json.loads(run("explain", model, "sklearn:iris", "--row", 73, "--rows", "60:80", "--json").out)["steps"][0]
     alone = json.loads(run("explain", model, "sklearn:iris", "--row", 73, "--json").out)["steps"][0]
     assert (told["row"], told["rows"]) == (13, 20)
     assert told["x"] == alone["x"]
     assert told["loss"]["row"] == pytest.approx(alone["loss"]["row"], rel=1e-5)
-    ending = json.loads(run("explain", model, "sklearn:iris", "--row", 149, "--batch-size", 100, "--json").out)["steps"][0]
-    assert (ending["row"], ending["rows"]) == (49, 50)
+    ending = json.loads(run("explain", model, "sklearn:iris", "--rows", "149,5,3", "--json").out)["steps"][0]
+    assert (ending["row"], ending["rows"], ending["row_name"]) == (0, 3, "row 149 of sklearn:iris, standardised")
 
 
 def test_a_number_to_predict(run, tmp_path):
@@ -136,13 +136,20 @@ def test_weights_that_do_not_fit(refused, tmp_path, content, message):
     assert message in refused("explain", *arguments)
 
 
-def test_rows_that_are_not_there(refused, model, tmp_path):
+def test_rows_that_are_not_there(refused, model):
     assert "--row must be from 0 to 149, as the table has 150 rows; got 150" in refused(
         "explain", model, "sklearn:iris", "--row", 150
     )
-    network = gp.Network((4, 2))
+    message = refused("explain", model, "sklearn:iris", "--row", 7, "--rows", "0:5")
+    assert message == "--row must be one of --rows 0:5; got 7"
+
+
+def test_a_model_without_a_table(run, tmp_path):
+    network = gp.Network((4, 1))
     gp.save(gp.Model(network, network.initialize(0)), tmp_path / "bare.safetensors")
-    assert "the model was saved without a table" in refused("explain", tmp_path / "bare.safetensors", "sklearn:iris")
+    (tmp_path / "t.csv").write_text("a,b,c,d,y\n1,2,3,4,5\n6,7,8,9,10\n")
+    told = json.loads(run("explain", tmp_path / "bare.safetensors", tmp_path / "t.csv", "--row", 1, "--json").out)["steps"][0]
+    assert (told["x"], told["loss"]["y"], told["input_names"]) == ([6, 7, 8, 9], [10], list("abcd"))
 
 
 @pytest.mark.parametrize(

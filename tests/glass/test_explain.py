@@ -219,7 +219,8 @@ def test_dropout_acts_in_a_moment_of_training_as_it_did_there():
     moment = Moment(
         case.network, start, case.X, case.Y, None, gp.SGD(0.1), np.zeros((2, start.theta.size)), step=0, seed=5
     )  # fmt: skip
-    step = explain_moments(iter([(moment, "", None)]), 1, 3, None, {}).steps[0]
+    step = explain_moments(iter([(moment, "", None)]), 1, 3, None, {}, True).steps[0]
+    assert step.check is None
     assert all((layer.weights.new == W).all() for layer, W in zip(step.layers, run.parameters.W, strict=True))
     assert set(np.round(step.layers[0].kept, 12)) <= {0.0, 2.0}
     assert 0 in step.layers[0].kept

@@ -67,7 +67,7 @@ def test_a_clicked_neuron_shows_its_numbers(opened):
 def test_clicked_weights_layers_and_the_loss(opened):
     page = opened(mazur())
     page.click("[data-go=e-2-0-0] .hit", force=True)
-    assert "0.593269992·0.138498562=0.0821670406" in panel(page)
+    assert "0.593269992·0.138498562=0.0821670406centraldifference:0.0821670406" in panel(page)
     assert "0.4−0.5·0.0821670406=0.358916480" in panel(page)
     page.click("#panel [data-go=n-2-0]")
     assert "1.10590597" in panel(page)

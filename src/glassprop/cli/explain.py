@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from glassprop.cli import options
@@ -21,6 +22,7 @@ from glassprop.errors import unknown_name
 from glassprop.glass.explanation import ENDINGS
 
 if TYPE_CHECKING:
+    from glassprop.cli.rows import Batch
     from glassprop.core.network import Network, Parameters
     from glassprop.glass.explanation import Explanation
 
@@ -37,11 +39,13 @@ def _option(*names: str, help: str, panel: str, metavar: str | None = None, leas
     return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, min=least)
 
 
-Row = Annotated[int | None, _option("--row", help="Row of the table, from 0; default 0.", panel=MODEL, least=0)]
-BatchSize = Annotated[
-    int | None,
-    _option("--batch-size", help="Rows of the step: those of the table that would make the row's batch; default 1.",
-            panel=MODEL, least=1),
+Row = Annotated[
+    int | None, _option("--row", help="Row of the table, from 0; default: the first of --rows, or 0.", panel=MODEL, least=0)
+]
+Rows = Annotated[
+    str | None,
+    _option("--rows", help="The batch of the step: 0,3,5 or 0:32 (without the last); default: the row alone.", panel=MODEL,
+            metavar="NUMBERS"),
 ]  # fmt: skip
 Layers = Annotated[str | None, _option("--layers", help="All sizes, with commas: 2,3,1.", panel=NUMBERS, metavar="SIZES")]
 Activation = Annotated[
@@ -89,7 +93,7 @@ def explain(
     table: Table = None,
     *,
     row: Row = None,
-    batch_size: BatchSize = None,
+    rows: Rows = None,
     layers: Layers = None,
     activation: Activation = "sigmoid",
     output_activation: OutputActivation = None,
@@ -147,7 +151,7 @@ def _explain(asked: SimpleNamespace) -> int:
         _show(explanation, asked.digits)
     elif asked.out is None:
         sys.stdout.write(explanation.to(form, asked.digits))
-    return 0
+    return 0 if all(step.check is None or step.check.passed or not step.check.wrong for step in explanation.steps) else 1
 
 
 def _form(asked: SimpleNamespace) -> str:
@@ -186,20 +190,32 @@ def _from_model(asked: SimpleNamespace) -> Explanation:
     if asked.table is None:
         raise ValueError(f"a table must be given after the model {str(asked.model)!r}: its rows are explained")
     fitted, table = load(asked.model), read_table(asked.table)
-    row, size = asked.row or 0, asked.batch_size or 1
-    if row >= len(table):
-        raise ValueError(f"--row must be from 0 to {len(table) - 1}, as the table has {len(table)} rows; got {row}")
-    first = row // size * size
-    X, Y = fitted.arrays(table.iloc[first : first + size])
-    preparation = fitted.preparation
-    assert preparation is not None
-    single = fitted.network.layers[-1] == 1
+    batch, place = _batch(asked, fitted, table)
+    preparation, outputs = fitted.preparation, fitted.network.layers[-1]
+    if preparation is None:
+        names = [str(name) for name in table.columns]
+        inputs, answers = names[: len(batch.X[0])], None
+    else:
+        inputs, target = list(preparation.inputs), preparation.target
+        answers = [target] if outputs == 1 else [f"{target} = {label}" for label in preparation.classes]
     return explain_step(
-        fitted.network, fitted.parameters, X, Y, optimizer=_rule(asked), row=row - first, step=asked.step, steps=asked.steps,
-        neurons=asked.neurons, full=asked.full, input_names=preparation.inputs,
-        output_names=[preparation.target] if single else [f"{preparation.target} = {label}" for label in preparation.classes],
-        row_name=f"row {row} of {asked.table}; inputs standardised",
+        fitted.network, fitted.parameters, batch.X, batch.Y, optimizer=_rule(asked), row=place, step=asked.step,
+        steps=asked.steps, neurons=asked.neurons, full=asked.full, input_names=inputs, output_names=answers,
+        row_name=f"row {batch.rows[place]} of {asked.table}" + ("" if preparation is None else ", standardised"),
     )  # fmt: skip
+
+
+def _batch(asked: SimpleNamespace, fitted: Any, table: Any) -> tuple[Batch, int]:
+    """The rows of the step, and which of them is explained."""
+    from glassprop.cli.rows import read_batch
+
+    if asked.rows is None:
+        return read_batch(fitted, table, asked.row or 0), 0
+    batch = read_batch(fitted, table, rows=asked.rows)
+    row = batch.rows[0] if asked.row is None else asked.row
+    if row not in batch.rows:
+        raise ValueError(f"--row must be one of --rows {asked.rows}; got {row}")
+    return batch, int(np.argmax(batch.rows == row))
 
 
 def _rule(asked: SimpleNamespace) -> Any:
@@ -216,9 +232,9 @@ def _from_numbers(asked: SimpleNamespace) -> Explanation:
     from glassprop.core.network import Network
     from glassprop.glass.explain import explain as explain_step
 
-    for name in ("row", "batch_size"):
+    for name in ("row", "rows"):
         if getattr(asked, name) is not None:
-            raise ValueError(f"--{name.replace('_', '-')} goes with a model and a table")
+            raise ValueError(f"--{name} goes with a model and a table")
     for name in ("layers", "input", "target"):
         if getattr(asked, name) is None:
             raise ValueError(f"--{name} must be given; or name a model and a table: glassprop explain MODEL TABLE")

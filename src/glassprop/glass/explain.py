@@ -14,11 +14,14 @@ from glassprop.core.arrays import check_inputs, check_parameters, check_targets,
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors
 from glassprop.core.update import SGD, Optimizer
+from glassprop.glass.checked import with_check
 from glassprop.glass.explanation import Explanation, Step
 from glassprop.glass.moment import Moment
 from glassprop.glass.trace import choose, trace
 from glassprop.training.data import RowOrder
 from glassprop.training.run import Run
+
+Moments = Iterator[tuple[Moment, str, np.ndarray | None]]
 
 
 def explain(
@@ -35,6 +38,7 @@ def explain(
     steps: int = 1,
     neurons: int = 10,
     full: bool = False,
+    check: bool = True,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     row_name: str = "",
@@ -68,6 +72,8 @@ def explain(
         Of layers with more neurons show only so many, those with the largest |h δ| for this row, with totals of the rest.
     full : bool
         Show all.
+    check : bool
+        Set central differences beside the gradients: of all that are shown, or in large networks of the largest.
     input_names, output_names : sequence of str, optional
         What inputs and outputs stand for.
     row_name : str
@@ -107,15 +113,15 @@ def explain(
     else:
         network, own = _network_of(model, parameters)
         moments = _by_hand(network, own, X, Y, weights, optimizer, state, step)
-    return explain_moments(moments, steps, row, None if full else neurons, names)
+    return explain_moments(moments, steps, row, None if full else neurons, names, check)
 
 
 def explain_moments(
-    moments: Iterator[tuple[Moment, str, np.ndarray | None]], steps: int, row: int, most: int | None, names: dict[str, Any]
+    moments: Moments, steps: int, row: int, most: int | None, names: dict[str, Any], check: bool
 ) -> Explanation:
     """Explain so many of the moments, each given with a text about its rows and their numbers in a table (or None).
 
-    The neurons to show are chosen at the first.
+    The neurons to show are chosen at the first. There is no check where dropout acts.
     """
     traced: list[Step] = []
     chosen = None
@@ -127,13 +133,11 @@ def explain_moments(
                 raise ValueError(f"{name} must be {count} names; got {len(names[name])}")
         chosen = chosen or choose(moment, row, most)
         where = about.format(row if numbers is None else numbers[row]) or names.get("row_name", "")
-        traced.append(trace(moment, row, chosen, {"input_names": None, "output_names": None} | names | {"row_name": where}))
+        step = trace(moment, row, chosen, {"input_names": None, "output_names": None} | names | {"row_name": where})
+        traced.append(with_check(moment, step) if check and not moment.drops else step)
         if len(traced) == steps:
             break
     return Explanation(tuple(traced))
-
-
-Moments = Iterator[tuple[Moment, str, np.ndarray | None]]
 
 
 def _network_of(model: Any, parameters: Parameters | None) -> tuple[Network, Parameters]:

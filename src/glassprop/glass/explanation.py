@@ -120,6 +120,29 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class Check:
+    """How the gradients shown compare with central differences."""
+
+    passed: bool
+    entries: int  # judged
+    shown: int
+    kinks: int  # entries on a kink, where there is no derivative
+    wrong: int
+    error: float  # the largest difference, over the largest gradient shown of its tensor
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a sentence."""
+        kinks = f"; {self.kinks} more lie on a kink, where there is no derivative" if self.kinks else ""
+        if not self.entries:
+            return f"Undecided: no gradient could be judged by a central difference{kinks}."
+        judged = f"{self.entries} of the {self.shown} gradients shown were judged{kinks}."
+        if not self.passed:
+            return f"Wrong: {self.wrong} gradients differ from their central differences, by up to {self.error:.1e}; {judged}"
+        return f"Right: no gradient differs from its central difference by more than {self.error:.1e}, relatively; {judged}"
+
+
+@dataclass(frozen=True)
 class Step:
     """One training step, seen from one of its rows."""
 
@@ -141,7 +164,7 @@ class Step:
     batch_effect: Effect
     input_names: tuple[str, ...]  # of the chosen inputs and outputs; may be empty
     output_names: tuple[str, ...]
-    check: dict[str, Any] | None = None  # verdict of the central differences
+    check: Check | None = None
 
     @property
     def whole(self) -> bool:

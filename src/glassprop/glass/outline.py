@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from glassprop.glass import equations as eq
 from glassprop.glass.explanation import Effect, Explanation, Step
 from glassprop.glass.formula import Equation, Expr, Num, Sym, sym
@@ -207,12 +209,13 @@ def _check(step: Step) -> Iterator[Block]:
     if step.check is None:
         return
     yield Title("6  Is it right?", 2)
-    yield Note(str(step.check["verdict"]))
+    yield Note(step.check.verdict)
     rows: list[tuple[Expr | str, ...]] = []
     for l in range(1, len(step.layers) + 1):
         for i, j in _entries(step, l):
             tensor, place = eq.tensor_of(step, l, i), j if i is None else (i, j)
-            assert tensor.difference is not None
+            if tensor.difference is None or np.isnan(tensor.difference[place]):
+                continue
             pair = Num(float(tensor.gradient[place])), Num(float(tensor.difference[place]))
             rows.append((eq.parameter(step, l, i, j), *pair, Num(abs(pair[0].value - pair[1].value))))
     yield Table(("parameter", eq.by(eq.L, sym("θ")), "central difference", "apart"), tuple(rows))

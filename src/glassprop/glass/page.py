@@ -157,7 +157,12 @@ class _Writer:
         ]
         if last:
             parts.append(self.section("loss", self.lines([eq.loss_term(step, j)])))
-        parts.append(self.section("backward", self.lines([*eq.error_terms(step, l, j), *eq.gradients(step, l, None, j)])))
+        parts.append(
+            self.section(
+                "backward",
+                self.lines([*eq.error_terms(step, l, j), *eq.gradients(step, l, None, j)]) + self.difference(l, None, j),
+            )
+        )
         parts.append(self.section("update", self.lines(eq.updates(step, l, None, j)), "Update of its bias"))
         return "".join(parts) + "<h4>Its weights</h4>" + self.weights_table(l, j)
 
@@ -179,9 +184,18 @@ class _Writer:
             self.title("Weight", here)
             + ends
             + self.section("forward", self.lines([term]), "Forward: its part of g")
-            + self.section("backward", self.lines(eq.gradients(step, l, i, j)), "Backward: its gradient")
+            + self.section(
+                "backward", self.lines(eq.gradients(step, l, i, j)) + self.difference(l, i, j), "Backward: its gradient"
+            )
             + self.section("update", self.lines(eq.updates(step, l, i, j)))
         )
+
+    def difference(self, l: int, i: int | None, j: int) -> str:
+        """The central difference, where there is one."""
+        difference, place = eq.tensor_of(self.step, l, i).difference, j if i is None else (i, j)
+        if difference is None or np.isnan(difference[place]):
+            return ""
+        return f"<p>central difference: {self.plain.number(float(difference[place]))}</p>"
 
     def layer_panel(self, l: int) -> str:
         step, layer = self.step, self.step.layers[l - 1]
@@ -251,12 +265,13 @@ class _Writer:
             for i in (*range(len(layer.inputs)), None):
                 for j in range(len(layer.units)):
                     tensor, place = eq.tensor_of(step, l, i), j if i is None else (i, j)
-                    assert tensor.difference is not None
+                    if tensor.difference is None or np.isnan(tensor.difference[place]):
+                        continue
                     name = f"n-{l}-{j}" if i is None else f"e-{l}-{i}-{j}"
                     numbers = [tensor.gradient[place], tensor.difference[place]]
                     rows.append((self.button(name, eq.parameter(step, l, i, j)), *self.numbers(numbers)))
         table = self.table(("parameter", "gradient", "central difference"), rows)
-        return f"<h3>Is it right?</h3><p>{escape(str(step.check['verdict']))}</p>{table}"
+        return f"<h3>Is it right?</h3><p>{escape(step.check.verdict)}</p>{table}"
 
     # --- pieces ---
 

@@ -97,17 +97,6 @@ class Model:
             return np.hstack([1 - outputs, outputs])
         return outputs / outputs.sum(1, keepdims=True)
 
-    def arrays(self, table: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs (rows, inputs) and targets (rows,) of a table that holds the target, as the network takes them.
-
-        Raises
-        ------
-        ValueError
-            As for `evaluate`.
-        """
-        preparation, dtype = self._prepared(), self.parameters.dtype
-        return preparation.inputs_of(table, dtype), preparation.targets_of(table, dtype)
-
     def evaluate(self, table: Any, weights: str | Any = None) -> Scores:
         """Scores of the predictions for a table that holds the target, by scikit-learn's names.
 

@@ -103,11 +103,6 @@ class Preparation:
             )
         return np.array([places[value] for value in found], np.int64)[codes]
 
-    def targets_of(self, table: Any, dtype: Any) -> np.ndarray:
-        """(rows,) for the network: class numbers, or numbers in the units in which it was trained."""
-        truth = self.truth_of(table)
-        return (truth if self.task == "classification" else (truth - self.target_mean) / self.target_scale).astype(dtype)
-
     def baseline_text(self) -> str:
         """What the baseline of `Model.baseline` answers."""
         if self.task == "regression":
