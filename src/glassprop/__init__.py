@@ -10,6 +10,8 @@ from glassprop.core.update import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSprop
 from glassprop.errors import CompileNotice, DivergenceWarning
 from glassprop.glass.check import GradientCheck, check_gradients
 from glassprop.glass.diagnose import Diagnosis, diagnose
+from glassprop.glass.explain import explain
+from glassprop.glass.explanation import Explanation
 from glassprop.glass.verify import StepCheck, verify_step
 from glassprop.tables.model import Model, load, save
 from glassprop.training.many import train_many
@@ -24,6 +26,7 @@ __all__ = [  # noqa: RUF022
     "OPTIMIZERS", "SGD", "RMSprop", "Rprop", "Adagrad", "Adam", "AdamW",
     "InverseScaling", "Exponential", "Cosine", "OneCycle",
     "train", "train_many", "Run", "Epoch", "DivergenceWarning", "CompileNotice",
+    "explain", "Explanation",
     "check_gradients", "GradientCheck", "verify_step", "StepCheck", "diagnose", "Diagnosis",
     "Model", "save", "load",
 ]  # fmt: skip

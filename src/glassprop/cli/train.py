@@ -202,6 +202,11 @@ def _network(asked: SimpleNamespace, ready: Prepared) -> Network:
 
 def _optimizer(asked: SimpleNamespace, rows: int) -> Optimizer:
     """The update rule; a schedule's length follows from epochs, rows and batch size."""
+    return update_rule(asked, max(asked.epochs * -(-rows // max(asked.batch_size, 1)), 1))
+
+
+def update_rule(asked: SimpleNamespace, steps: int) -> Optimizer:
+    """The update rule, its schedule over so many steps."""
     from glassprop.core.update import OPTIMIZERS
 
     if asked.optimizer not in OPTIMIZERS:
@@ -217,8 +222,7 @@ def _optimizer(asked: SimpleNamespace, rows: int) -> Optimizer:
         raise ValueError(f"--learning-rate must be greater than 0; got {asked.learning_rate:g}")
     rule: Any = OPTIMIZERS[asked.optimizer]
     rate = rule().learning_rate if asked.learning_rate is None else asked.learning_rate
-    steps = asked.epochs * -(-rows // max(asked.batch_size, 1))
-    return rule(learning_rate=_schedule(asked.schedule, rate, max(steps, 1)), **given)
+    return rule(learning_rate=_schedule(asked.schedule, rate, steps), **given)
 
 
 def _schedule(name: str, rate: float, steps: int) -> Any:

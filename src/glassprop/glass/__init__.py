@@ -1,4 +1,4 @@
-"""Seeing inside: whether gradients and steps are right, what is wrong with a network, and what happened at a step.
+"""Seeing inside: a step with every number, whether gradients and steps are right, what is wrong with a network.
 
 It holds no formulas of training: its numbers come from the core that trains.
 """
