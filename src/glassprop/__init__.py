@@ -12,6 +12,7 @@ from glassprop.glass.check import GradientCheck, check_gradients
 from glassprop.glass.diagnose import Diagnosis, diagnose
 from glassprop.glass.explain import explain
 from glassprop.glass.explanation import Explanation
+from glassprop.glass.replay import Replay, replay
 from glassprop.glass.verify import StepCheck, verify_step
 from glassprop.tables.model import Model, load, save
 from glassprop.training.many import train_many
@@ -27,6 +28,6 @@ __all__ = [  # noqa: RUF022
     "InverseScaling", "Exponential", "Cosine", "OneCycle",
     "train", "train_many", "Run", "Epoch", "DivergenceWarning", "CompileNotice",
     "explain", "Explanation",
-    "check_gradients", "GradientCheck", "verify_step", "StepCheck", "diagnose", "Diagnosis",
+    "check_gradients", "GradientCheck", "verify_step", "StepCheck", "diagnose", "Diagnosis", "replay", "Replay",
     "Model", "save", "load",
 ]  # fmt: skip

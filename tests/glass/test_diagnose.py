@@ -294,7 +294,7 @@ def test_refusals(arguments, given, error, message):
 @pytest.mark.parametrize("rate", [0.01, gp.Cosine(0.01, steps=9), gp.OneCycle(0.1, steps=5), gp.Exponential(0.1, decay=0.5)])
 @pytest.mark.parametrize("make", gp.OPTIMIZERS.values())
 def test_rules_come_back_from_their_description(make, rate):
-    from glassprop.glass.described import optimizer_of
+    from glassprop.training.described import optimizer_of
 
     rule = make(rate, clip_norm=0.5, layer_factors=(1.0, 0.5))
     assert optimizer_of(json.loads(json.dumps(rule.describe()))) == rule

@@ -30,11 +30,11 @@ def diagnose(model: options.ModelFile, table: options.Table, plot: Plot = None, 
     Example: glassprop diagnose model.safetensors data.csv --plot layers.png
     """
     from glassprop.cli.rows import read_batch
-    from glassprop.glass.described import optimizer_of
+    from glassprop.files import check_apart
     from glassprop.glass.diagnose import diagnose as diagnose_network
-    from glassprop.interop.files import check_apart
     from glassprop.tables.model import load
     from glassprop.tables.reading import read_table
+    from glassprop.training.described import optimizer_of
 
     check_apart({"--plot": plot}, {"the model": model, "the table": table})
     check_picture("--plot", plot)
@@ -78,7 +78,7 @@ def _parts(fitted: Model, table: pd.DataFrame, training: dict[str, Any], Y: Any)
 
 def check_picture(option: str, path: Path | None) -> None:
     """Raise unless a picture can be written there."""
-    from glassprop.interop.files import check_writable
+    from glassprop.files import check_writable
 
     if path is None:
         return
@@ -91,7 +91,7 @@ def save_picture(drawn: Any, path: Path) -> None:
     """Write a figure, whole or not at all."""
     import io
 
-    from glassprop.interop.files import write_atomically
+    from glassprop.files import write_atomically
 
     memory = io.BytesIO()
     drawn.savefig(memory, format=path.suffix.lower().removeprefix("."), dpi=120)

@@ -104,3 +104,14 @@ def _history(axes: Any, facts: Facts) -> None:
     axes.set_xlabel("epoch")
     axes.set_title("Loss")
     axes.legend(frameon=False)
+
+
+def draw_watched(name: str, steps: np.recarray) -> Any:
+    """Three panels above one another: value, gradient and change of one parameter by step."""
+    drawn, axes = figure(3, 1, 9, 7)
+    titles = (("value", name), ("gradient", f"∂L/∂{name}, as the rule was given it"), ("change", "change by the step"))
+    for one, (column, title), colour in zip(axes[:, 0], titles, COLOURS, strict=False):
+        one.plot(steps.step, steps[column], color=colour, lw=0.8)
+        one.set_title(title)
+    axes[-1, 0].set_xlabel("step")
+    return drawn
