@@ -61,10 +61,11 @@ def _same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bo
     return first.is_file() and first.samefile(second)  # a terminal, a pipe or /dev/null may be named twice
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = True) -> None:
     """Write `data` beside `path`, then rename: whoever reads sees the old file or the new one, never a part.
 
-    Links are followed, and what is not a file (a pipe, a terminal) is written to as it is.
+    Links are followed, and what is not a file (a pipe, a terminal) is written to as it is. What is not `durable` may be lost
+    in a power cut, but takes a tenth of the time.
     """
     check_writable(path)
     target = Path(os.path.realpath(path))
@@ -75,8 +76,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     try:
         with open(beside, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         if target.exists():
             os.chmod(beside, target.stat().st_mode & 0o7777)
         os.replace(beside, target)

@@ -261,3 +261,16 @@ def test_entries_that_are_not_there(recorded, name, message):
         gp.replay(folder, X, Y).watch(name)
     with pytest.raises(ValueError, match="last must be greater than first, 3; got 3"):
         gp.replay(folder, X, Y).watch("b1[0]", 3, 3)
+
+
+def test_checkpoints_take_a_hundredth_of_the_time(tmp_path, monkeypatch):
+    """By a clock that is a second further whenever it is read: a checkpoint takes one, then a hundred readings pass."""
+    from types import SimpleNamespace
+
+    readings = iter(range(10_000))
+    monkeypatch.setattr(records, "time", SimpleNamespace(perf_counter=lambda: float(next(readings))))
+    monkeypatch.setattr(loops, "SECONDS_PER_CALL", 1e-9)  # a call for every step
+    X, Y, _ = data()
+    gp.train(network(), X, Y, epochs=100, batch_size=5, seed=0, record=tmp_path)
+    kept = [records.step_of(path) for path in records.checkpoints(tmp_path)]
+    assert 99 <= np.diff(kept[:-1]).min() <= np.diff(kept[:-1]).max() <= 103

@@ -214,7 +214,8 @@ class Replay:
         network, dtype = self.network, self._data.X.dtype
         tensors = _read(path)
         like = Parameters(network.layers, dtype)
-        theta, state = tensors.get("theta"), tensors.get("state")
+        beginning = np.zeros((2, like.theta.size), dtype) if step_of(path) == 0 else None
+        theta, state = tensors.get("theta"), tensors.get("state", beginning)
         if theta is None or state is None or theta.shape != like.theta.shape or theta.dtype != dtype:
             raise ValueError(f"{os.fspath(path)}: not a checkpoint of this run, or of another version of glassprop")
         like.theta[:] = theta

@@ -5,7 +5,7 @@ the affair of glass/replay.py. A folder holds data only:
 
     run.json                    settings, fingerprints, how it ended
     rows.safetensors            numbers of the rows trained on, where not all are
-    step-000001374.safetensors  theta and the rule's state before that step, as they lie in memory
+    step-000001374.safetensors  theta and (but at step 0) the rule's state before that step, as they lie in memory
     history.safetensors         a column for each number, when training is over
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from glassprop.training.run import Run
 
 FORMAT_VERSION = 1
-SHARE = 0.02  # of the time, that writing checkpoints may take
+SHARE = 0.01  # of the time, that writing checkpoints may take
 MOST = 64  # checkpoints kept; then every second one is dropped, and they become half as frequent
 
 
@@ -87,7 +87,8 @@ class Recorder:
         """Write parameters and state as they are now, and decide when to do so next."""
         begun, step = time.perf_counter(), int(self.work.progress["step"][0])
         if step not in self.kept:
-            self._write(name_of(step), {"theta": self.work["theta"], "state": self.work["state"]})
+            state = {"state": self.work["state"]} if step else {}  # which is zero in the beginning
+            self._write(name_of(step), {"theta": self.work["theta"]} | state)
             self.kept.append(step)
             if len(self.kept) > MOST:
                 for dropped in self.kept[1:-1:2]:
@@ -116,12 +117,12 @@ class Recorder:
             "stopped": run.stopped,
             "diverged": run.diverged,
         }
-        write_atomically(self.folder / "run.json", json.dumps(facts, indent=1, ensure_ascii=False).encode())
+        write_atomically(self.folder / "run.json", json.dumps(facts, indent=1, ensure_ascii=False).encode(), durable=False)
 
     def _write(self, name: str, tensors: dict[str, np.ndarray]) -> None:
         from safetensors.numpy import save
 
-        write_atomically(self.folder / name, save(tensors))
+        write_atomically(self.folder / name, save(tensors), durable=False)
 
 
 def name_of(step: int) -> str:

@@ -177,7 +177,7 @@ def train(
         from the work in a step; the result is the same to the bit for any number.
     record : path, optional
         A folder in which to leave what `replay` needs to go back to any step: settings, fingerprints of the data, checkpoints
-        now and then. It takes some milliseconds, and about 2 % of the time.
+        now and then. It takes some milliseconds, and about 1 % of the time.
 
     Returns
     -------
