@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/derivation.md", "docs/coming-from-scikit-learn.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/derivation.md", "docs/coming-from-scikit-learn.md", "docs/glass.md"])
 def test_python_of_pages(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testfile(str(ROOT / page), module_relative=False, optionflags=FLAGS)
@@ -94,6 +94,6 @@ def test_pages_point_at_functions_that_exist():
 
 def test_the_layout_page_names_every_file():
     text = (ROOT / "docs/layout.md").read_text()
-    for package in ("core", "training", "estimators", "bench"):
+    for package in ("core", "training", "estimators", "glass", "bench"):
         for path in (ROOT / "src/glassprop" / package).glob("[!_]*.py"):
             assert f"    {path.name} " in text or path.name.endswith("_peer.py"), path.name

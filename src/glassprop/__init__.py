@@ -13,6 +13,12 @@ from glassprop.core.passes import Backward, Forward, backward, forward, update
 from glassprop.core.schedules import Cosine, Exponential, InverseScaling, OneCycle
 from glassprop.core.update import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from glassprop.errors import CompileNotice, DivergenceWarning
+from glassprop.glass.check import GradientCheck, check_gradients
+from glassprop.glass.diagnose import Diagnosis, diagnose
+from glassprop.glass.explain import explain
+from glassprop.glass.explanation import Explanation
+from glassprop.glass.replay import Replay, replay
+from glassprop.glass.verify import StepCheck, verify_step
 from glassprop.tables.model import Model, load, save
 from glassprop.training.many import train_many
 from glassprop.training.run import Epoch, Run, train
@@ -31,6 +37,8 @@ __all__ = [  # noqa: RUF022
     "InverseScaling", "Exponential", "Cosine", "OneCycle",
     "train", "train_many", "Run", "Epoch", "DivergenceWarning", "CompileNotice",
     "MLPClassifier", "MLPRegressor",
+    "explain", "Explanation",
+    "check_gradients", "GradientCheck", "verify_step", "StepCheck", "diagnose", "Diagnosis", "replay", "Replay",
     "Model", "save", "load",
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The commands, one file each, and how they end: with exit code 0 done, 1 diverged, 2 misuse or 130 interrupted.
+"""The commands, one file each, and how they end: with exit code 0 done, 1 diverged or found wrong, 2 misuse or 130 interrupted.
 
 What ends otherwise than done says why in one line. It knows terminals, not the algorithm.
 """

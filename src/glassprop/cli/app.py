@@ -10,9 +10,13 @@ from typing import Annotated
 import typer
 
 from glassprop.cli.bench import bench
+from glassprop.cli.check import check
+from glassprop.cli.diagnose import diagnose
 from glassprop.cli.evaluate import evaluate
+from glassprop.cli.explain import explain
 from glassprop.cli.info import info
 from glassprop.cli.predict import predict
+from glassprop.cli.replay import replay
 from glassprop.cli.train import train
 
 
@@ -31,13 +35,13 @@ def _interruptible(command: Callable[..., int]) -> Callable[..., int]:
 
 
 app = typer.Typer(
-    help="Train multilayer perceptrons on tables, judge them on rows they have not seen, and predict.",
-    epilog="Exit codes: 0 done, 1 diverged, 2 misuse, 130 interrupted.",
+    help="Train multilayer perceptrons on tables, judge them on rows they have not seen, predict, and see inside.",
+    epilog="Exit codes: 0 done, 1 diverged or found wrong, 2 misuse, 130 interrupted.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, evaluate, predict, info, bench):
+for command in (train, evaluate, predict, explain, check, diagnose, replay, info, bench):
     app.command()(_interruptible(command))
 
 

@@ -28,6 +28,10 @@ Table = Annotated[
     str, typer.Argument(metavar="TABLE", help="CSV file with a line of column names, or sklearn:NAME.", show_default=False)
 ]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file.", show_default=False)]
+Row = Annotated[int | None, _option("--row", help="One row of the table, counted from 0.", panel=TABLE, metavar="NUMBER")]
+Rows = Annotated[
+    str | None, _option("--rows", help="Several: 0,3,5 or 0:100 (without the last).", panel=TABLE, metavar="NUMBERS")
+]
 Json = Annotated[bool, _option("--json", help="Print one JSON object and nothing else.", panel=OUTPUT)]
 Quiet = Annotated[bool, _option("--quiet", "-q", help="Print nothing but errors.", panel=OUTPUT)]
 Weights = Annotated[str | None, _option("--weights", help="Column of row weights.", panel=TABLE, metavar="NAME")]
@@ -46,6 +50,11 @@ History = Annotated[
     Path | None,
     _option("--history", help="CSV file for loss, validation loss ... of every epoch.", panel=OUTPUT, metavar="FILE"),
 ]
+Record = Annotated[
+    Path | None,
+    _option("--record", help="Folder to record in, for glassprop replay: any step can be gone back to.", panel=OUTPUT,
+            metavar="FOLDER"),
+]  # fmt: skip
 
 Layers = Annotated[
     str, _option("--layers", help="Sizes of hidden layers, with commas; none for none.", panel=NETWORK, metavar="SIZES")

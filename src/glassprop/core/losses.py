@@ -38,6 +38,7 @@ class _Row:
     domain: str = "any"  # outputs it accepts: "any", "positive", "unit"
     targets: str = "any"  # targets it accepts: "any", "nonnegative", "unit", "distribution"
     formula: str = ""
+    slope_formula: str = ""  # ∂ℓ/∂h of one output
 
 
 def _half_squared_error(g, h, y, c):
@@ -148,19 +149,26 @@ def _output_minus_target(g, h, y, c):
 _ROWS: dict[str, _Row] = {
     row.name: row
     for row in (
-        _Row("half_squared_error", "identity", _half_squared_error, _half_squared_error_slope, formula="½ Σ (y − h)²"),
-        _Row("absolute_error", "identity", _absolute_error, _absolute_error_slope, formula="Σ |y − h|"),
+        _Row("half_squared_error", "identity", _half_squared_error, _half_squared_error_slope, formula="½ Σ (y − h)²",
+             slope_formula="h − y"),
+        _Row("absolute_error", "identity", _absolute_error, _absolute_error_slope, formula="Σ |y − h|",
+             slope_formula="sign(h − y)"),
         _Row("huber", "identity", _huber, _huber_slope, option=("delta", 1.0),
-             formula="Σ ½ r² if |r| ≤ δ else δ (|r| − ½ δ), r = h − y"),
+             formula="Σ ½ r² if |r| ≤ δ else δ (|r| − ½ δ), r = h − y",
+             slope_formula="r if |r| ≤ δ else δ sign(r), r = h − y"),
         _Row("quantile", "identity", _quantile, _quantile_slope, option=("quantile", 0.5),
-             formula="Σ q max(y − h, 0) + (1 − q) max(h − y, 0)"),
+             formula="Σ q max(y − h, 0) + (1 − q) max(h − y, 0)",
+             slope_formula="1 − q if h > y else −q if h < y else 0"),
         _Row("poisson", "exp", _poisson, _poisson_slope, (_poisson_linked, _output_minus_target),
-             _poisson_printed, domain="positive", targets="nonnegative", formula="Σ h − y log h"),
+             _poisson_printed, domain="positive", targets="nonnegative", formula="Σ h − y log h",
+             slope_formula="1 − y/h"),
         _Row("binary_cross_entropy", "sigmoid", _binary_cross_entropy, _binary_cross_entropy_slope,
              (_binary_cross_entropy_linked, _output_minus_target), _binary_cross_entropy_printed,
-             option=("label_smoothing", 0.0), domain="unit", targets="unit", formula="−Σ y log h + (1 − y) log(1 − h)"),
+             option=("label_smoothing", 0.0), domain="unit", targets="unit", formula="−Σ y log h + (1 − y) log(1 − h)",
+             slope_formula="(h − y)/(h (1 − h))"),
         _Row("cross_entropy", "softmax", _cross_entropy, _cross_entropy_slope, option=("label_smoothing", 0.0),
-             domain="positive", targets="distribution", formula="−Σ y log h"),
+             domain="positive", targets="distribution", formula="−Σ y log h",
+             slope_formula="−y/h"),
     )
 }  # fmt: skip
 
@@ -249,6 +257,11 @@ class Loss:
     def formula(self) -> str:
         """The loss of a row, as it is printed."""
         return self._row.formula
+
+    @property
+    def slope_formula(self) -> str:
+        """∂ℓ/∂h of one output, as it is printed; behind a link other than the identity δ is h − y."""
+        return self._row.slope_formula
 
     @property
     def targets(self) -> str:

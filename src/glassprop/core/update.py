@@ -139,8 +139,8 @@ class _Rule:
     name: ClassVar[str]
     states: ClassVar[tuple[str, ...]]  # what the state vectors are called
     ranges: ClassVar[dict[str, tuple[float, float]]] = {}  # own constants in the kernel's order, with open upper bounds
+    _formula: ClassVar[str] = ""
     betas: ClassVar[tuple[str, ...]] = ()  # constants that need bias correction
-    formula: ClassVar[str] = ""
     learning_rate: Any
 
     def __post_init__(self) -> None:
@@ -172,6 +172,11 @@ class _Rule:
         if key not in _addresses:
             _addresses[key] = kernel(cls.kernel_body, cls.kernel_body.__name__, dtype, "ppppnc")
         return _addresses[key]
+
+    @property
+    def formula(self) -> str:
+        """The rule's assignments, in the order in which they are made."""
+        return self._formula
 
     def constants(self) -> np.ndarray:
         """The rule's own constants as its kernel reads them."""
@@ -210,7 +215,12 @@ class SGD(_Rule):
     kernel_body: ClassVar = staticmethod(_sgd)
     states: ClassVar = ("v",)
     ranges: ClassVar = {"momentum": (0.0, 1.0)}
-    formula: ClassVar = "v := μ v − η G; θ := θ + v"
+
+    @property
+    def formula(self) -> str:
+        if self.momentum == 0 and not self.nesterov:
+            return "θ := θ − η G"
+        return "v := μ v − η G; " + ("θ := θ + μ v − η G" if self.nesterov else "θ := θ + v")
 
     def constants(self) -> np.ndarray:
         return np.array([self.momentum, float(self.nesterov)])
@@ -228,7 +238,7 @@ class RMSprop(_Rule):
     kernel_body: ClassVar = staticmethod(_rmsprop)
     states: ClassVar = ("s",)
     ranges: ClassVar = {"rho": (0.0, 1.0), "epsilon": (0.0, math.inf)}
-    formula: ClassVar = "s := ρ s + (1 − ρ) G²; θ := θ − η G / (√s + ε)"
+    _formula: ClassVar = "s := ρ s + (1 − ρ) G²; θ := θ − η G / (√s + ε)"
 
 
 @dataclass(frozen=True)
@@ -250,7 +260,10 @@ class Rprop(_Rule):
     kernel_body: ClassVar = staticmethod(_rprop)
     states: ClassVar = ("previous", "d")
     ranges: ClassVar = {"shrink": (0.0, 1.0), "grow": (1.0, math.inf), "smallest": (0.0, math.inf), "largest": (0.0, math.inf)}
-    formula: ClassVar = "d := d · grow or d · shrink by the sign of G · previous; θ := θ − sign(G) d"
+    _formula: ClassVar = (
+        "d := min(d · grow, largest) if G · previous > 0 else max(d · shrink, smallest) if G · previous < 0 else d; "
+        "G := 0 if G · previous < 0 else G; previous := G; θ := θ − sign(G) d"
+    )
 
 
 @dataclass(frozen=True)
@@ -264,7 +277,7 @@ class Adagrad(_Rule):
     kernel_body: ClassVar = staticmethod(_adagrad)
     states: ClassVar = ("s",)
     ranges: ClassVar = {"epsilon": (0.0, math.inf)}
-    formula: ClassVar = "s := s + G²; θ := θ − η G / (√s + ε)"
+    _formula: ClassVar = "s := s + G²; θ := θ − η G / (√s + ε)"
 
 
 @dataclass(frozen=True)
@@ -286,7 +299,9 @@ class Adam(_Rule):
     states: ClassVar = ("m", "v")
     ranges: ClassVar = {"beta1": (0.0, 1.0), "beta2": (0.0, 1.0), "epsilon": (0.0, math.inf)}
     betas: ClassVar = ("beta1", "beta2")
-    formula: ClassVar = "m := β1 m + (1 − β1) G; v := β2 v + (1 − β2) G²; θ := θ − η m̂ / (√v̂ + ε)"
+    _formula: ClassVar = (
+        "m := β₁ m + (1 − β₁) G; v := β₂ v + (1 − β₂) G²; m̂ := m / (1 − β₁^t); v̂ := v / (1 − β₂^t); θ := θ − η m̂ / (√v̂ + ε)"
+    )
 
     def constants(self) -> np.ndarray:
         return np.append(super().constants(), float(self.epsilon_hat))

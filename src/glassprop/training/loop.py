@@ -23,6 +23,7 @@ from glassprop.core.update import Optimizer
 from glassprop.core.workspace import Workspace
 from glassprop.training.data import RowOrder
 from glassprop.training.progress import Line, ProgressLine
+from glassprop.training.record import Recorder
 from glassprop.training.scoring import make_scorer
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Settings:
     progress: bool
     threads: int | None
     precision: str | None
+    record: str | None = None  # folder
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ class Loop:
         self.step = int(self.work.progress["step"][0])
         self.seconds = 0.0  # of the epoch that has begun
         self.pace = Pace(settings.batch_size, settings.network.n_parameters)
+        self.recorder = Recorder(run, self.work) if settings.record else None
 
     def advance(self, line: Line | None = None) -> None:
         """Train until all epochs are done, or something stops it; leave the run finished."""
@@ -181,6 +184,8 @@ class Loop:
         self.pace.measured(reached - self.step, seconds)
         first, self.step = self.step, reached
         self._collect(seconds, first)
+        if self.recorder:
+            self.recorder.note()
         status = int(self.work.progress["status"][0])
         if status == DIVERGED:
             return self._diverged()
@@ -275,3 +280,5 @@ class Loop:
         use_best = run.diverged or (run._data.validation is not None and run._settings.restore_best and run.best_epoch > 0)
         theta = work["best"] if use_best else work["theta"]
         run.parameters = run.parameters.with_theta(theta.copy())
+        if self.recorder:
+            self.recorder.finish()

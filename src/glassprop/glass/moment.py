@@ -1,0 +1,233 @@
+"""Moment: what a training step starts from; and the runs of the compiled core from which an explanation reads its numbers.
+
+It holds no formulas: every number here is one that the core left in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from glassprop.core.activations import Activation
+from glassprop.core.losses import Loss
+from glassprop.core.network import Network, Parameters
+from glassprop.core.panels import read_panels
+from glassprop.core.plan import BACKWARD, FORWARD, LOSS, UPDATE
+from glassprop.core.schedules import learning_rates
+from glassprop.core.update import SGD, Optimizer
+from glassprop.core.workspace import Workspace
+
+_ITSELF = Activation("h", lambda g: g, lambda g: 1.0)  # an output on which any loss may stand unlinked, with h = g
+FAR_BELOW = -1e30  # a target that every output exceeds, so that |y − h| has the slope 1
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The parameters, the optimizer's state and the rows from which a step starts. Arrays are as the core takes them.
+
+    Attributes
+    ----------
+    network : Network
+    parameters : Parameters
+        Their precision is that of all arrays.
+    X : ndarray, (rows, inputs)
+    Y : ndarray, (rows, outputs) or (rows, 1)
+    weights : ndarray, (rows,), or None
+    optimizer : Optimizer
+    state : ndarray, (2, parameters.theta.size)
+    step : int
+        From zero.
+    seed : int or None
+        Of dropout; None: without dropout.
+    """
+
+    network: Network
+    parameters: Parameters
+    X: np.ndarray
+    Y: np.ndarray
+    weights: np.ndarray | None
+    optimizer: Optimizer
+    state: np.ndarray
+    step: int = 0
+    seed: int | None = None
+
+    @cached_property
+    def rate(self) -> float:
+        """η of the step."""
+        return float(learning_rates(self.optimizer.learning_rate, self.step, self.step + 1)[0])
+
+    @property
+    def drops(self) -> bool:
+        """Whether dropout acts."""
+        return self.seed is not None and any(self.network.dropout)
+
+    @cached_property
+    def passes(self) -> Passes:
+        """Forward and backward pass as the step makes them, with the gradient as it is before clipping."""
+        return Passes(self, self._run(SGD(), 0.0))  # a step of length zero: dropout acts in training alone
+
+    def check(self) -> None:
+        """Raise where a number is not finite: the core does not take such a step."""
+        passes = self.passes
+        if not (math.isfinite(passes.objective) and math.isfinite(passes.gradient_norm)):
+            raise ValueError(
+                f"the step cannot be explained: {passes.not_finite()}; the learning rate may have been too high, or the inputs "
+                "not standardised"
+            )
+
+    @cached_property
+    def after(self) -> After:
+        """The step itself."""
+        work = self._run(self.optimizer, self.rate)
+        parameters = self.parameters.with_theta(work["theta"])
+        return After(parameters, work["state"], self.parameters.with_theta(work["gradient"]))
+
+    def following(self) -> Moment:
+        """The moment after the step, with the same rows."""
+        return replace(self, parameters=self.after.parameters, state=self.after.state, step=self.step + 1)
+
+    @cached_property
+    def bare(self) -> Network:
+        """The network, without dropout where it does not act."""
+        return self.network if self.drops else changed(self.network, dropout=0.0)
+
+    def _run(self, optimizer: Optimizer, rate: float) -> Workspace:
+        theta, rows = self.parameters.copy().theta, len(self.X)
+        work = Workspace(
+            self.bare,
+            theta,
+            self.X,
+            self.Y,
+            self.weights,
+            batch_size=rows,
+            optimizer=optimizer,
+            seed=self.seed or 0,
+            keep_g=True,
+        )
+        work["state"][...] = self.state
+        work.set(first_step=self.step, rates=np.array([rate]))
+        work.run(self.step, self.step + 1, FORWARD | LOSS | BACKWARD | UPDATE)
+        return work
+
+
+@dataclass(frozen=True)
+class After:
+    """What a step leaves: parameters, the rule's state, and the gradient that the rule was given."""
+
+    parameters: Parameters
+    state: np.ndarray
+    used: Parameters
+
+
+@dataclass
+class Passes:
+    """What forward and backward pass left in memory, in float64: lists by layer of arrays (rows, units)."""
+
+    moment: Moment
+    work: Workspace
+    g: list[np.ndarray] = field(init=False)
+    h: list[np.ndarray] = field(init=False)  # after dropout; h[0] are the inputs, so that h[l] belongs to g[l - 1]
+    delta: list[np.ndarray] = field(init=False)
+
+    def __post_init__(self) -> None:
+        rows = len(self.moment.X)
+        for name in ("g", "h", "delta"):
+            setattr(self, name, [self._panels(int(row[name]), int(row["units"]), rows) for row in self.work.layers[1:]])
+        self.h.insert(0, self.moment.X.astype(np.float64))
+        self.targets = self._panels(int(self.work.plan["targets"][0]), self.moment.network.layers[-1], rows)
+        self.losses = self._panels(int(self.work.plan["losses"][0]), 1, rows)[:, 0]
+        self.objective = float(self.work.progress["loss"][0])
+        self.gradient_norm = float(self.work.progress["gradient_norm"][0])
+        self.gradient = self.moment.parameters.with_theta(self.work["gradient"])
+
+    def _panels(self, offset: int, units: int, rows: int) -> np.ndarray:
+        return read_panels(self.work["scratch"], offset, units, rows).astype(np.float64)
+
+    @cached_property
+    def kept(self) -> list[np.ndarray]:
+        """What dropout multiplied φ(g) by, (rows, units) of each hidden layer: 0 or 1/(1 − p)."""
+        moment = self.moment
+        halves = Network(moment.network.layers, "sigmoid", dropout=list(moment.network.dropout))  # of weights 0: φ(0) is 1/2
+        nothing = Parameters(halves.layers, moment.parameters.dtype)
+        targets = np.zeros((len(moment.X), halves.layers[-1]), nothing.dtype)
+        twin = replace(moment, network=halves, parameters=nothing, Y=targets, weights=None)
+        return [2 * h for h in twin.passes.h[1:-1]]
+
+    @property
+    def penalty(self) -> float:
+        """l2/2 Σ W² + l1 Σ |W|, as the objective has it beyond the rows' losses: of a batch whose rows weigh nothing."""
+        if self.moment.network.l2 == 0 and self.moment.network.l1 == 0:
+            return 0.0
+        return self.objective - self.without_penalty.objective
+
+    @cached_property
+    def without_penalty(self) -> Passes:
+        """The same passes for the network without penalties: its gradient is the mean over the rows."""
+        if self.moment.network.l2 == 0 and self.moment.network.l1 == 0:
+            return self
+        return replace(self.moment, network=changed(self.moment.network, l2=0.0, l1=0.0)).passes
+
+    def not_finite(self) -> str:
+        """What is not finite first, in words."""
+        for l, h in enumerate(self.h[1:], start=1):
+            if not np.isfinite(h).all():
+                return f"the activations of layer {l} are not finite"
+        return "the loss is not finite" if not math.isfinite(self.objective) else "the gradient is not finite"
+
+
+def changed(network: Network, **changes: Any) -> Network:
+    """The network with some of its arguments replaced."""
+    arguments: dict[str, Any] = {
+        "activation": list(network.activations), "output_activation": network.output_activation, "loss": network.loss,
+        "l2": network.l2, "l1": network.l1, "dropout": list(network.dropout),
+    }  # fmt: skip
+    return Network(network.layers, **(arguments | changes))
+
+
+# --- one layer alone: parts of the loss, and slopes, by the kernels that training uses -----------------------------------
+
+
+def _output_alone(activation: Activation | str, loss: Loss | str, g: np.ndarray, Y: np.ndarray, dtype: Any) -> Any:
+    """Row losses (rows,) and δ (rows, units) of an output layer with these pre-activations (rows, units)."""
+    units = g.shape[1]
+    network = Network((units, units), output_activation=activation, loss=loss)
+    identity = Parameters.from_arrays([np.eye(units)], [np.zeros(units)], dtype)
+    X, Y = np.ascontiguousarray(g, dtype), np.ascontiguousarray(Y, dtype)
+    work = Workspace(network, identity.theta, X, Y, batch_size=len(X), keep_g=True)
+    work.run(0, 1, FORWARD | LOSS)
+    losses = read_panels(work["scratch"], int(work.plan["losses"][0]), 1, len(X))[:, 0]
+    delta = read_panels(work["scratch"], int(work.layers[1]["delta"]), units, len(X))
+    return losses.astype(np.float64), delta.astype(np.float64)
+
+
+def slopes(activation: Activation, g: np.ndarray, dtype: Any) -> np.ndarray:
+    """φ′ at some pre-activations: δ of outputs above their targets, since |y − h| has the slope 1 there."""
+    column = g[:, None]
+    return _output_alone(activation, "absolute_error", column, np.full_like(column, FAR_BELOW), dtype)[1][:, 0]
+
+
+def loss_slopes(loss: Loss, h: np.ndarray, y: np.ndarray, dtype: Any) -> np.ndarray:
+    """∂ℓ/∂h of one row's outputs: δ of an output whose φ is the identity."""
+    return _output_alone(_ITSELF, _unsmoothed(loss), h[None], y[None], dtype)[1][0]
+
+
+def loss_terms(network: Network, g: np.ndarray, y: np.ndarray, chosen: np.ndarray, dtype: Any) -> np.ndarray:
+    """The parts of one row's loss that belong to the chosen outputs."""
+    loss, phi = _unsmoothed(network.loss), network.output_activation
+    if loss.targets != "distribution":
+        return _output_alone(phi, loss, g[chosen, None], y[chosen, None], dtype)[0]
+    terms = np.zeros(len(chosen))
+    present = np.flatnonzero(y[chosen])
+    if len(present):  # of a row of class o the loss is −log h_o
+        logs, _ = _output_alone(phi, loss, np.tile(g, (len(present), 1)), chosen[present, None], dtype)
+        terms[present] = y[chosen[present]] * logs
+    return terms
+
+
+def _unsmoothed(loss: Loss) -> Loss:
+    """The loss for targets that have been smoothed already."""
+    return Loss(loss.name, **{name: value for name, value in loss.options.items() if name != "label_smoothing"})

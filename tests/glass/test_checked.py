@@ -1,0 +1,69 @@
+"""Central differences beside the gradients of an explanation, and the verdict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cases
+import glassprop as gp
+from tests.glass.test_explain import explained, mazur
+
+
+@pytest.mark.parametrize("loss", cases.LOSSES)
+def test_every_gradient_has_its_difference(loss):
+    case = cases.case((3, 4, 2), loss=loss, weighted=True, l2=0.1)
+    step = explained(case, row=1)
+    assert step.check.passed
+    assert (step.check.entries, step.check.shown) == (26, 26)
+    for layer in step.layers:
+        for tensor in (layer.weights, layer.biases):
+            np.testing.assert_allclose(tensor.difference, tensor.gradient, atol=1e-8 * np.abs(tensor.gradient).max())
+
+
+def test_float32_is_held_to_what_it_can():
+    step = explained(cases.case((5, 6, 3), loss="cross_entropy").of("float32"))
+    assert step.check.passed
+    assert 1e-9 < step.check.error < 1e-4
+
+
+def test_a_wrong_slope_is_told():
+    """φ′ too large by 0.1 %."""
+    bent = gp.Activation("bent", lambda g: g + g * g / 9, lambda g: 1.001 * (1 + 2 * g / 9))
+    network = gp.Network((2, 3, 1), activation=bent)
+    explanation = gp.explain(network, network.initialize(0), [[0.5, -1.0]], [1.0])
+    check = explanation.steps[0].check
+    assert not check.passed
+    assert check.wrong == 9
+    assert check.verdict.startswith("Wrong: 9 gradients differ from their central differences, by up to 1.0e-03; 13 of the 13")
+    assert check.verdict in explanation.to_text(width=200)
+
+
+def test_kinks_are_recognised():
+    """A ReLU of g = 0: no derivative, neither right nor wrong."""
+    network = gp.Network((1, 2, 1), activation="relu")
+    parameters = gp.Parameters.from_arrays([[[1.0, 1.0]], [[1.0], [1.0]]], [[-1.0, 0.5], [0.0]])
+    check = gp.explain(network, parameters, [[1.0]], [3.0]).steps[0].check
+    assert check.passed
+    assert check.kinks == 2
+    assert "2 more lie on a kink" in check.verdict
+
+
+def test_large_networks_are_checked_where_gradients_are_largest():
+    rng = np.random.default_rng(0)
+    network = gp.Network((784, 300, 100, 10), loss="cross_entropy")
+    step = gp.explain(network, network.initialize(0), rng.random((64, 784)), rng.integers(0, 10, 64)).steps[0]
+    taken = np.concatenate([np.isfinite(layer.weights.difference).ravel() for layer in step.layers])
+    sizes = np.concatenate([np.abs(layer.weights.gradient).ravel() for layer in step.layers])
+    assert 12 <= step.check.entries < step.check.shown
+    assert taken.sum() < len(taken)
+    assert sizes[taken].min() >= sizes[~taken].max()
+    assert step.check.passed
+
+
+def test_it_can_be_left_out():
+    assert mazur(check=False).steps[0].check is None
+    assert "Is it right?" not in mazur(check=False).to_text()
+    text = mazur().to_text()
+    assert "Is it right?" in text
+    assert "Right: no gradient differs from its central difference by more than" in text.replace("\n", " ")
