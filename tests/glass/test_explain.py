@@ -221,6 +221,10 @@ def test_dropout_acts_in_a_moment_of_training_as_it_did_there():
     )  # fmt: skip
     step = explain_moments(iter([(moment, "", None)]), 1, 3, None, {}, True).steps[0]
     assert step.check is None
+    assert step.dropout == "acts"
+    by_hand = explained(case)
+    assert by_hand.dropout == "left out"
+    assert by_hand.layers[0].kept is None
     assert all((layer.weights.new == W).all() for layer, W in zip(step.layers, run.parameters.W, strict=True))
     assert set(np.round(step.layers[0].kept, 12)) <= {0.0, 2.0}
     assert 0 in step.layers[0].kept
@@ -292,6 +296,19 @@ def test_what_does_not_fit_is_refused(arguments, options, message):
     with pytest.raises((TypeError, ValueError)) as error:
         gp.explain(network, **given, **options)
     assert message in str(error.value)
+
+
+def test_estimators_are_asked_themselves():
+    class Estimator:
+        def explain(self, *arguments, **named):
+            return arguments, named
+
+    arguments, named = gp.explain(Estimator(), X="X", Y="y", row=2, weights="w", optimizer=gp.SGD(0.5), neurons=3)
+    assert arguments == ("X", "y", 2)
+    assert named["sample_weight"] == "w"
+    assert named["optimizer"] == gp.SGD(0.5)
+    assert named["neurons"] == 3
+    assert not {"state", "step", "input_names"} & set(named)
 
 
 def test_other_things_are_refused():

@@ -143,7 +143,7 @@ def test_text_stands_out_from_its_background(opened):
     """At least 4.5 to 1, as the Web Content Accessibility Guidelines ask, in both schemes."""
     for scheme in ("light", "dark"):
         page = opened(mazur(), color_scheme=scheme)
-        for selector in ("h1", "#stage", ".hint", "#panel h4", "#panel th", "[data-phase-button=loss]", "[aria-current]"):
+        for selector in ("h1", "#stage", ".hint", "#panel h4", "#panel td", "[data-phase-button=loss]", "[aria-current]"):
             contrast = page.evaluate(CONTRAST, selector)
             assert contrast >= 4.5, (scheme, selector, contrast)
 

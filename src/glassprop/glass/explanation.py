@@ -155,7 +155,7 @@ class Step:
     row_name: str  # where the row comes from, in words; may be empty
     l2: float
     l1: float
-    dropout: bool  # whether it acts
+    dropout: str  # "none", "acts", or "left out"
     x: np.ndarray  # (inputs chosen,)
     layers: tuple[Layer, ...]
     loss: RowLoss

@@ -79,7 +79,9 @@ def about(step: Step) -> list[str]:
             "Of large layers the neurons that matter most for this row are shown, by |h δ|, with totals of the rest; "
             "every number is that of the whole network."
         )
-    if step.dropout:
+    if step.dropout == "left out":
+        notes.append("Dropout is left out.")
+    if step.dropout == "acts":
         notes.append("Dropout acts: m is 0 where a neuron is left out of this step, and 1/(1 − p) where it is not.")
     return notes
 

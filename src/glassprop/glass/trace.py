@@ -65,7 +65,7 @@ def trace(moment: Moment, row: int, chosen: Chosen, names: dict[str, Any]) -> St
         row_name=names["row_name"],
         l2=network.l2,
         l1=network.l1,
-        dropout=moment.drops,
+        dropout="acts" if moment.drops else "left out" if any(network.dropout) else "none",
         x=passes.h[0][row, chosen[0]],
         layers=layers,
         loss=_loss(moment, row, chosen[-1]),
