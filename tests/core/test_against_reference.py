@@ -349,3 +349,11 @@ def test_update_with_a_learning_rate_is_gradient_descent() -> None:
     new = gp.update(case.parameters, back, learning_rate=0.5)
     for W, old, dW in zip(new.W, case.parameters.W, back.dW, strict=True):
         np.testing.assert_allclose(W, old - 0.5 * dW, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("classes", [129, 300])
+def test_softmax_is_over_all_outputs(classes: int) -> None:
+    """Also where there are more than the forward pass takes at a time."""
+    case = cases.case((3, 4, classes), loss="cross_entropy", rows=3)
+    for dtype in ONE_STEP:
+        assert_passes_agree(case, dtype)

@@ -60,6 +60,8 @@ def layer_forward(plan, below, layer, first, last, depth, rate, drop_key, unit):
     """
     width, scratch = panel_width(unit), plan.scratch
     step = resident_rows(below.units, width)
+    if layer.phi != 0 and layer.dphi == 0:  # an output with its loss's own link, which may be softmax: a function of all units
+        step = layer.units
     for start in range(0, layer.units, step):
         rows = min(step, layer.units - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
