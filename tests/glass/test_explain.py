@@ -177,6 +177,15 @@ def test_float32_is_explained_in_float32():
     assert_equations_hold(step, 1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_row_late_in_a_large_batch(dtype):
+    case = cases.case((4, 5, 3), loss="cross_entropy", rows=100, weighted=True, l2=0.1).of(dtype)
+    step = explained(case, row=77)
+    assert_equations_hold(step, TOLERANCE if dtype == "float64" else 1e-5)
+    if dtype == "float64":
+        assert_step_is_the_references(step, case, ref.Optimizer("sgd", 0.01))
+
+
 def test_a_run_is_explained_where_it_goes_on():
     """One step an epoch, so that resuming takes just the step explained; in every bit."""
     case = cases.case((3, 5, 2), rows=9)
@@ -237,6 +246,24 @@ def test_an_activation_of_ones_own_without_a_formula():
     step = gp.explain(network, network.initialize(0), [[0.5, -1.0]], [1.0]).steps[0]
     np.testing.assert_allclose(step.layers[0].slope, 1 + 2 * step.layers[0].g / 7, rtol=1e-15)
     assert "snake(g₁,₁)" in gp.explain(network, network.initialize(0), [[0.5, -1.0]], [1.0]).to_text()
+
+
+@pytest.mark.parametrize(("formula", "slope"), [("∫g dg", "g g"), ("g + ½ g²", "1 + q"), ("g +", "|g")])
+def test_formulas_that_cannot_be_read_are_left_out(formula, slope):
+    own = gp.Activation("own", lambda g: g + g * g / 2, lambda g: 1 + g, formula=formula, slope=slope)
+    network = gp.Network((2, 3, 1), activation=own)
+    explanation = gp.explain(network, network.initialize(0), [[0.5, -1.0]], [1.0])
+    assert bool(explanation.steps[0].layers[0].formula) == (formula == "g + ½ g²")
+    assert bool(explanation.steps[0].layers[0].slope_formula) == (slope == "g g")
+    assert explanation.to_html()
+
+
+def test_thousands_of_classes():
+    rng = np.random.default_rng(0)
+    network = gp.Network((3, 5000), loss=gp.Loss("cross_entropy", label_smoothing=0.1))
+    step = gp.explain(network, network.initialize(0), rng.normal(size=(4, 3)), [0, 999, 3, 4], row=1).steps[0]
+    assert step.check.passed
+    assert_equations_hold(step)
 
 
 def test_the_effect_is_that_of_the_whole_step():

@@ -169,6 +169,20 @@ def fill(expr: Expr, values: Mapping[str, float | Expr]) -> Expr:
     return _map(lambda part: fill(part, values), expr)
 
 
+def letters_of(expr: Expr) -> set[str]:
+    """The letters in a formula."""
+    if isinstance(expr, Sym):
+        return {expr.name}
+    found: set[str] = set()
+
+    def visit(part: Expr) -> Expr:
+        found.update(letters_of(part))
+        return part
+
+    _map(visit, expr)
+    return found
+
+
 def summand(expr: Expr) -> Expr:
     """One term of the Σ in a formula, with what stands before the Σ."""
     return expr.body if isinstance(expr, Total) else _map(summand, expr)

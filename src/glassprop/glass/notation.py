@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from glassprop.glass.formula import (
@@ -19,6 +20,7 @@ from glassprop.glass.formula import (
     Sym,
     Total,
     fill,
+    letters_of,
     total,
 )  # fmt: skip
 
@@ -50,6 +52,15 @@ def read(text: str) -> Expr:
     0.1875
     """
     return _Reader(text).formula()
+
+
+def readable(text: str, letters: Iterable[str]) -> bool:
+    """Whether a text is a formula of these letters, as one's own activation may come with any."""
+    try:
+        fill_in = dict.fromkeys([*letters, "e"], 1.0)
+        return not letters_of(fill(read(text), fill_in))
+    except ValueError:
+        return False
 
 
 def read_assignments(text: str) -> list[tuple[str, Expr]]:

@@ -14,6 +14,7 @@ from glassprop.core.activations import SELU_ALPHA, SELU_LAMBDA
 from glassprop.core.losses import Loss
 from glassprop.glass.explanation import Effect, Layer, RowLoss, Rule, Step, Tensor
 from glassprop.glass.moment import Moment, loss_slopes, loss_terms, slopes
+from glassprop.glass.notation import readable
 
 #: Letters of constants in the formulas of the core's tables, where they are not called as in Python.
 LETTERS = {"momentum": "μ", "rho": "ρ", "beta1": "β₁", "beta2": "β₂", "epsilon": "ε", "delta": "δ", "quantile": "q"}
@@ -93,6 +94,7 @@ def _layer(moment: Moment, row: int, chosen: Chosen, l: int) -> Layer:
     W, h = moment.parameters.W[l - 1].astype(np.float64), passes.h[l - 1][row]
     g, delta = passes.g[l - 1][row], passes.delta[l - 1][row]
     unseen = np.setdiff1d(np.arange(len(h)), inputs)
+    known = ("g", "h", *CONSTANTS.get(activation.name, ()))
     linked = last and activation.name == network.loss.link
     if last:
         above, rest_above = _output_error(moment, row, units, linked), np.zeros(len(units))
@@ -103,8 +105,8 @@ def _layer(moment: Moment, row: int, chosen: Chosen, l: int) -> Layer:
     exponentials = np.exp(np.delete(g, units)).sum() if activation.name == "softmax" else 0.0
     return Layer(
         name=activation.name,
-        formula=activation.formula,
-        slope_formula=activation.slope,
+        formula=activation.formula if readable(activation.formula, known) else "",
+        slope_formula=activation.slope if readable(activation.slope, known) else "",
         size=network.layers[l],
         size_below=network.layers[l - 1],
         units=tuple(units.tolist()),

@@ -313,7 +313,7 @@ def _tex_name(name: str) -> str:
 class MathML(Typesetter):
     """MathML, which browsers draw by themselves. Pieces are whole ``math`` elements, so that lines break between them."""
 
-    times, space, minus, plus = "<mo>·</mo>", '<mspace width=".2em"></mspace>', '<mo form="prefix">−</mo>', "+"
+    times, space, minus, plus = "<mo>·</mo>", "<mo>\u2062</mo>", '<mo form="prefix">−</mo>', "+"
 
     def pieces(self, equation: Equation) -> list[str]:
         return [f"<math>{piece}</math>" for piece in super().pieces(equation)]
@@ -330,10 +330,13 @@ class MathML(Typesetter):
         return f"<msub>{letter}<mn>{escape(','.join(subs))}</mn></msub>" if subs else letter
 
     def relation(self, sign: str) -> str:
-        # said to stand between two expressions, also where it begins a piece and would be taken for a prefix
-        return f'<mo form="infix">{escape("−" if sign == self.minus else sign)}</mo>'
+        return f"<mo>{escape(sign)}</mo>"
 
-    sign = relation
+    def sign(self, sign: str) -> str:
+        if sign == "⊙":
+            return f"<mo>{sign}</mo>"
+        # said to stand between two expressions, also where it begins a piece and would be taken for a prefix
+        return f'<mo form="infix">{"−" if sign == self.minus else sign}</mo>'
 
     def quotient(self, top: Expr, bottom: Expr) -> Set:
         return f"<mfrac><mrow>{self(top)}</mrow><mrow>{self(bottom)}</mrow></mfrac>", POWER
