@@ -11,10 +11,12 @@ import typer
 
 from glassprop.cli.bench import bench
 from glassprop.cli.check import check
+from glassprop.cli.diagnose import diagnose
 from glassprop.cli.evaluate import evaluate
 from glassprop.cli.explain import explain
 from glassprop.cli.info import info
 from glassprop.cli.predict import predict
+from glassprop.cli.replay import replay
 from glassprop.cli.train import train
 
 
@@ -39,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, evaluate, predict, explain, check, info, bench):
+for command in (train, evaluate, predict, explain, check, diagnose, replay, info, bench):
     app.command()(_interruptible(command))
 
 

@@ -131,16 +131,21 @@ def explain(
 
 
 def _explain(asked: SimpleNamespace) -> int:
-    from glassprop.interop.files import check_apart, check_writable, write_atomically
+    from glassprop.files import check_apart, check_writable
 
-    form = _form(asked)
+    form = find_format(asked)
     read = {"the model": asked.model, "the table": asked.table, "--weights": asked.weights}
     check_apart({"--out": asked.out}, {name: path for name, path in read.items() if path is not None})
     if asked.out is not None:
         check_writable(asked.out)
-    if not 1 <= asked.digits <= 17:
-        raise ValueError(f"--digits must be from 1 to 17; got {asked.digits}")
     explanation = _from_model(asked) if asked.model is not None else _from_numbers(asked)
+    return show_explanation(asked, explanation, form)
+
+
+def show_explanation(asked: SimpleNamespace, explanation: Explanation, form: str) -> int:
+    """Write or print it as was asked for; the exit code: 1 where a gradient is wrong."""
+    from glassprop.files import write_atomically
+
     if asked.out is not None:
         write_atomically(asked.out, explanation.to(form, asked.digits).encode())
         if not asked.json:
@@ -154,7 +159,10 @@ def _explain(asked: SimpleNamespace) -> int:
     return 0 if all(step.check is None or step.check.passed or not step.check.wrong for step in explanation.steps) else 1
 
 
-def _form(asked: SimpleNamespace) -> str:
+def find_format(asked: SimpleNamespace) -> str:
+    """The form by --format, else by the ending of --out, else text; --digits is checked, too."""
+    if not 1 <= asked.digits <= 17:
+        raise ValueError(f"--digits must be from 1 to 17; got {asked.digits}")
     if asked.format is not None and asked.format not in FORMATS:
         raise unknown_name("--format", asked.format, FORMATS)
     if asked.format is not None or asked.out is None:
@@ -264,7 +272,7 @@ def _numbers(argument: str, text: str) -> list[float]:
 
 def _read_weights(path: Path, network: Network) -> Parameters:
     from glassprop.core.network import Parameters
-    from glassprop.interop.files import missing_file
+    from glassprop.files import missing_file
 
     wanted = '{"W": [W1, W2, ...], "b": [b1, b2, ...]}, each W as rows of (fan_in, fan_out)'
     if not path.exists():

@@ -29,8 +29,8 @@ def info(source: Source, json: options.Json = False) -> int:
 
 
 def _model(source: str, json: bool) -> None:
-    from glassprop.interop.safetensors import describe_network as description
     from glassprop.tables.model import load
+    from glassprop.training.described import describe_network as description
 
     model = load(source)
     preparation, training = model.preparation, model.extra.get("training") or {}

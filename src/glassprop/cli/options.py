@@ -50,6 +50,11 @@ History = Annotated[
     Path | None,
     _option("--history", help="CSV file for loss, validation loss ... of every epoch.", panel=OUTPUT, metavar="FILE"),
 ]
+Record = Annotated[
+    Path | None,
+    _option("--record", help="Folder to record in, for glassprop replay: any step can be gone back to.", panel=OUTPUT,
+            metavar="FOLDER"),
+]  # fmt: skip
 
 Layers = Annotated[
     str, _option("--layers", help="Sizes of hidden layers, with commas; none for none.", panel=NETWORK, metavar="SIZES")

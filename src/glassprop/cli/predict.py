@@ -25,7 +25,7 @@ def predict(
 
     Example: glassprop predict model.safetensors new.csv --out predictions.csv
     """
-    from glassprop.interop.files import check_apart, check_writable, write_atomically
+    from glassprop.files import check_apart, check_writable, write_atomically
     from glassprop.tables.model import load
     from glassprop.tables.reading import read_table
 

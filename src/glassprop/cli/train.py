@@ -5,6 +5,7 @@ It puts together what tables, training and interop do.
 
 from __future__ import annotations
 
+import json as json_text
 import math
 import os
 import sys
@@ -47,6 +48,7 @@ def train(
     ignore: options.Ignore = "",
     out: options.Out,
     history: options.History = None,
+    record: options.Record = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     layers: options.Layers = "64,64",
@@ -84,10 +86,11 @@ def train(
 
 def _train(asked: SimpleNamespace) -> int:
     from glassprop.core.initializers import INITIALIZERS
-    from glassprop.interop.files import check_apart, check_writable, write_atomically
+    from glassprop.files import check_apart, check_writable, write_atomically
     from glassprop.tables.model import Model, save, training_facts
     from glassprop.tables.preparation import prepare
     from glassprop.tables.reading import read_table
+    from glassprop.training.record import check_folder
 
     check_apart({"--out": asked.out, "--history": asked.history}, {"the table": asked.table})
     for path in (asked.out, asked.history):
@@ -108,6 +111,9 @@ def _train(asked: SimpleNamespace) -> int:
     start = network.initialize(asked.seed, asked.init, asked.dtype)
     if not (asked.json or asked.quiet):
         _announce(asked, ready, network, len(rows))
+    if asked.record is not None:
+        check_folder(asked.record)
+        write_atomically(asked.record / "table.json", json_text.dumps(_table_facts(asked, ready, ignored)).encode())
     run = _run(asked, ready, network, start, optimizer)
     model = Model(network, run.parameters, ready.preparation)
     facts = training_facts(run) | {"batch_size": asked.batch_size, "patience": asked.patience, "init": asked.init}
@@ -253,8 +259,17 @@ def _run(asked: SimpleNamespace, ready: Prepared, network: Network, start: Param
         network, part.X, part.Y, weights=part.weights, parameters=start, optimizer=optimizer,
         epochs=asked.epochs, batch_size=asked.batch_size, seed=asked.seed,
         validation=None if held is None else (held.X, held.Y, held.weights),
-        patience=asked.patience or None, progress=not (asked.json or asked.quiet),
+        patience=asked.patience or None, progress=not (asked.json or asked.quiet), record=asked.record,
     )  # fmt: skip
+
+
+def _table_facts(asked: SimpleNamespace, ready: Prepared, ignored: list[str]) -> dict[str, Any]:
+    """What a replay needs to make the same arrays of the table again, and to name their columns."""
+    names = ("target", "weights", "validation", "test", "seed", "dtype")
+    preparation, loss = ready.preparation, {"name": ready.loss.name, **ready.loss.options}
+    shown = {"inputs": list(preparation.inputs), "classes": list(preparation.classes)}
+    table = asked.table if asked.table.startswith("sklearn:") else os.path.abspath(asked.table)
+    return {"table": table, "loss": loss, "ignore": ignored} | {name: getattr(asked, name) for name in names} | shown
 
 
 def _scores(model: Model, ready: Prepared, table: pd.DataFrame, weights: str | None) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glassprop.core.activations import ACTIVATIONS, Activation
+from glassprop.core.activations import Activation
 from glassprop.core.arrays import check_parameters
-from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
-from glassprop.interop.files import missing_file, write_atomically
+from glassprop.files import missing_file, write_atomically
+from glassprop.training.described import UnknownActivation, describe_network, network_of
 
 #: Raised by one whenever an older glassprop could misread a file.
 FORMAT_VERSION = 1
@@ -110,10 +110,10 @@ def read_model(path: str | os.PathLike[str], activations: Mapping[str, Activatio
         )
     try:
         description = json.loads(metadata["model"])
-        network = _build_network(description, {name: row.name for name, row in ACTIVATIONS.items()} | dict(activations or {}))
+        network = network_of(description, activations)
         parameters = _build_parameters(network, tensors)
         extra = dict(description["extra"])
-    except _UnknownActivation as error:
+    except UnknownActivation as error:
         raise ValueError(
             f"{os.fspath(path)}: uses the activation {error.args[0]!r}, which is not built in, and a file holds no code: load "
             f"it in Python with activations={{{error.args[0]!r}: your glassprop.Activation}}"
@@ -134,24 +134,7 @@ def is_safetensors(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def describe_network(network: Network) -> dict[str, Any]:
-    """A network as plain data, activations by name."""
-    return {
-        "layers": list(network.layers),
-        "activations": [row.name for row in network.activations],
-        "output_activation": network.output_activation.name,
-        "loss": {"name": network.loss.name, **network.loss.options},
-        "l2": network.l2,
-        "l1": network.l1,
-        "dropout": list(network.dropout),
-    }
-
-
 # --- inside --------------------------------------------------------------------------------------------------------------
-
-
-class _UnknownActivation(Exception):
-    """The name of an activation that is neither built in nor given."""
 
 
 def _check_activations(activations: object) -> None:
@@ -187,24 +170,6 @@ def _read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[st
         raise _not_a_model(path, f"damaged or cut short: {error}") from None
     except (TypeError, AttributeError, KeyError) as error:  # a kind of number that NumPy lacks
         raise _not_a_model(path, f"its tensors cannot be read: {error}") from None
-
-
-def _build_network(description: dict[str, Any], activations: Mapping[str, str | Activation]) -> Network:
-    def find(name: str) -> str | Activation:
-        if name not in activations:
-            raise _UnknownActivation(name)
-        return activations[name]
-
-    options = dict(description["loss"])
-    return Network(
-        description["layers"],
-        activation=[find(name) for name in description["activations"]],
-        output_activation=find(description["output_activation"]),
-        loss=Loss(options.pop("name"), **options),
-        l2=description["l2"],
-        l1=description["l1"],
-        dropout=description["dropout"],
-    )
 
 
 def _build_parameters(network: Network, tensors: dict[str, np.ndarray]) -> Parameters:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glassprop.errors import unknown_name
-from glassprop.interop.files import missing_file
+from glassprop.files import missing_file
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,6 +23,7 @@ from glassprop.core.update import Optimizer
 from glassprop.core.workspace import Workspace
 from glassprop.training.data import RowOrder
 from glassprop.training.progress import Line, ProgressLine
+from glassprop.training.record import Recorder
 from glassprop.training.scoring import make_scorer
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Settings:
     callbacks: tuple[Callback, ...]
     progress: bool
     threads: int | None
+    record: str | None = None  # folder
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class Loop:
         self.seconds = 0.0  # of the epoch that has begun
         flops = 6 * settings.batch_size * settings.network.n_parameters
         self.steps_per_second = 3e10 / (flops + 3e4)  # a low guess, until it is measured
+        self.recorder = Recorder(run, self.work) if settings.record else None
 
     def advance(self, line: Line | None = None) -> None:
         """Train until all epochs are done, or something stops it; leave the run finished."""
@@ -162,6 +165,8 @@ class Loop:
         self.steps_per_second = min(measured, 8 * self.steps_per_second)
         first, self.step = self.step, reached
         self._collect(seconds, first)
+        if self.recorder:
+            self.recorder.note()
         status = int(self.work.progress["status"][0])
         if status == DIVERGED:
             return self._diverged()
@@ -256,3 +261,5 @@ class Loop:
         use_best = run.diverged or (run._data.validation is not None and run._settings.restore_best and run.best_epoch > 0)
         theta = work["best"] if use_best else work["theta"]
         run.parameters = run.parameters.with_theta(theta.copy())
+        if self.recorder:
+            self.recorder.finish()

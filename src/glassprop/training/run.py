@@ -5,6 +5,7 @@ What a person calls and gets back; loop.py does the work. It holds no formulas.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from glassprop.core.update import Adam, Optimizer
 from glassprop.errors import DivergenceWarning
 from glassprop.training.data import Data, Once, check_data
 from glassprop.training.loop import HISTORY, Callback, Epoch, Loop, Settings
+from glassprop.training.record import check_folder
 from glassprop.training.scoring import find_scorer
 
 __all__ = ["Epoch", "Run", "train"]
@@ -130,6 +132,7 @@ def train(
     callbacks: Callback | Sequence[Callback] = (),
     progress: bool = False,
     threads: int | None = None,
+    record: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Train a network by backpropagation on a table in memory.
 
@@ -172,6 +175,9 @@ def train(
     threads : int, optional
         Use as many at most; None: as many as there are processors (or as ``NUMBA_NUM_THREADS`` says). How many are used follows
         from the work in a step; the result is the same to the bit for any number.
+    record : path, optional
+        A folder in which to leave what `replay` needs to go back to any step: settings, fingerprints of the data, checkpoints
+        now and then. It takes some milliseconds, and about 2 % of the time.
 
     Returns
     -------
@@ -203,13 +209,14 @@ def train(
         network, X, Y, parameters=parameters, optimizer=optimizer, epochs=epochs, batch_size=batch_size, seed=seed,
         weights=weights, shuffle=shuffle, validation=validation, patience=patience, tolerance=tolerance, scoring=scoring,
         restore_best=restore_best, callbacks=callbacks, progress=progress, threads=threads,
+        record=record,
     ))  # fmt: skip
 
 
 def prepare(
     network: Network, X: Any, Y: Any, *, parameters: Any, optimizer: Any, epochs: Any, batch_size: Any, seed: Any, weights: Any,
     shuffle: bool, validation: Any, patience: Any, tolerance: float, scoring: Any, restore_best: bool, callbacks: Any,
-    progress: bool, threads: Any, rows: Any = None, once: Once | None = None,
+    progress: bool, threads: Any, rows: Any = None, once: Once | None = None, record: Any = None,
 ) -> tuple[Run, int]:  # fmt: skip
     """Check what `train` or `train_many` was given; a run that has not begun, and how many epochs it is to have.
 
@@ -237,7 +244,7 @@ def prepare(
     settings = Settings(
         network, optimizer or Adam(), min(batch_size, data.rows), int(seed), shuffle,
         0 if patience is None else _whole("patience", patience), float(tolerance), scoring, restore_best,
-        _check_callbacks(callbacks), progress, None if threads is None else _whole("threads", threads),
+        _check_callbacks(callbacks), progress, None if threads is None else _whole("threads", threads), check_folder(record),
     )  # fmt: skip
     check_factors(settings.optimizer, network.layers)
     return Run(settings, data, parameters.astype(data.X.dtype).theta), epochs

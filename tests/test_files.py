@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from glassprop.interop import files
-from glassprop.interop.files import check_apart, check_writable, missing_file, write_atomically
+from glassprop import files
+from glassprop.files import check_apart, check_writable, missing_file, write_atomically
 
 
 def test_a_new_file_and_a_replaced_one(tmp_path):

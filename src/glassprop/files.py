@@ -1,0 +1,84 @@
+"""Files that are either written whole or left as they were, and the wording of complaints about paths.
+
+It knows bytes, not what they mean.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def missing_file(path: str | os.PathLike[str], what: str = "file") -> FileNotFoundError:
+    """The error for a file that is not there, with the nearest name in its folder."""
+    folder, name = Path(path).parent, Path(path).name
+    try:
+        near = difflib.get_close_matches(name, os.listdir(folder), n=1, cutoff=0.75)
+    except OSError:
+        near = []
+    return FileNotFoundError(
+        f"{os.fspath(path)}: no such {what}" + (f"; did you mean {str(folder / near[0])!r}?" if near else "")
+    )
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise unless a file can be written at `path`: before long work, not after it."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"{os.fspath(path)}: is a folder; give the name of a file in it")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{os.fspath(path)}: there is no folder {str(target.parent)!r}; make it first")
+    if not os.access(target if target.exists() and not target.is_file() else target.parent, os.W_OK):
+        raise PermissionError(f"{os.fspath(path)}: may not be written; choose another place")
+
+
+def check_apart(written: Mapping[str, str | os.PathLike[str] | None], read: Mapping[str, str | os.PathLike[str]]) -> None:
+    """Raise where a file to be written is one that is read, or another that is written.
+
+    Parameters
+    ----------
+    written : mapping of str to path
+        By what they are called in the message, as ``--out``; None is passed over.
+    read : mapping of str to path
+        As ``the table``.
+    """
+    taken = dict(read)
+    for name, path in written.items():
+        if path is None:
+            continue
+        for other, place in taken.items():
+            if _same_file(path, place):
+                raise ValueError(f"{name} must be another file than {other} {os.fspath(place)!r}")
+        taken[name] = path
+
+
+def _same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    first, second = Path(os.path.realpath(one)), Path(os.path.realpath(other))
+    if not (first.exists() and second.exists()):
+        return first == second
+    return first.is_file() and first.samefile(second)  # a terminal, a pipe or /dev/null may be named twice
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` beside `path`, then rename: whoever reads sees the old file or the new one, never a part.
+
+    Links are followed, and what is not a file (a pipe, a terminal) is written to as it is.
+    """
+    check_writable(path)
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        target.write_bytes(data)
+        return
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            os.chmod(beside, target.stat().st_mode & 0o7777)
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
