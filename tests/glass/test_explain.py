@@ -131,6 +131,24 @@ def test_every_update_rule(rule, steps_before):
     assert set(step.layers[0].weights.after) <= set(told)
 
 
+SCHEDULES = [
+    gp.InverseScaling(0.1, power=0.7), gp.Exponential(0.1, decay=0.5, steps=3), gp.Cosine(0.1, steps=9),
+    gp.Cosine(0.1, steps=9, warmup=4, final=0.01),
+    gp.OneCycle(0.1, steps=9), gp.OneCycle(0.2, steps=9, start=0.1, final=0.01, rise=0.6),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules_are_shown_as_they_act(schedule):
+    case = cases.case((2, 2, 1))
+    for number in (0, 3, 7, 20):
+        step = explained(case, optimizer=gp.SGD(schedule), step=number, check=False)
+        shown = eq.schedule(step)
+        assert shown.value == schedule(number)
+        assert work_out(shown.parts[-2][1]) == pytest.approx(schedule(number), rel=1e-13)
+        assert step.layers[0].learning_rate == schedule(number)
+
+
 def test_the_worked_example_of_the_derivation():
     step = mazur().steps[0]
     assert step.layers[0].g.tolist() == [0.3775, 0.3925]

@@ -168,7 +168,7 @@ def _by_hand(
     )  # fmt: skip
     while True:
         yield moment, "", None
-        moment = moment.following()
+        moment = moment.following
 
 
 def _of_run(run: Run, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, step: int | None) -> Moments:

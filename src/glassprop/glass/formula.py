@@ -204,6 +204,7 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "min": min,
     "sign": lambda x: float((x > 0) - (x < 0)),
     "√": math.sqrt,
+    "cos": math.cos,
     "|": abs,
     "σ": lambda x: 1 / (1 + math.exp(-x)),
     "Φ": lambda x: math.erfc(-x / math.sqrt(2)) / 2,
@@ -230,6 +231,8 @@ def work_out(expr: Expr) -> float:
             return value
         case Sym("e", ()):
             return math.e
+        case Sym("π", ()):
+            return math.pi
         case Sum(terms):
             return math.fsum(map(work_out, terms))
         case Neg(of):

@@ -86,6 +86,7 @@ class Moment:
         parameters = self.parameters.with_theta(work["theta"])
         return After(parameters, work["state"], self.parameters.with_theta(work["gradient"]))
 
+    @cached_property
     def following(self) -> Moment:
         """The moment after the step, with the same rows."""
         return replace(self, parameters=self.after.parameters, state=self.after.state, step=self.step + 1)

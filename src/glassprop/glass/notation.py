@@ -25,9 +25,9 @@ from glassprop.glass.formula import (
 )  # fmt: skip
 
 _SUPERSCRIPTS = {"⁻": "−", "ᵍ": "g", "ʰ": "h", "²": "2", "ᵗ": "t"}
-_LETTER = "[^\\W\\d_ᵍʰ²ᵗ₁₂½]"
+_LETTER = "[^\\W\\d_ᵍʰ²ᵗ₀₁₂½]"
 _TOKEN = re.compile(
-    rf"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>Φ′|(?:{_LETTER}\u0302?)+[₁₂]?)|(?P<raised>[⁻ᵍʰ²ᵗ]+)|(?P<sign>\S))"
+    rf"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>Φ′|(?:{_LETTER}\u0302?)+[₀₁₂]?)|(?P<raised>[⁻ᵍʰ²ᵗ]+)|(?P<sign>\S))"
 )
 
 
@@ -84,14 +84,14 @@ class _Reader:
             self.tokens.append((kind, match[kind]))
 
     def formula(self) -> Expr:
-        main, definitions = self.choice(), {}
+        main = self.choice()
         while self.take(","):
             name = self.next()[1]
             self.expect("=")
-            definitions[name] = self.choice()
+            main = fill(main, {name: self.choice()})
         if self.at < len(self.tokens):
             raise self.error()
-        return fill(main, definitions)
+        return main
 
     def choice(self) -> Expr:
         value = self.sum()

@@ -236,8 +236,8 @@ class _Writer:
 
     def update_panel(self) -> str:
         step = self.step
-        clip = eq.clipping(step)
-        lines = eq.rule_equations(step) + ([clip] if clip is not None else [])
+        given = [line for line in (eq.schedule(step), eq.clipping(step)) if line is not None]
+        lines = eq.rule_equations(step) + given
         body = self.said("update") + f"<p>{escape(rule_text(step))}</p>" + self.lines(lines)
         rows = []
         for l, layer in enumerate(step.layers, start=1):
