@@ -20,7 +20,10 @@ ROOT = Path(__file__).parent.parent
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/derivation.md", "docs/coming-from-scikit-learn.md", "docs/glass.md"])
+PAGES = ["README.md", *(f"docs/{page}.md" for page in ("derivation", "coming-from-scikit-learn", "explain", "glass"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_python_of_pages(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testfile(str(ROOT / page), module_relative=False, optionflags=FLAGS)
@@ -44,7 +47,19 @@ def test_every_public_name_has_an_example_or_is_data():
         thing = getattr(glassprop, name)
         if callable(thing):
             assert thing.__doc__, name
-    shown = ("Network", "Parameters", "forward", "backward", "update", "train", "train_many", "Activation", "Loss", "save")
+    shown = (
+        "Network",
+        "Parameters",
+        "forward",
+        "backward",
+        "update",
+        "train",
+        "train_many",
+        "Activation",
+        "Loss",
+        "save",
+        "explain",
+    )
     for name in (*shown, "load"):
         thing = getattr(glassprop, name)
         documented = thing.__doc__ + (getattr(thing, "from_arrays", None).__doc__ if name == "Parameters" else "")
@@ -58,9 +73,12 @@ def shell_commands():
 
 def test_shell_of_the_readme(tmp_path):
     """The commands in their order, in one folder; `make` is CI's own affair."""
-    commands = [c for c in shell_commands() if c.startswith("glassprop ")]
+    commands = [c for c in shell_commands() if c.startswith(("glassprop ", "echo "))]
     assert len(commands) >= 4
     for command in commands:
+        if command.startswith("echo "):
+            assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == 0
+            continue
         words = shlex.split(command.split(" > ")[0])
         words[:1] = [sys.executable, "-m", "glassprop"]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"})

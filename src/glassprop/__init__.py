@@ -13,12 +13,6 @@ from glassprop.core.passes import Backward, Forward, backward, forward, update
 from glassprop.core.schedules import Cosine, Exponential, InverseScaling, OneCycle
 from glassprop.core.update import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from glassprop.errors import CompileNotice, DivergenceWarning
-from glassprop.glass.check import GradientCheck, check_gradients
-from glassprop.glass.diagnose import Diagnosis, diagnose
-from glassprop.glass.explain import explain
-from glassprop.glass.explanation import Explanation
-from glassprop.glass.replay import Replay, replay
-from glassprop.glass.verify import StepCheck, verify_step
 from glassprop.tables.model import Model, load, save
 from glassprop.training.many import train_many
 from glassprop.training.run import Epoch, Run, train
@@ -26,6 +20,12 @@ from glassprop.training.run import Epoch, Run, train
 if TYPE_CHECKING:
     from glassprop.estimators.classifier import MLPClassifier
     from glassprop.estimators.regressor import MLPRegressor
+    from glassprop.glass.check import GradientCheck, check_gradients
+    from glassprop.glass.diagnose import Diagnosis, diagnose
+    from glassprop.glass.explain import explain
+    from glassprop.glass.explanation import Explanation
+    from glassprop.glass.replay import Replay, replay
+    from glassprop.glass.verify import StepCheck, verify_step
 
 __version__ = "0.1.0"
 
@@ -42,8 +42,21 @@ __all__ = [  # noqa: RUF022
     "Model", "save", "load",
 ]  # fmt: skip
 
-# names whose modules import heavy libraries, which are made when they are first asked for
-_LATER = {"MLPClassifier": "glassprop.estimators.classifier", "MLPRegressor": "glassprop.estimators.regressor"}
+# names whose modules take their time, or import heavy libraries, which are made when they are first asked for
+_LATER = {
+    "MLPClassifier": "glassprop.estimators.classifier",
+    "MLPRegressor": "glassprop.estimators.regressor",
+    "GradientCheck": "glassprop.glass.check",
+    "check_gradients": "glassprop.glass.check",
+    "Diagnosis": "glassprop.glass.diagnose",
+    "diagnose": "glassprop.glass.diagnose",
+    "explain": "glassprop.glass.explain",
+    "Explanation": "glassprop.glass.explanation",
+    "Replay": "glassprop.glass.replay",
+    "replay": "glassprop.glass.replay",
+    "StepCheck": "glassprop.glass.verify",
+    "verify_step": "glassprop.glass.verify",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -131,6 +131,24 @@ def test_every_update_rule(rule, steps_before):
     assert set(step.layers[0].weights.after) <= set(told)
 
 
+SCHEDULES = [
+    gp.InverseScaling(0.1, power=0.7), gp.Exponential(0.1, decay=0.5, steps=3), gp.Cosine(0.1, steps=9),
+    gp.Cosine(0.1, steps=9, warmup=4, final=0.01),
+    gp.OneCycle(0.1, steps=9), gp.OneCycle(0.2, steps=9, start=0.1, final=0.01, rise=0.6),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules_are_shown_as_they_act(schedule):
+    case = cases.case((2, 2, 1))
+    for number in (0, 3, 7, 20):
+        step = explained(case, optimizer=gp.SGD(schedule), step=number, check=False)
+        shown = eq.schedule(step)
+        assert shown.value == schedule(number)
+        assert work_out(shown.parts[-2][1]) == pytest.approx(schedule(number), rel=1e-13)
+        assert step.layers[0].learning_rate == schedule(number)
+
+
 def test_the_worked_example_of_the_derivation():
     step = mazur().steps[0]
     assert step.layers[0].g.tolist() == [0.3775, 0.3925]
@@ -177,6 +195,15 @@ def test_float32_is_explained_in_float32():
     assert_equations_hold(step, 1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_row_late_in_a_large_batch(dtype):
+    case = cases.case((4, 5, 3), loss="cross_entropy", rows=100, weighted=True, l2=0.1).of(dtype)
+    step = explained(case, row=77)
+    assert_equations_hold(step, TOLERANCE if dtype == "float64" else 1e-5)
+    if dtype == "float64":
+        assert_step_is_the_references(step, case, ref.Optimizer("sgd", 0.01))
+
+
 def test_a_run_is_explained_where_it_goes_on():
     """One step an epoch, so that resuming takes just the step explained; in every bit."""
     case = cases.case((3, 5, 2), rows=9)
@@ -221,6 +248,10 @@ def test_dropout_acts_in_a_moment_of_training_as_it_did_there():
     )  # fmt: skip
     step = explain_moments(iter([(moment, "", None)]), 1, 3, None, {}, True).steps[0]
     assert step.check is None
+    assert step.dropout == "acts"
+    by_hand = explained(case)
+    assert by_hand.dropout == "left out"
+    assert by_hand.layers[0].kept is None
     assert all((layer.weights.new == W).all() for layer, W in zip(step.layers, run.parameters.W, strict=True))
     assert set(np.round(step.layers[0].kept, 12)) <= {0.0, 2.0}
     assert 0 in step.layers[0].kept
@@ -233,6 +264,24 @@ def test_an_activation_of_ones_own_without_a_formula():
     step = gp.explain(network, network.initialize(0), [[0.5, -1.0]], [1.0]).steps[0]
     np.testing.assert_allclose(step.layers[0].slope, 1 + 2 * step.layers[0].g / 7, rtol=1e-15)
     assert "snake(g₁,₁)" in gp.explain(network, network.initialize(0), [[0.5, -1.0]], [1.0]).to_text()
+
+
+@pytest.mark.parametrize(("formula", "slope"), [("∫g dg", "g g"), ("g + ½ g²", "1 + q"), ("g +", "|g")])
+def test_formulas_that_cannot_be_read_are_left_out(formula, slope):
+    own = gp.Activation("own", lambda g: g + g * g / 2, lambda g: 1 + g, formula=formula, slope=slope)
+    network = gp.Network((2, 3, 1), activation=own)
+    explanation = gp.explain(network, network.initialize(0), [[0.5, -1.0]], [1.0])
+    assert bool(explanation.steps[0].layers[0].formula) == (formula == "g + ½ g²")
+    assert bool(explanation.steps[0].layers[0].slope_formula) == (slope == "g g")
+    assert explanation.to_html()
+
+
+def test_thousands_of_classes():
+    rng = np.random.default_rng(0)
+    network = gp.Network((3, 5000), loss=gp.Loss("cross_entropy", label_smoothing=0.1))
+    step = gp.explain(network, network.initialize(0), rng.normal(size=(4, 3)), [0, 999, 3, 4], row=1).steps[0]
+    assert step.check.passed
+    assert_equations_hold(step)
 
 
 def test_the_effect_is_that_of_the_whole_step():
@@ -292,6 +341,19 @@ def test_what_does_not_fit_is_refused(arguments, options, message):
     with pytest.raises((TypeError, ValueError)) as error:
         gp.explain(network, **given, **options)
     assert message in str(error.value)
+
+
+def test_estimators_are_asked_themselves():
+    class Estimator:
+        def explain(self, *arguments, **named):
+            return arguments, named
+
+    arguments, named = gp.explain(Estimator(), X="X", Y="y", row=2, weights="w", optimizer=gp.SGD(0.5), neurons=3)
+    assert arguments == ("X", "y", 2)
+    assert named["sample_weight"] == "w"
+    assert named["optimizer"] == gp.SGD(0.5)
+    assert named["neurons"] == 3
+    assert not {"state", "step", "input_names"} & set(named)
 
 
 def test_other_things_are_refused():

@@ -109,6 +109,15 @@ def test_text_fits_the_width(width):
     assert "\x1b" in explanation.to_text(width=width, color=True)
 
 
+def test_the_update_worked_out_is_of_a_weight_that_moves():
+    """The first neuron is dead, so that the first weight stays."""
+    network = gp.Network((1, 2, 1))
+    parameters = gp.Parameters.from_arrays([[[-1.0, 1.0]], [[1.0], [1.0]]], [[0.0, 0.0], [0.0]])
+    text = gp.explain(network, parameters, [[1.0]], [0.0]).to_text()
+    assert "W₁,₁,₂ := W₁,₁,₂ − η ∂L/∂W₁,₁,₂ = 1 − 0.01·1 = 0.99" in text
+    assert "W₁,₁,₁ :=" not in text
+
+
 def test_printing_and_repr():
     explanation = mazur()
     assert str(explanation) == explanation.to_text()

@@ -143,7 +143,7 @@ def test_text_stands_out_from_its_background(opened):
     """At least 4.5 to 1, as the Web Content Accessibility Guidelines ask, in both schemes."""
     for scheme in ("light", "dark"):
         page = opened(mazur(), color_scheme=scheme)
-        for selector in ("h1", "#stage", ".hint", "#panel h4", "#panel th", "[data-phase-button=loss]", "[aria-current]"):
+        for selector in ("h1", "#stage", ".hint", "#panel h4", "#panel td", "[data-phase-button=loss]", "[aria-current]"):
             contrast = page.evaluate(CONTRAST, selector)
             assert contrast >= 4.5, (scheme, selector, contrast)
 
@@ -173,12 +173,23 @@ def test_a_large_network_explains_in_seconds_in_a_page_below_3_megabytes(opened,
     assert time.perf_counter() - begun < 5
     assert len(text.encode()) < 3e6
     page = opened(explanation)
-    begun = time.perf_counter()
-    for _ in range(8):
-        page.keyboard.press("ArrowRight")
     page.click("[data-go=n-1-3]")
-    assert time.perf_counter() - begun < 2
     assert "774moreinputs" in panel(page)
+    # milliseconds of every stage, drawing included: the best of several rounds, as other work may delay one
+    rounds = [page.evaluate(STAGE_TIMES) for _ in range(4)]
+    assert max(map(min, zip(*rounds, strict=True))) < 200
+
+
+STAGE_TIMES = """() => {
+  const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  for (let i = 0; i < 9; i++) press("ArrowLeft");
+  return [...Array(8)].map(() => {
+    const begun = performance.now();
+    press("ArrowRight");
+    document.body.getBoundingClientRect();
+    return performance.now() - begun;
+  });
+}"""
 
 
 def test_names_of_columns_cannot_break_out(opened):

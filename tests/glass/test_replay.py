@@ -8,6 +8,7 @@ import pytest
 
 import cases
 import glassprop as gp
+from glassprop.core.vectors import has_bfloat16
 from glassprop.core.workspace import Workspace
 from glassprop.training import loop as loops
 from glassprop.training import record as records
@@ -67,6 +68,26 @@ def test_other_ways_to_train_come_back_too(given, every_step, tmp_path):
     truth, recorded = dict(every_step), gp.replay(tmp_path, X, Y)
     for step in range(0, recorded.steps + 1, 3):
         assert np.array_equal(recorded.at(step).parameters.theta, truth[step][0])
+
+
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "float32",
+        pytest.param("bf16", marks=pytest.mark.skipif(not has_bfloat16(), reason="this processor multiplies no bfloat16")),
+    ],
+)
+def test_the_precision_asked_for_comes_back(precision, every_step, tmp_path):
+    X, Y, _ = data()
+    run = gp.train(network(), X, Y, epochs=4, batch_size=5, seed=3, precision=precision, record=tmp_path / "run")
+    recorded = gp.replay(tmp_path / "run", X, Y)
+    assert recorded.at(7).parameters.theta.tobytes() == every_step[7][0].tobytes()
+    assert recorded.at(20).parameters.theta.tobytes() == run.parameters.theta.tobytes()
+    if precision == "bf16":
+        with pytest.raises(ValueError, match="a step in bf16 multiplies rounded numbers"):
+            recorded.explain(7)
+    else:
+        assert recorded.explain(7)
 
 
 def test_from_checkpoints_in_between(every_step, tmp_path, monkeypatch):

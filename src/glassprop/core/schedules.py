@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,6 +43,9 @@ class InverseScaling:
     learning_rate: float
     power: float = 0.5
 
+    # η₀ is the argument learning_rate, s the number of the step
+    formula: ClassVar[str] = "η₀ / (s + 1)^power"
+
     def __post_init__(self) -> None:
         _check_positive(self, "learning_rate", "power")
 
@@ -64,6 +67,8 @@ class Exponential:
     learning_rate: float
     decay: float
     steps: float = 1
+
+    formula: ClassVar[str] = "η₀ decay^(s / steps)"
 
     def __post_init__(self) -> None:
         _check_positive(self, "learning_rate", "decay", "steps")
@@ -90,6 +95,11 @@ class Cosine:
     steps: int
     warmup: int = 0
     final: float = 0.0
+
+    formula: ClassVar[str] = (
+        "η₀ (s + 1) / warmup if s < warmup else final + ½ (η₀ − final) (1 + cos(π u)), "
+        "u = min((s − warmup) / (steps − warmup), 1)"
+    )
 
     def __post_init__(self) -> None:
         _check_positive(self, "learning_rate", "steps")
@@ -124,6 +134,11 @@ class OneCycle:
     start: float = 0.04
     final: float = 1e-4
     rise: float = 0.3
+
+    formula: ClassVar[str] = (
+        "η₀ (start + ½ (1 − start) (1 − cos(π s / top))) if s < top else η₀ (final + ½ (1 − final) (1 + cos(π u))), "
+        "u = min((s − top) / (steps − top), 1), top = rise steps"
+    )
 
     def __post_init__(self) -> None:
         _check_positive(self, "learning_rate", "steps")

@@ -285,6 +285,15 @@ def tensor_of(step: Step, l: int, i: int | None) -> Tensor:
 # --- update --------------------------------------------------------------------------------------------------------------
 
 
+def schedule(step: Step) -> Equation | None:
+    """η as it follows from the number of the step, where a schedule of the core says so."""
+    rule = step.rule
+    if not rule.schedule_formula:
+        return None
+    formula = read(rule.schedule_formula)
+    return equation(ETA, formula, settle(fill(formula, rule.schedule_constants)), Num(rule.learning_rate))
+
+
 def clipping(step: Step) -> Equation | None:
     """What clipping multiplies the whole gradient by, where it acts."""
     rule = step.rule
@@ -332,7 +341,7 @@ def updates(step: Step, l: int, i: int | None, j: int) -> list[Equation]:
 def rule_equations(step: Step) -> list[Equation]:
     """The rule in symbols, with what clipping and decay do before it."""
     rule = step.rule
-    lines = [Equation((("", sym("G")), ("=", by(L, sym("θ")))))]
+    lines = [equation(sym("G"), by(L, sym("θ")))]
     if rule.clip_norm is not None:
         clip = Quotient(sym("clip_norm"), sym("‖∂L/∂θ‖"))
         lines[0] = equation(sym("G"), product(Call("min", (Num(1), clip)), by(L, sym("θ"))))

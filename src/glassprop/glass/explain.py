@@ -105,7 +105,11 @@ def explain(
     """
     steps, neurons = _whole("steps", steps, 1), _whole("neurons", neurons, 1)
     names = {"input_names": input_names, "output_names": output_names, "row_name": row_name}
-    model = getattr(model, "run_", model)  # of an estimator
+    if hasattr(model, "explain"):  # an estimator, which has its own ways to read X and y
+        given = {"optimizer": optimizer, "state": state, "step": step, "input_names": input_names, "output_names": output_names}
+        shown = {"steps": steps, "neurons": neurons, "full": full, "check": check, "row_name": row_name}
+        options = {name: value for name, value in given.items() if value is not None}
+        return model.explain(X, Y, row, sample_weight=weights, **shown, **options)
     if isinstance(model, Run):
         if parameters is not None:
             raise TypeError("parameters are the run's own; give a network to explain others")
@@ -164,7 +168,7 @@ def _by_hand(
     )  # fmt: skip
     while True:
         yield moment, "", None
-        moment = moment.following()
+        moment = moment.following
 
 
 def _of_run(run: Run, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, step: int | None) -> Moments:

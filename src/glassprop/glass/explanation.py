@@ -98,6 +98,8 @@ class Rule:
     states: tuple[str, ...]
     learning_rate: float  # of the step, before the layers' factors
     schedule: str  # how the learning rate follows from the step; empty for a constant one
+    schedule_formula: str  # in the notation of the core's tables; empty for one's own function
+    schedule_constants: dict[str, float]  # by their letters in it, with the step s
     gradient_norm: float
     clip_norm: float | None
     clips: bool
@@ -155,7 +157,7 @@ class Step:
     row_name: str  # where the row comes from, in words; may be empty
     l2: float
     l1: float
-    dropout: bool  # whether it acts
+    dropout: str  # "none", "acts", or "left out"
     x: np.ndarray  # (inputs chosen,)
     layers: tuple[Layer, ...]
     loss: RowLoss

@@ -169,6 +169,20 @@ def fill(expr: Expr, values: Mapping[str, float | Expr]) -> Expr:
     return _map(lambda part: fill(part, values), expr)
 
 
+def letters_of(expr: Expr) -> set[str]:
+    """The letters in a formula."""
+    if isinstance(expr, Sym):
+        return {expr.name}
+    found: set[str] = set()
+
+    def visit(part: Expr) -> Expr:
+        found.update(letters_of(part))
+        return part
+
+    _map(visit, expr)
+    return found
+
+
 def summand(expr: Expr) -> Expr:
     """One term of the Σ in a formula, with what stands before the Σ."""
     return expr.body if isinstance(expr, Total) else _map(summand, expr)
@@ -190,6 +204,7 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "min": min,
     "sign": lambda x: float((x > 0) - (x < 0)),
     "√": math.sqrt,
+    "cos": math.cos,
     "|": abs,
     "σ": lambda x: 1 / (1 + math.exp(-x)),
     "Φ": lambda x: math.erfc(-x / math.sqrt(2)) / 2,
@@ -216,6 +231,8 @@ def work_out(expr: Expr) -> float:
             return value
         case Sym("e", ()):
             return math.e
+        case Sym("π", ()):
+            return math.pi
         case Sum(terms):
             return math.fsum(map(work_out, terms))
         case Neg(of):

@@ -86,6 +86,7 @@ class Moment:
         parameters = self.parameters.with_theta(work["theta"])
         return After(parameters, work["state"], self.parameters.with_theta(work["gradient"]))
 
+    @cached_property
     def following(self) -> Moment:
         """The moment after the step, with the same rows."""
         return replace(self, parameters=self.after.parameters, state=self.after.state, step=self.step + 1)
@@ -139,7 +140,7 @@ class Passes:
             setattr(self, name, [self._panels(int(row[name]), int(row["units"]), rows) for row in self.work.layers[1:]])
         self.h.insert(0, self.moment.X.astype(np.float64))
         self.targets = self._panels(int(self.work.plan["targets"][0]), self.moment.network.layers[-1], rows)
-        self.losses = self._panels(int(self.work.plan["losses"][0]), 1, rows)[:, 0]
+        self.losses = _row_losses(self.work, rows)
         self.objective = float(self.work.progress["loss"][0])
         self.gradient_norm = float(self.work.progress["gradient_norm"][0])
         self.gradient = self.moment.parameters.with_theta(self.work["gradient"])
@@ -191,39 +192,48 @@ def changed(network: Network, **changes: Any) -> Network:
 # --- one layer alone: parts of the loss, and slopes, by the kernels that training uses -----------------------------------
 
 
-def _output_alone(activation: Activation | str, loss: Loss | str, g: np.ndarray, Y: np.ndarray, dtype: Any) -> Any:
-    """Row losses (rows,) and δ (rows, units) of an output layer with these pre-activations (rows, units)."""
-    units = g.shape[1]
-    network = Network((units, units), output_activation=activation, loss=loss)
-    identity = Parameters.from_arrays([np.eye(units)], [np.zeros(units)], dtype)
-    X, Y = np.ascontiguousarray(g, dtype), np.ascontiguousarray(Y, dtype)
-    work = Workspace(network, identity.theta, X, Y, batch_size=len(X), keep_g=True)
+def _output_alone(activation: Activation | str, loss: Loss | str, W: Any, X: Any, Y: Any, dtype: Any) -> Any:
+    """Row losses (rows,) and δ (rows, units) of a network of one layer without biases.
+
+    W is (1, units) and X is ones, or the other way round, so that g is exactly what was given.
+    """
+    W, X, Y = (np.ascontiguousarray(array, dtype) for array in (W, X, Y))
+    network, units = Network((1, W.shape[1]), output_activation=activation, loss=loss), W.shape[1]
+    theta = Parameters.from_arrays([W], [np.zeros(units)], dtype).theta
+    work = Workspace(network, theta, X, Y, batch_size=len(X), keep_g=True)
     work.run(0, 1, FORWARD | LOSS)
-    losses = read_panels(work["scratch"], int(work.plan["losses"][0]), 1, len(X))[:, 0]
     delta = read_panels(work["scratch"], int(work.layers[1]["delta"]), units, len(X))
-    return losses.astype(np.float64), delta.astype(np.float64)
+    return _row_losses(work, len(X)), delta.astype(np.float64)
+
+
+def _row_losses(work: Workspace, rows: int) -> np.ndarray:
+    """ℓ of every row of the batch, before weights: panel after panel, a number a row."""
+    first = int(work.plan["losses"][0])
+    return work["scratch"][first : first + rows].astype(np.float64)
+
+
+ONE = np.ones((1, 1))
 
 
 def slopes(activation: Activation, g: np.ndarray, dtype: Any) -> np.ndarray:
     """φ′ at some pre-activations: δ of outputs above their targets, since |y − h| has the slope 1 there."""
-    column = g[:, None]
-    return _output_alone(activation, "absolute_error", column, np.full_like(column, FAR_BELOW), dtype)[1][:, 0]
+    return _output_alone(activation, "absolute_error", g[None], ONE, np.full((1, len(g)), FAR_BELOW), dtype)[1][0]
 
 
 def loss_slopes(loss: Loss, h: np.ndarray, y: np.ndarray, dtype: Any) -> np.ndarray:
     """∂ℓ/∂h of one row's outputs: δ of an output whose φ is the identity."""
-    return _output_alone(_ITSELF, _unsmoothed(loss), h[None], y[None], dtype)[1][0]
+    return _output_alone(_ITSELF, _unsmoothed(loss), h[None], ONE, y[None], dtype)[1][0]
 
 
 def loss_terms(network: Network, g: np.ndarray, y: np.ndarray, chosen: np.ndarray, dtype: Any) -> np.ndarray:
     """The parts of one row's loss that belong to the chosen outputs."""
     loss, phi = _unsmoothed(network.loss), network.output_activation
     if loss.targets != "distribution":
-        return _output_alone(phi, loss, g[chosen, None], y[chosen, None], dtype)[0]
+        return _output_alone(phi, loss, ONE, g[chosen, None], y[chosen, None], dtype)[0]
     terms = np.zeros(len(chosen))
     present = np.flatnonzero(y[chosen])
     if len(present):  # of a row of class o the loss is −log h_o
-        logs, _ = _output_alone(phi, loss, np.tile(g, (len(present), 1)), chosen[present, None], dtype)
+        logs, _ = _output_alone(phi, loss, g[None], np.ones((len(present), 1)), chosen[present, None], dtype)
         terms[present] = y[chosen[present]] * logs
     return terms
 

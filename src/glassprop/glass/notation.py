@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from glassprop.glass.formula import (
@@ -19,13 +20,14 @@ from glassprop.glass.formula import (
     Sym,
     Total,
     fill,
+    letters_of,
     total,
 )  # fmt: skip
 
 _SUPERSCRIPTS = {"⁻": "−", "ᵍ": "g", "ʰ": "h", "²": "2", "ᵗ": "t"}
-_LETTER = "[^\\W\\d_ᵍʰ²ᵗ₁₂½]"
+_LETTER = "[^\\W\\d_ᵍʰ²ᵗ₀₁₂½]"
 _TOKEN = re.compile(
-    rf"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>Φ′|(?:{_LETTER}\u0302?)+[₁₂]?)|(?P<raised>[⁻ᵍʰ²ᵗ]+)|(?P<sign>\S))"
+    rf"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>Φ′|(?:{_LETTER}\u0302?)+[₀₁₂]?)|(?P<raised>[⁻ᵍʰ²ᵗ]+)|(?P<sign>\S))"
 )
 
 
@@ -52,6 +54,15 @@ def read(text: str) -> Expr:
     return _Reader(text).formula()
 
 
+def readable(text: str, letters: Iterable[str]) -> bool:
+    """Whether a text is a formula of these letters, as one's own activation may come with any."""
+    try:
+        fill_in = dict.fromkeys([*letters, "e"], 1.0)
+        return not letters_of(fill(read(text), fill_in))
+    except ValueError:
+        return False
+
+
 def read_assignments(text: str) -> list[tuple[str, Expr]]:
     """Read ``"v := μ v − η G; θ := θ + v"`` as names and formulas, in their order."""
     result = []
@@ -73,14 +84,14 @@ class _Reader:
             self.tokens.append((kind, match[kind]))
 
     def formula(self) -> Expr:
-        main, definitions = self.choice(), {}
+        main = self.choice()
         while self.take(","):
             name = self.next()[1]
             self.expect("=")
-            definitions[name] = self.choice()
+            main = fill(main, {name: self.choice()})
         if self.at < len(self.tokens):
             raise self.error()
-        return fill(main, definitions)
+        return main
 
     def choice(self) -> Expr:
         value = self.sum()

@@ -79,7 +79,9 @@ def about(step: Step) -> list[str]:
             "Of large layers the neurons that matter most for this row are shown, by |h δ|, with totals of the rest; "
             "every number is that of the whole network."
         )
-    if step.dropout:
+    if step.dropout == "left out":
+        notes.append("Dropout is left out.")
+    if step.dropout == "acts":
         notes.append("Dropout acts: m is 0 where a neuron is left out of this step, and 1/(1 − p) where it is not.")
     return notes
 
@@ -157,13 +159,15 @@ def _update(step: Step) -> Iterator[Block]:
     yield Title("4  Update", 2)
     yield Note(rule_text(step))
     yield Lines(tuple(eq.rule_equations(step)))
-    clip = eq.clipping(step)
-    if clip is not None:
-        yield Lines((clip,))
+    given = tuple(line for line in (eq.schedule(step), eq.clipping(step)) if line is not None)
+    if given:
+        yield Lines(given)
     for l, layer in enumerate(step.layers, start=1):
         factor = f", learning rate {layer.learning_rate:g}" if layer.learning_rate != rule.learning_rate else ""
         yield Title(f"Layer {l}{factor}", 3)
-        yield Lines(tuple(eq.updates(step, l, 0, 0)))
+        moved = np.argwhere(layer.weights.gradient)  # a weight that does not move shows little
+        i, j = moved[0].tolist() if len(moved) else (0, 0)
+        yield Lines(tuple(eq.updates(step, l, i, j)))
         yield _update_table(step, l)
 
 

@@ -30,6 +30,7 @@ SAID = {
     "result": "The step is taken. What it did to the loss, beside what the gradient promised to first order.",
 }
 FEW = 4  # neurons of a layer whose formulas are shown with it
+MANY = 20  # rows of a table that is shown only when it is asked for
 DRAWN = 4  # significant digits of what colours and widths follow from
 
 
@@ -231,12 +232,12 @@ class _Writer:
         if eq.batch_matters(step):
             lines.append(eq.objective(step))
         body = self.said("loss") + self.lines([eq.loss_formula(step)]) + self.lines(lines)
-        return f"<h3>Loss: {escape(step.loss.name.replace('_', ' '))}</h3>" + self.section("loss", body)
+        return f"<h3>Loss: {escape(step.loss.name.replace('_', ' '))}</h3>" + self.section("loss", body, "")
 
     def update_panel(self) -> str:
         step = self.step
-        clip = eq.clipping(step)
-        lines = eq.rule_equations(step) + ([clip] if clip is not None else [])
+        given = [line for line in (eq.schedule(step), eq.clipping(step)) if line is not None]
+        lines = eq.rule_equations(step) + given
         body = self.said("update") + f"<p>{escape(rule_text(step))}</p>" + self.lines(lines)
         rows = []
         for l, layer in enumerate(step.layers, start=1):
@@ -244,7 +245,7 @@ class _Writer:
                 sizes = [np.abs(tensor.gradient).max(), np.abs(tensor.step).max()]
                 rows.append((f"<math>{self.mathml(eq.sym(name, l))}</math>", *self.numbers(sizes)))
         body += self.table(("largest of those shown", "|gradient|", "|step|"), rows)
-        return "<h3>Update</h3>" + self.section("update", body + "<p>Choose a weight or a neuron to see its step.</p>")
+        return "<h3>Update</h3>" + self.section("update", body + "<p>Choose a weight or a neuron to see its step.</p>", "")
 
     def result_panel(self) -> str:
         step = self.step
@@ -254,7 +255,7 @@ class _Writer:
         columns = [self.numbers([effect.before, effect.after, effect.change, effect.predicted]) for _, effect in effects]
         rows = list(zip(("before", "after", "change", "promised"), *columns, strict=True))
         body = self.said("result") + self.table(("", *(name for name, _ in effects)), rows)
-        return "<h3>What it did</h3>" + self.section("result", body) + self.check_section()
+        return "<h3>What it did</h3>" + self.section("result", body, "") + self.check_section()
 
     def check_section(self) -> str:
         step = self.step
@@ -271,6 +272,8 @@ class _Writer:
                     numbers = [tensor.gradient[place], tensor.difference[place]]
                     rows.append((self.button(name, eq.parameter(step, l, i, j)), *self.numbers(numbers)))
         table = self.table(("parameter", "gradient", "central difference"), rows)
+        if len(rows) > MANY:
+            table = f"<details><summary>All {len(rows)} gradients and differences</summary>{table}</details>"
         return f"<h3>Is it right?</h3><p>{escape(step.check.verdict)}</p>{table}"
 
     # --- pieces ---
@@ -284,10 +287,11 @@ class _Writer:
     def lines(self, equations: Iterable[Equation]) -> str:
         return "".join(f'<p class="eq">{self.mathml.equation(line)}</p>' for line in equations)
 
-    def section(self, phase: str, body: str, title: str = "", alone: bool = False) -> str:
+    def section(self, phase: str, body: str, title: str | None = None, alone: bool = False) -> str:
         """A part of a panel; one that is `alone` is seen in its phase only."""
         kind = ' class="alone"' if alone else ""
-        return f'<section data-phase="{phase}"{kind}><h4>{title or PHASES[phase]}</h4>{body}</section>'
+        head = PHASES[phase] if title is None else title
+        return f'<section data-phase="{phase}"{kind}>' + (f"<h4>{head}</h4>" if head else "") + f"{body}</section>"
 
     def numbers(self, values: Iterable[float]) -> list[str]:
         return [self.plain.number(float(value)) for value in values]

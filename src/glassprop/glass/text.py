@@ -10,6 +10,7 @@ from glassprop.glass.outline import Lines, Note, Table, Title, outline
 from glassprop.glass.typeset import Plain
 
 INDENT = "  "
+SHORT = 12  # letters after which it is not worth beginning a new line
 STYLES = {1: "bold", 2: "bold cyan", 3: "bold", "value": "bold green", "note": "dim"}
 
 
@@ -45,10 +46,10 @@ def _wrapped(plain: Plain, equation: Equation, width: int) -> Iterator[str]:
     """An equation over as many lines as it takes, broken before signs."""
     from rich.cells import cell_len
 
-    start, further = INDENT * 2, INDENT * 4
-    line = start
+    further = INDENT * 4
+    line = INDENT * 2
     for piece in plain.pieces(equation):
-        if line == start or cell_len(line) + cell_len(piece) <= width:
+        if len(line) <= SHORT or cell_len(line) + cell_len(piece) <= width:
             line += piece
         else:
             yield line

@@ -6,17 +6,29 @@ computed, and nothing is rounded.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from glassprop.core.activations import SELU_ALPHA, SELU_LAMBDA
 from glassprop.core.losses import Loss
+from glassprop.core.schedules import Schedule
 from glassprop.glass.explanation import Effect, Layer, RowLoss, Rule, Step, Tensor
 from glassprop.glass.moment import Moment, loss_slopes, loss_terms, slopes
+from glassprop.glass.notation import readable
 
 #: Letters of constants in the formulas of the core's tables, where they are not called as in Python.
-LETTERS = {"momentum": "μ", "rho": "ρ", "beta1": "β₁", "beta2": "β₂", "epsilon": "ε", "delta": "δ", "quantile": "q"}
+LETTERS = {
+    "momentum": "μ",
+    "rho": "ρ",
+    "beta1": "β₁",
+    "beta2": "β₂",
+    "epsilon": "ε",
+    "delta": "δ",
+    "quantile": "q",
+    "learning_rate": "η₀",
+}
 #: Constants in the formulas of activations.
 CONSTANTS = {"selu": {"λ": SELU_LAMBDA, "α": SELU_ALPHA}}
 
@@ -65,7 +77,7 @@ def trace(moment: Moment, row: int, chosen: Chosen, names: dict[str, Any]) -> St
         row_name=names["row_name"],
         l2=network.l2,
         l1=network.l1,
-        dropout=moment.drops,
+        dropout="acts" if moment.drops else "left out" if any(network.dropout) else "none",
         x=passes.h[0][row, chosen[0]],
         layers=layers,
         loss=_loss(moment, row, chosen[-1]),
@@ -93,6 +105,7 @@ def _layer(moment: Moment, row: int, chosen: Chosen, l: int) -> Layer:
     W, h = moment.parameters.W[l - 1].astype(np.float64), passes.h[l - 1][row]
     g, delta = passes.g[l - 1][row], passes.delta[l - 1][row]
     unseen = np.setdiff1d(np.arange(len(h)), inputs)
+    known = ("g", "h", *CONSTANTS.get(activation.name, ()))
     linked = last and activation.name == network.loss.link
     if last:
         above, rest_above = _output_error(moment, row, units, linked), np.zeros(len(units))
@@ -103,8 +116,8 @@ def _layer(moment: Moment, row: int, chosen: Chosen, l: int) -> Layer:
     exponentials = np.exp(np.delete(g, units)).sum() if activation.name == "softmax" else 0.0
     return Layer(
         name=activation.name,
-        formula=activation.formula,
-        slope_formula=activation.slope,
+        formula=activation.formula if readable(activation.formula, known) else "",
+        slope_formula=activation.slope if readable(activation.slope, known) else "",
         size=network.layers[l],
         size_below=network.layers[l - 1],
         units=tuple(units.tolist()),
@@ -224,7 +237,13 @@ def _rule(moment: Moment) -> Rule:
         constants=constants | {"t": moment.step + 1.0},
         states=optimizer.states if _keeps_state(moment) else (),
         learning_rate=moment.rate,
-        schedule="" if not callable(rate) else repr(rate) if hasattr(rate, "learning_rate") else rate.__name__,
+        schedule=""
+        if not callable(rate)
+        else repr(rate)
+        if isinstance(rate, Schedule)
+        else getattr(rate, "__name__", repr(rate)),
+        schedule_formula=rate.formula if isinstance(rate, Schedule) else "",
+        schedule_constants=_schedule_constants(rate, moment.step) if isinstance(rate, Schedule) else {},
         gradient_norm=norm,
         clip_norm=clip,
         clips=clip is not None and norm > clip,
@@ -233,9 +252,14 @@ def _rule(moment: Moment) -> Rule:
     )
 
 
+def _schedule_constants(schedule: Schedule, step: int) -> dict[str, float]:
+    arguments = {item.name: float(getattr(schedule, item.name)) for item in fields(schedule)}
+    return {LETTERS.get(name, name): value for name, value in arguments.items()} | {"s": float(step)}
+
+
 def _row_effect(moment: Moment, row: int) -> Effect:
     """ℓ of the row; its gradient is h δᵀ over the row's weight."""
-    passes, after = moment.passes, moment.following().passes
+    passes, after = moment.passes, moment.following.passes
     weight, predicted = _weights(moment)[row], 0.0
     for l, (new, old) in enumerate(zip(moment.after.parameters.W, moment.parameters.W, strict=True)):
         bias = moment.after.parameters.b[l].astype(np.float64) - moment.parameters.b[l]
@@ -245,6 +269,6 @@ def _row_effect(moment: Moment, row: int) -> Effect:
 
 def _batch_effect(moment: Moment) -> Effect:
     """L of the batch."""
-    passes, after = moment.passes, moment.following().passes
+    passes, after = moment.passes, moment.following.passes
     step = moment.after.parameters.theta.astype(np.float64) - moment.parameters.theta
     return Effect(passes.objective, after.objective, float(passes.gradient.theta.astype(np.float64) @ step))

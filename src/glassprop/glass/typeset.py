@@ -184,6 +184,7 @@ def _numeric(expr: Expr) -> bool:
 
 
 _LOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_LOWERED = {"₀": "0", "₁": "1", "₂": "2"}  # at the end of a letter of the tables, such as β₁
 _HIGH = {"2": "²", "T": "ᵀ", "g": "ᵍ", "h": "ʰ", "t": "ᵗ", "−g": "⁻ᵍ", "−h": "⁻ʰ"}
 
 
@@ -227,15 +228,15 @@ class Plain(Typesetter):
 
 _TEX = {
     "δ": r"\delta", "η": r"\eta", "θ": r"\theta", "φ": r"\varphi", "σ": r"\sigma", "Φ": r"\Phi", "λ": r"\lambda",
-    "α": r"\alpha", "β": r"\beta", "μ": r"\mu", "ρ": r"\rho", "ε": r"\varepsilon", "ℓ": r"\ell", "∂": r"\partial ",
+    "α": r"\alpha", "β": r"\beta", "μ": r"\mu", "ρ": r"\rho", "ε": r"\varepsilon", "π": r"\pi", "ℓ": r"\ell", "∂": r"\partial ",
     "Δ": r"\Delta ",
     "≤": r"\le", "≥": r"\ge", ":=": r"\mathrel{:=}", "⊙": r"\odot", "≈": r"\approx", "·": r"\cdot", "∞": r"\infty", "−": "-",
     "…": r"\dots", "‖": r"\|", "Σ": r"\sum",
 }  # fmt: skip
-_TEX_FUNCTIONS = {"log": r"\log", "max": r"\max", "min": r"\min", "tanh": r"\tanh"}
+_TEX_FUNCTIONS = {"log": r"\log", "max": r"\max", "min": r"\min", "tanh": r"\tanh", "cos": r"\cos"}
 _TEX_SPECIAL = {sign: "\\" + sign for sign in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "--", "\n": " ",
-    "₁": r"\ensuremath{_1}", "₂": r"\ensuremath{_2}", "′": "'", "–": "--", "“": "``", "”": "''",
+    "₀": r"\ensuremath{_0}", "₁": r"\ensuremath{_1}", "₂": r"\ensuremath{_2}", "′": "'", "–": "--", "“": "``", "”": "''",
 }  # fmt: skip
 
 
@@ -301,8 +302,8 @@ def _tex_name(name: str) -> str:
         return rf"\hat{{{_tex_name(name[:-1])}}}"
     if name.endswith("′"):
         return _tex_name(name[:-1]) + "'"
-    if name.endswith(("₁", "₂")):
-        return f"{_tex_name(name[:-1])}_{'1' if name.endswith('₁') else '2'}"
+    if name[-1] in _LOWERED:
+        return f"{_tex_name(name[:-1])}_{_LOWERED[name[-1]]}"
     if name[:1] in ("∂", "Δ", "‖") and len(name) > 1:
         return _TEX[name[0]] + _tex_name(name[1:]) if name[0] != "‖" else rf"\|{_tex_name(name.strip('‖'))}\|"
     if len(name) == 1:
@@ -313,7 +314,7 @@ def _tex_name(name: str) -> str:
 class MathML(Typesetter):
     """MathML, which browsers draw by themselves. Pieces are whole ``math`` elements, so that lines break between them."""
 
-    times, space, minus, plus = "<mo>·</mo>", '<mspace width=".2em"></mspace>', '<mo form="prefix">−</mo>', "+"
+    times, space, minus, plus = "<mo>·</mo>", "<mo>\u2062</mo>", '<mo form="prefix">−</mo>', "+"
 
     def pieces(self, equation: Equation) -> list[str]:
         return [f"<math>{piece}</math>" for piece in super().pieces(equation)]
@@ -324,16 +325,19 @@ class MathML(Typesetter):
         return f"{sign}<mn>{digits}</mn>{power}"
 
     def symbol(self, name: str, subs: list[str]) -> str:
-        if name.endswith(("₁", "₂")):
-            name, subs = name[:-1], ["1" if name.endswith("₁") else "2", *subs]
+        if name[-1] in _LOWERED:
+            name, subs = name[:-1], [_LOWERED[name[-1]], *subs]
         letter = _ml_name(name)
         return f"<msub>{letter}<mn>{escape(','.join(subs))}</mn></msub>" if subs else letter
 
     def relation(self, sign: str) -> str:
-        # said to stand between two expressions, also where it begins a piece and would be taken for a prefix
-        return f'<mo form="infix">{escape("−" if sign == self.minus else sign)}</mo>'
+        return f"<mo>{escape(sign)}</mo>"
 
-    sign = relation
+    def sign(self, sign: str) -> str:
+        if sign == "⊙":
+            return f"<mo>{sign}</mo>"
+        # said to stand between two expressions, also where it begins a piece and would be taken for a prefix
+        return f'<mo form="infix">{"−" if sign == self.minus else sign}</mo>'
 
     def quotient(self, top: Expr, bottom: Expr) -> Set:
         return f"<mfrac><mrow>{self(top)}</mrow><mrow>{self(bottom)}</mrow></mfrac>", POWER

@@ -52,7 +52,7 @@
         const group = make("g", { class: "edge", "data-go": `e-${l}-${i}-${j}` }, svg);
         const seen = make("path", { d, class: "seen" }, group), at = 0.3;
         make("path", { d, class: "hit" }, group);
-        const label = few && x2 - x1 > 70 ? make("text", { x: x1 + at * (x2 - x1), y: y1 + at * (y2 - y1) + 4, class: "weight" }, group) : null;
+        const label = few && x2 - x1 > 60 ? make("text", { x: x1 + at * (x2 - x1), y: y1 + at * (y2 - y1) - 4, class: "weight" }, group) : null;
         edges.push({ l, i, j, group, seen, label });
       }));
     }
@@ -126,6 +126,7 @@
       node.tint.setAttribute("class", sign(value));
       node.tint.setAttribute("fill-opacity", opacity);
       node.value.textContent = phase === "forward" && !known ? "" : text;
+      node.value.classList.toggle("long", text.length > 7);
       const letter = input ? "x" : kind === "h" ? "h" : shown.letter;
       node.under.replaceChildren(letter);
       make("tspan", { class: "sub", dy: 3 }, node.under, node.sub);
