@@ -133,8 +133,8 @@ class Replay:
         """
         if self._settings.precision == "bf16":
             raise ValueError(
-                f"a step in bf16 multiplies rounded numbers, which is not what an explanation shows: at({step}) is the run before "
-                f"the step, to the bit, and glassprop.explain shows the step that it would take in float32"
+                "a step in bf16 multiplies rounded numbers, which is not what an explanation shows: "
+                f"at({step}) is the run before it, to the bit, and glassprop.explain shows the step as it would be in float32"
             )
         loop = self._to(self._check(step))
 
