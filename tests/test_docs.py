@@ -47,19 +47,8 @@ def test_every_public_name_has_an_example_or_is_data():
         thing = getattr(glassprop, name)
         if callable(thing):
             assert thing.__doc__, name
-    shown = (
-        "Network",
-        "Parameters",
-        "forward",
-        "backward",
-        "update",
-        "train",
-        "train_many",
-        "Activation",
-        "Loss",
-        "save",
-        "explain",
-    )
+    shown = ("Network", "Parameters", "forward", "backward", "update", "train", "train_many", "Activation", "Loss", "save")
+    shown += ("explain", "check_gradients", "verify_step", "diagnose", "replay")
     for name in (*shown, "load"):
         thing = getattr(glassprop, name)
         documented = thing.__doc__ + (getattr(thing, "from_arrays", None).__doc__ if name == "Parameters" else "")

@@ -199,6 +199,12 @@ def test_most_plants_raise_one_alarm_alone():
         assert sick(plant) == [PLANTED[plant]]
 
 
+@pytest.mark.parametrize("rate", [1e-3, gp.Cosine(1e-3, steps=1920)])
+def test_a_table_learnt_by_heart_is_overfitted_and_not_learnt_too_fast(rate):
+    names = sick(lambda: fit("diabetes", (64, 64), gp.Adam(rate), epochs=200, patience=None, restore_best=False))
+    assert names == ["overfitting"]
+
+
 # --- the numbers ---------------------------------------------------------------------------------------------------------
 
 

@@ -67,7 +67,10 @@ class Diagnosis:
         """Everything told as plain data; what is not finite is None."""
         facts: dict[str, Any] = {"healthy": not self.findings, "loss": self.loss, "baseline": self.baseline}
         facts |= {"validation_loss": self.facts.validation_loss, "learning_rate": self.facts.learning_rate}
-        trials = {f"{factor:g}": _finite(loss) for factor, loss in self.facts.trials.items()}
+        trials = {
+            f"{factor:g}": {name: _finite(loss) for name, loss in trial._asdict().items()}
+            for factor, trial in self.facts.trials.items()
+        }
         layers = [{name: _finite(value) for name, value in asdict(layer).items()} for layer in self.layers]
         return (
             {name: _finite(value) for name, value in facts.items()}
@@ -109,7 +112,7 @@ def diagnose(
     """Measure a network layer by layer, and say in words what is wrong with it and what to try.
 
     At most 2000 rows are looked at. Where the update rule is known, a few steps more are tried with a tenth of its highest
-    learning rate, with it and with ten times as much, and compared on rows that these steps leave out.
+    learning rate, with it and with ten times as much.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,6 +76,13 @@ class LayerFacts:
     useless: float
 
 
+class Trial(NamedTuple):
+    """Losses after some steps more."""
+
+    trained: float  # on the two thirds of the rows that these steps were taken on
+    held: float  # on the others
+
+
 @dataclass(frozen=True)
 class Facts:
     """All that the rules judge by."""
@@ -90,7 +97,7 @@ class Facts:
     baseline: float  # the same of the best constant outputs
     validation_loss: float | None  # likewise
     learning_rate: float | None  # the highest
-    trials: dict[float, float]  # loss after some steps more with a multiple of the learning rate; empty where no rule is known
+    trials: dict[float, Trial]  # by the multiple of the learning rate, 0 for no steps; empty where no rule is known
     history: np.recarray | None
     stopped: str  # why training ended, where it diverged
     restored: bool  # whether the parameters are those of the best epoch
@@ -262,15 +269,19 @@ def _one_step(subject: Subject, rate: float) -> Parameters:
     return update(subject.parameters, back, optimizer=rule, state=state, step=subject.step if state is not None else 0)
 
 
-def _trials(subject: Subject, X: np.ndarray, Y: np.ndarray, w: np.ndarray | None, rate: float) -> dict[float, float]:
-    """Loss on a third of the rows, after some steps more on the others with other learning rates."""
+def _trials(subject: Subject, X: np.ndarray, Y: np.ndarray, w: np.ndarray | None, rate: float) -> dict[float, Trial]:
+    """Some steps more on two thirds of the rows with other learning rates."""
     network, order = subject.network, np.random.default_rng(1).permutation(len(X))
     held, rest = order[: len(X) // 3], order[len(X) // 3 :]
     if len(held) < 10 or (_by_class(network, Y) and len(np.unique(Y[rest])) < 2) or w is not None:
         return {}
     steps_per_epoch = -(-len(rest) // subject.batch_size)
     epochs = max(1, min(20, round(TRIAL_STEPS / steps_per_epoch)))
-    found = {0.0: _loss(network, subject.parameters, X[held], Y[held])}
+
+    def losses(parameters: Parameters) -> Trial:
+        return Trial(*(_loss(network, parameters, X[part], Y[part]) for part in (rest, held)))
+
+    found = {0.0: losses(subject.parameters)}
     for factor in FACTORS:
         rule: Any = replace(subject.optimizer, learning_rate=rate * factor)  # type: ignore[type-var]
         with warnings.catch_warnings():
@@ -279,7 +290,7 @@ def _trials(subject: Subject, X: np.ndarray, Y: np.ndarray, w: np.ndarray | None
                 network, X[rest], Y[rest], parameters=subject.parameters, optimizer=rule, epochs=epochs,
                 batch_size=subject.batch_size, seed=0,
             )  # fmt: skip
-        found[factor] = np.inf if run.diverged else _loss(network, run.parameters, X[held], Y[held])
+        found[factor] = Trial(np.inf, np.inf) if run.diverged else losses(run.parameters)
     return found
 
 

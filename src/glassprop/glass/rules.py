@@ -38,32 +38,37 @@ def _diverged(facts: Facts) -> str:
     return facts.stopped
 
 
-def _gain(facts: Facts, factor: float) -> float:
-    """By what share of the loss (or the baseline's, if more) a trial with `factor` times the learning rate ends lower."""
-    if not facts.trials:
-        return 0.0
-    here = min(facts.trials[1.0], 1e300)  # infinite where the trial diverged
-    scale = max(facts.baseline, here)
-    return (here - facts.trials[factor]) / scale if scale > 0 else 0.0
+def _gain(here: float, there: float, baseline: float) -> float:
+    """By what share of the loss (or the baseline's, if more) one trial ends lower than another."""
+    here = min(here, 1e300)  # infinite where the trial diverged
+    scale = max(baseline, here)
+    return (here - there) / scale if scale > 0 else 0.0
 
 
 def _rate_too_high(facts: Facts) -> str:
-    if _gain(facts, 0.1) < GAIN:
+    if not facts.trials:
+        return ""
+    # on the rows of these steps: what they forget of the others is no matter of the learning rate
+    here, lower = facts.trials[1.0].trained, facts.trials[0.1].trained
+    if _gain(here, lower, facts.baseline) < GAIN:
         return ""
     return (
-        f"with a tenth of the learning rate {facts.learning_rate:g}, a few steps more lower the loss to "
-        f"{facts.trials[0.1]:.3g}; with all of it, to {facts.trials[1.0]:.3g}"
+        f"with a tenth of the learning rate {facts.learning_rate:g}, a few steps more lead to a loss of {lower:.3g}; with all "
+        f"of it, to {here:.3g}"
     )
 
 
 def _rate_too_low(facts: Facts) -> str:
-    gain = _gain(facts, 10.0)
+    if not facts.trials:
+        return ""
+    # on rows that these steps leave out: that more can be learnt by heart is no sign
+    before, here, higher = (facts.trials[factor].held for factor in (0.0, 1.0, 10.0))
     # not where the loss falls fast as it is
-    if gain < GAIN or facts.trials[1.0] - facts.trials[10.0] < 3 * (facts.trials[0.0] - facts.trials[1.0]):
+    if _gain(here, higher, facts.baseline) < GAIN or here - higher < 3 * (before - here):
         return ""
     return (
-        f"with ten times the learning rate {facts.learning_rate:g}, a few steps more lower the loss from "
-        f"{facts.trials[0.0]:.3g} to {facts.trials[10.0]:.3g}; with it as it is, to {facts.trials[1.0]:.3g}"
+        f"with ten times the learning rate {facts.learning_rate:g}, a few steps more lower the loss from {before:.3g} to "
+        f"{higher:.3g}; with it as it is, to {here:.3g}"
     )
 
 
