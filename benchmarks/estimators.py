@@ -16,7 +16,7 @@ from statistics import median
 from benchmarks.surroundings import ROOT, THREADS, data_folder, markdown, say
 
 ROUNDS = 5
-MOST = 3  # times as many rounds are taken, at most, where the machine is not steady
+MOST = 4  # times as many rounds are taken, at most, where the machine is not steady
 REST = 0.05  # seconds between samples, in which the other's threads go to sleep
 CASES = {  # name: (table, what differs from the defaults, epochs, the gain that is aimed at)
     "digits, defaults": ("digits", {}, 50, 5),
