@@ -288,11 +288,6 @@ def _read_weights(path: Path, network: Network) -> Parameters:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}; it must hold {wanted}") from None
     if parameters.layers != network.layers:
-        layers = ",".join(map(str, parameters.layers))
-        raise ValueError(f"{os.fspath(path)}: its weights are of layers {layers}; --layers says {asked_layers(network)}")
+        found, asked = (",".join(map(str, layers)) for layers in (parameters.layers, network.layers))
+        raise ValueError(f"{os.fspath(path)}: its weights are of layers {found}; --layers says {asked}")
     return parameters
-
-
-def asked_layers(network: Network) -> str:
-    """Sizes as they are written on the command line."""
-    return ",".join(map(str, network.layers))

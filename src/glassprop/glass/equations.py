@@ -6,8 +6,6 @@ Layers are counted from 1 here, as in the symbols; `i` and `j` are places among 
 
 from __future__ import annotations
 
-import numpy as np
-
 from glassprop.glass.explanation import Layer, Step, Tensor
 from glassprop.glass.formula import (
     Call,
@@ -387,8 +385,3 @@ def layer_backward(step: Step, l: int) -> list[Equation]:
 def loss_formula(step: Step) -> Equation:
     """ℓ in symbols."""
     return equation(L_ROW, read(step.loss.formula))
-
-
-def sizes(array: np.ndarray) -> tuple[float, float]:
-    """Mean and largest magnitude of some numbers."""
-    return float(np.abs(array).mean()), float(np.abs(array).max())

@@ -228,8 +228,8 @@ class Plain(Typesetter):
 
 _TEX = {
     "δ": r"\delta", "η": r"\eta", "θ": r"\theta", "φ": r"\varphi", "σ": r"\sigma", "Φ": r"\Phi", "λ": r"\lambda",
-    "α": r"\alpha", "β": r"\beta", "μ": r"\mu", "ρ": r"\rho", "ε": r"\varepsilon", "π": r"\pi", "ℓ": r"\ell", "∂": r"\partial ",
-    "Δ": r"\Delta ",
+    "α": r"\alpha", "β": r"\beta", "μ": r"\mu", "ρ": r"\rho", "ε": r"\varepsilon", "π": r"\pi", "ℓ": r"\ell",
+    "∂": r"\partial ", "Δ": r"\Delta ",
     "≤": r"\le", "≥": r"\ge", ":=": r"\mathrel{:=}", "⊙": r"\odot", "≈": r"\approx", "·": r"\cdot", "∞": r"\infty", "−": "-",
     "…": r"\dots", "‖": r"\|", "Σ": r"\sum",
 }  # fmt: skip
@@ -314,7 +314,7 @@ def _tex_name(name: str) -> str:
 class MathML(Typesetter):
     """MathML, which browsers draw by themselves. Pieces are whole ``math`` elements, so that lines break between them."""
 
-    times, space, minus, plus = "<mo>·</mo>", "<mo>\u2062</mo>", '<mo form="prefix">−</mo>', "+"
+    times, space, minus, plus = "<mo>·</mo>", '<mo rspace=".17em">\u2062</mo>', '<mo form="prefix">−</mo>', "+"
 
     def pieces(self, equation: Equation) -> list[str]:
         return [f"<math>{piece}</math>" for piece in super().pieces(equation)]
@@ -358,7 +358,7 @@ class MathML(Typesetter):
 
     def choice(self, value: str, condition: str, otherwise: str) -> str:
         return (
-            f"<mrow><mo>{{</mo><mtable><mtr><mtd>{value}</mtd><mtd><mtext>if </mtext>{condition}</mtd></mtr>"
+            f"<mrow><mo>{{</mo><mtable><mtr><mtd>{value}</mtd><mtd><mtext>if\u00a0</mtext>{condition}</mtd></mtr>"
             f"<mtr><mtd>{otherwise}</mtd><mtd><mtext>else</mtext></mtd></mtr></mtable></mrow>"
         )
 
@@ -366,7 +366,7 @@ class MathML(Typesetter):
         return "<mo>Σ</mo>"
 
     def parentheses(self, text: str) -> str:
-        tall = "" if "<mfrac>" in text or "<msqrt>" in text else ' stretchy="false"'
+        tall = "" if any(tag in text for tag in ("<mfrac>", "<msqrt>", "<mtable>")) else ' stretchy="false"'
         return f"<mrow><mo{tall}>(</mo>{text}<mo{tall}>)</mo></mrow>"
 
 
