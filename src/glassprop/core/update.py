@@ -299,9 +299,11 @@ class Adam(_Rule):
     states: ClassVar = ("m", "v")
     ranges: ClassVar = {"beta1": (0.0, 1.0), "beta2": (0.0, 1.0), "epsilon": (0.0, math.inf)}
     betas: ClassVar = ("beta1", "beta2")
-    _formula: ClassVar = (
-        "m := β₁ m + (1 − β₁) G; v := β₂ v + (1 − β₂) G²; m̂ := m / (1 − β₁^t); v̂ := v / (1 − β₂^t); θ := θ − η m̂ / (√v̂ + ε)"
-    )
+
+    @property
+    def formula(self) -> str:
+        moments = "m := β₁ m + (1 − β₁) G; v := β₂ v + (1 − β₂) G²; m̂ := m / (1 − β₁^t); v̂ := v / (1 − β₂^t)"
+        return f"{moments}; θ := θ − η m̂ / (√v̂ + {'ε / √(1 − β₂^t)' if self.epsilon_hat else 'ε'})"
 
     def constants(self) -> np.ndarray:
         return np.append(super().constants(), float(self.epsilon_hat))
