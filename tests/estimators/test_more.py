@@ -337,6 +337,17 @@ def test_explaining_is_handed_over(monkeypatch):
     assert Y.tolist() == [[0.0]] * 6
 
 
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_the_step_explained_is_the_one_that_partial_fit_takes(solver):
+    model = MLPClassifier(5, solver=solver, alpha=0.1, max_iter=5, random_state=0, shuffle=False).fit(X_IRIS, Y_IRIS)
+    rows = slice(40, 60)
+    step = model.explain(X_IRIS[rows], Y_IRIS[rows], row=2).steps[0]
+    model.partial_fit(X_IRIS[rows], Y_IRIS[rows])
+    for layer, W, b in zip(step.layers, model.coefs_, model.intercepts_, strict=True):
+        np.testing.assert_allclose(layer.weights.new, W, rtol=1e-12)
+        np.testing.assert_allclose(layer.biases.new, b, rtol=1e-12)
+
+
 def test_explaining_without_glass(monkeypatch):
     monkeypatch.setitem(sys.modules, "glassprop.glass", None)
     monkeypatch.setitem(sys.modules, "glassprop.glass.explain", None)

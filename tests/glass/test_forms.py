@@ -109,6 +109,18 @@ def test_text_fits_the_width(width):
     assert "\x1b" in explanation.to_text(width=width, color=True)
 
 
+def test_constants_and_weights_of_the_loss_are_told():
+    huber = gp.Network((1, 1), loss=gp.Loss("huber", delta=0.3))
+    weighted = gp.explain(huber, huber.initialize(0), [[1.0], [2.0]], [1.0, 4.0], weights=[0.5, 2.0])
+    smooth = gp.Network((1, 2), loss=gp.Loss("cross_entropy", label_smoothing=0.1))
+    smoothed = gp.explain(smooth, smooth.initialize(0), [[1.0]], [1])
+    for form in ("text", "html"):
+        text = weighted.to(form)
+        assert "κ = 0.3." in text
+        assert "The row's weight w is 0.5, the sum over the batch 2.5." in text.replace("&#39;", "'").replace("&#x27;", "'")
+        assert "The targets are smoothed by 0.1." in smoothed.to(form)
+
+
 def test_the_update_worked_out_is_of_a_weight_that_moves():
     """The first neuron is dead, so that the first weight stays."""
     network = gp.Network((1, 2, 1))

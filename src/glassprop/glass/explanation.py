@@ -76,7 +76,8 @@ class RowLoss:
     slope_formula: str
     linked_formula: str  # δ where it is computed in one with the output's φ
     options: dict[str, float]
-    y: np.ndarray  # (outputs chosen,): targets, labels smoothed
+    smoothing: float  # of labels
+    y: np.ndarray  # (outputs chosen,): targets, smoothed
     terms: np.ndarray  # (outputs chosen,): their parts of ℓ
     rest: float  # of ℓ, from outputs that were not chosen
     row: float  # ℓ

@@ -121,12 +121,25 @@ def _loss(step: Step) -> Iterator[Block]:
     targets = [sym("y", number + 1) for number in outputs.units]
     yield from _named(step.output_names, targets, step.loss.y.tolist(), "target")
     yield Lines((eq.loss_formula(step),))
+    for text in loss_notes(step):
+        yield Note(text)
     lines = [eq.loss_term(step, o) for o in range(len(outputs.units))]
     if outputs.size > 1:
         lines.append(eq.row_loss(step))
     yield Lines(tuple(lines))
     if eq.batch_matters(step):
         yield Lines((eq.objective(step),))
+
+
+def loss_notes(step: Step) -> list[str]:
+    """Constants and weights in the formulas of the loss, in sentences."""
+    loss = step.loss
+    notes = [f"{letter} = {value:g}." for letter, value in loss.options.items()]
+    if loss.smoothing:
+        notes.append(f"The targets are smoothed by {loss.smoothing:g}.")
+    if loss.weight != 1 or loss.weight_sum != step.rows:
+        notes.append(f"The row's weight w is {loss.weight:g}, the sum over the batch {loss.weight_sum:g}.")
+    return notes
 
 
 def _backward(step: Step) -> Iterator[Block]:

@@ -15,7 +15,7 @@ import numpy as np
 from glassprop.glass import equations as eq
 from glassprop.glass.explanation import Effect, Explanation, Step
 from glassprop.glass.formula import Equation, Expr, Num, equation, product, work_out
-from glassprop.glass.outline import about, neurons, rule_text
+from glassprop.glass.outline import about, loss_notes, neurons, rule_text
 from glassprop.glass.typeset import MathML, Plain
 
 PHASES = {"forward": "Forward", "loss": "Loss", "backward": "Backward", "update": "Update", "result": "Result"}
@@ -231,7 +231,8 @@ class _Writer:
             lines.append(eq.row_loss(step))
         if eq.batch_matters(step):
             lines.append(eq.objective(step))
-        body = self.said("loss") + self.lines([eq.loss_formula(step)]) + self.lines(lines)
+        notes = "".join(f"<p>{escape(text)}</p>" for text in loss_notes(step))
+        body = self.said("loss") + self.lines([eq.loss_formula(step)]) + notes + self.lines(lines)
         return f"<h3>Loss: {escape(step.loss.name.replace('_', ' '))}</h3>" + self.section("loss", body, "")
 
     def update_panel(self) -> str:

@@ -25,7 +25,7 @@ LETTERS = {
     "beta1": "β₁",
     "beta2": "β₂",
     "epsilon": "ε",
-    "delta": "δ",
+    "delta": "κ",
     "quantile": "q",
     "learning_rate": "η₀",
 }
@@ -204,6 +204,7 @@ def _loss(moment: Moment, row: int, outputs: np.ndarray) -> RowLoss:
         slope_formula=loss.slope_formula,
         linked_formula=loss.slope_formula if loss.link == "identity" else "h − y",
         options={LETTERS[name]: value for name, value in loss.options.items() if name in LETTERS},
+        smoothing=loss.label_smoothing,
         y=y[outputs],
         terms=terms,
         rest=float(loss_terms(network, g, y, unseen, moment.parameters.dtype).sum()) if len(unseen) else 0.0,

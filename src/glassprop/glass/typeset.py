@@ -228,7 +228,7 @@ class Plain(Typesetter):
 
 _TEX = {
     "δ": r"\delta", "η": r"\eta", "θ": r"\theta", "φ": r"\varphi", "σ": r"\sigma", "Φ": r"\Phi", "λ": r"\lambda",
-    "α": r"\alpha", "β": r"\beta", "μ": r"\mu", "ρ": r"\rho", "ε": r"\varepsilon", "π": r"\pi", "ℓ": r"\ell",
+    "α": r"\alpha", "β": r"\beta", "μ": r"\mu", "ρ": r"\rho", "ε": r"\varepsilon", "π": r"\pi", "κ": r"\kappa", "ℓ": r"\ell",
     "∂": r"\partial ", "Δ": r"\Delta ",
     "≤": r"\le", "≥": r"\ge", ":=": r"\mathrel{:=}", "⊙": r"\odot", "≈": r"\approx", "·": r"\cdot", "∞": r"\infty", "−": "-",
     "…": r"\dots", "‖": r"\|", "Σ": r"\sum",
