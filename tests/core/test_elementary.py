@@ -6,10 +6,13 @@ activation table, whose loops the compiler vectorises, by way of a network of on
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from decimal import Decimal, localcontext
+from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -63,9 +66,21 @@ def apply(activation: str, x: np.ndarray) -> np.ndarray:
     return gp.forward(network, parameters, x[:, None]).output[:, 0]
 
 
+@functools.cache
+def _mapped(function: Any) -> Any:
+    @numba.njit(error_model="numpy")
+    def mapped(x: np.ndarray) -> np.ndarray:
+        result = np.empty_like(x)
+        for i in range(len(x)):
+            result[i] = function(x[i])
+        return result
+
+    return mapped
+
+
 def scalars(function: Callable[[float], float], x: np.ndarray) -> np.ndarray:
-    """A compiled function of one number, called for each."""
-    result = np.array([function(number) for number in x], x.dtype)
+    """A compiled function of one number, called for each by a compiled loop, since Python cannot call it."""
+    result = _mapped(function)(x)
     assert all(str(s.args[0]) == str(s.return_type) for s in function.nopython_signatures)  # float32 stays float32
     return result
 

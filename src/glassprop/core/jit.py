@@ -89,7 +89,7 @@ def scalar(function: Callable) -> Any:
     """
     if not inspect.isfunction(function):
         return function
-    return numba.njit(**_POLICY, fastmath=FLAGS, forceinline=True)(function)
+    return numba.njit(**_INNER, fastmath=FLAGS, forceinline=True)(function)
 
 
 #: Put in its caller's place before anything is optimised: for a loop that only the function around it can make vectors of, and
