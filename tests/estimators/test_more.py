@@ -10,6 +10,7 @@ import types
 import joblib
 import numpy as np
 import pandas
+import polars
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.metrics import f1_score, log_loss, make_scorer, mean_absolute_error, mean_pinball_loss
@@ -318,6 +319,19 @@ def test_threads_change_no_number(early_stopping):
     given = {"hidden_layer_sizes": (256, 256), "max_iter": 3, "random_state": 0, "early_stopping": early_stopping}
     models = [MLPClassifier(n_jobs=n_jobs, **given).fit(X_IRIS, Y_IRIS) for n_jobs in (None, 1, 2, -1)]
     assert all(equal(models[0], model) for model in models[1:])
+
+
+def test_names_of_polars_are_kept():
+    table = polars.DataFrame(X_IRIS, schema=["a", "b", "c", "d"])
+    model = MLPClassifier(5, max_iter=3, random_state=0).fit(table, polars.Series(Y_IRIS))
+    assert list(model.feature_names_in_) == ["a", "b", "c", "d"]
+    plain = MLPClassifier(5, max_iter=3, random_state=0).fit(X_IRIS, Y_IRIS)
+    np.testing.assert_array_equal(model.predict_proba(table), plain.predict_proba(X_IRIS))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(table.select(["b", "a", "c", "d"]))
+    gap = table.with_columns(polars.when(polars.col("c") > 5).then(None).otherwise(polars.col("c")).alias("c"))
+    with pytest.raises(ValueError, match="The first is in row 83, column 'c'"):
+        model.fit(gap, Y_IRIS)
 
 
 def test_explaining_is_handed_over(monkeypatch):
