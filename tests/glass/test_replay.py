@@ -119,7 +119,10 @@ def test_a_users_own_activation_and_learning_rate_are_asked_for(tmp_path):
     own = gp.Activation("bent_here", lambda g: ((g * g + 1) ** 0.5 - 1) / 2 + g, lambda g: g / (2 * (g * g + 1) ** 0.5) + 1)
     X, Y, _ = data()
     mine = gp.Network(LAYERS, activation=own, loss="cross_entropy")
-    rate = lambda step: 0.1 / (step + 1)  # noqa: E731
+
+    def rate(step):
+        return 0.1 / (step + 1)
+
     run = gp.train(mine, X, Y, optimizer=gp.SGD(rate), epochs=3, seed=0, record=tmp_path)
     with pytest.raises(ValueError, match="uses the activation 'bent_here': give activations="):
         gp.replay(tmp_path, X, Y)

@@ -114,17 +114,18 @@ def test_torch_adamw_decays_biases_too():
     report = verify(before, after, gp.AdamW(0.01, weight_decay=0.1), SMOOTHED)
     assert report.mistake == "the biases decayed, too, as by PyTorch's AdamW of all parameters"
     assert [tensor.departs for tensor in report.tensors] == [False, True] * 3
-    groups = lambda torch, W, b: torch.optim.AdamW(  # noqa: E731
-        [{"params": W, "weight_decay": 0.1}, {"params": b, "weight_decay": 0}], lr=0.01
-    )
+
+    def groups(torch, W, b):
+        return torch.optim.AdamW([{"params": W, "weight_decay": 0.1}, {"params": b, "weight_decay": 0}], lr=0.01)
+
     before, after, _ = torch_step(groups, steps=1)
     assert verify(before, after, gp.AdamW(0.01, weight_decay=0.1), SMOOTHED)
 
 
 def test_torch_adam_with_weight_decay_is_l2_not_decay():
-    groups = lambda torch, W, b: torch.optim.Adam(  # noqa: E731
-        [{"params": W, "weight_decay": 0.1}, {"params": b, "weight_decay": 0}], lr=0.01
-    )
+    def groups(torch, W, b):
+        return torch.optim.Adam([{"params": W, "weight_decay": 0.1}, {"params": b, "weight_decay": 0}], lr=0.01)
+
     before, after, _ = torch_step(groups, steps=1)
     report = verify(before, after, gp.AdamW(0.01, weight_decay=0.1), SMOOTHED)
     assert report.mistake.startswith("L2 was used where decoupled weight decay was meant: λ W")
@@ -134,7 +135,7 @@ def test_torch_adam_with_weight_decay_is_l2_not_decay():
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adagrad"])
 def test_steps_of_optax(name):
     jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
-    weights = lambda tree: {"W": [True] * 3, "b": [False] * 3}  # noqa: E731
+    weights = {"W": [True] * 3, "b": [False] * 3}
     make, rule = {
         "sgd": (optax.sgd(0.2), gp.SGD(0.2)),
         "adam": (optax.adam(0.01), gp.Adam(0.01)),

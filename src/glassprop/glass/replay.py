@@ -26,7 +26,7 @@ from glassprop.glass.moment import Moment
 from glassprop.training.data import Data, RowOrder
 from glassprop.training.described import UnknownActivation, network_of, optimizer_of
 from glassprop.training.loop import HISTORY, Loop, Settings
-from glassprop.training.record import FORMAT_VERSION, checkpoints, fingerprint, step_of
+from glassprop.training.record import FORMAT_VERSION, checkpoints, fingerprint, read_tensors, step_of
 from glassprop.training.run import Run
 
 STEP = FORWARD | LOSS | BACKWARD | UPDATE
@@ -222,7 +222,7 @@ class Replay:
         """The run's memory before `step`."""
         path = [path for path in checkpoints(self.folder) if step_of(path) <= step][-1]
         network, dtype = self.network, self._data.X.dtype
-        tensors = _read(path)
+        tensors = read_tensors(path)
         like = Parameters(network.layers, dtype)
         beginning = np.zeros((2, like.theta.size), dtype) if step_of(path) == 0 else None
         theta, state = tensors.get("theta"), tensors.get("state", beginning)
@@ -266,7 +266,7 @@ class Replay:
 
     def _history(self) -> np.recarray:
         path = self.folder / "history.safetensors"
-        columns = _read(path) if path.exists() else {}
+        columns = read_tensors(path) if path.exists() else {}
         history: Any = np.recarray(len(columns.get("epoch", ())), HISTORY)
         for name in HISTORY.names or ():
             if name in columns:
@@ -328,7 +328,7 @@ def replay(
         optimizer = optimizer_of(facts["optimizer"], learning_rate)
         recorded, rows = facts["data"], facts["rows"]
         X, Y, weights = _same_data(network, recorded, X, Y, weights)
-        chosen = _read(path / "rows.safetensors")["chosen"] if (path / "rows.safetensors").exists() else None
+        chosen = read_tensors(path / "rows.safetensors")["chosen"] if (path / "rows.safetensors").exists() else None
         if optimizer is None:
             name = facts["optimizer"]["learning_rate"]["name"]
             raise ValueError(f"learning_rate must be given: the run had a function of its author's, {name!r}")
@@ -384,16 +384,6 @@ def _same_data(network: Network, recorded: dict[str, Any], X: Any, Y: Any, weigh
             raise ValueError(f"the data have changed: {name} {shapes}")
         raise ValueError(f"the data have changed: {name} holds other numbers than when the run was recorded")
     return X, Y, weights
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        return dict(load(path.read_bytes()))
-    except SafetensorError as error:
-        raise ValueError(f"{os.fspath(path)}: damaged or cut short: {error}") from None
 
 
 def _progress(step: int) -> np.ndarray:

@@ -139,3 +139,14 @@ def step_of(path: Path) -> int:
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, in the order of their steps."""
     return sorted(folder.glob("step-*.safetensors"), key=step_of)
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of one of the folder's files."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return dict(load(path.read_bytes()))
+    except SafetensorError as error:
+        raise ValueError(f"{os.fspath(path)}: damaged or cut short: {error}") from None
