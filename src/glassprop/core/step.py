@@ -169,6 +169,20 @@ def note_epoch(plan, now, value, epochs_done, unit):
 
 
 @inner
+def _end_epoch(plan, now, layers, epoch, steps_per_epoch, rate, parts, thread, unit):
+    """Validate, write the epoch's row of history, note it: the parts that are asked for. All threads have met when it ends."""
+    leader = thread == 0
+    if parts & EPOCHS and plan.validation_rows > 0:
+        _validate(plan, layers, at(plan.sums, 0, 1.0), thread, unit)
+        meet(plan)
+    if leader and parts & EPOCHS:
+        _close_epoch(plan, now, layers, epoch, steps_per_epoch, rate, unit)
+    if leader and parts & NOTE and note_epoch(plan, now, now.monitored, epoch + 1, unit):
+        now.status = PATIENCE_SPENT
+    meet(plan)
+
+
+@inner
 def _steps(plan, now, layers, first, last, parts, thread, unit):
     """See `run`."""
     batch, scratch, leader = plan.batch_size, plan.scratch, thread == 0
@@ -239,14 +253,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
             now.step = step + 1
         meet(plan)
         if stop == plan.rows and parts & (EPOCHS | NOTE):
-            if parts & EPOCHS and plan.validation_rows > 0:
-                _validate(plan, layers, sums, thread, unit)
-                meet(plan)
-            if leader and parts & EPOCHS:
-                _close_epoch(plan, now, layers, epoch, steps_per_epoch, rate, unit)
-            if leader and parts & NOTE and note_epoch(plan, now, now.monitored, epoch + 1, unit):
-                now.status = PATIENCE_SPENT
-            meet(plan)
+            _end_epoch(plan, now, layers, epoch, steps_per_epoch, rate, parts, thread, unit)
             if now.status == PATIENCE_SPENT:
                 return step + 1
     return last
