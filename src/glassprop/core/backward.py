@@ -6,11 +6,11 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 
 from __future__ import annotations
 
-from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, dropout_key
+from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, dropout_key, sums_suffice
 from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, within
 from glassprop.core.panels import pack_columns, pair_rows, resident_rows
 from glassprop.core.processor import prefetch
-from glassprop.core.vectors import pair_up, sum_panels
+from glassprop.core.vectors import pair_up, sum_rows
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
 
@@ -74,6 +74,11 @@ def block_gradient(plan, below, layer, start, units, first, columns, panels, dep
     """
     width, scratch = panel_width(unit), plan.scratch
     product, source, lines, row = plan.product, layer.delta, layer.padded, width
+    if sums_suffice(layer, paired):
+        h, delta = at(scratch, below.h + first * width * width, unit), at(scratch, layer.delta, unit)
+        dW, inputs = at(plan.gradient, layer.W + first * width, unit), min(columns * width, below.units - first * width)
+        sum_rows(h, below.padded * width, inputs, delta, layer.padded * width, panels, dW)
+        return
     if paired:
         product, source, lines, row, depth = plan.paired_product, layer.delta_pairs, layer.pairs, width // 2, width // 2
     delta, zero = at(scratch, source + start * row, unit), at(scratch, plan.zero, unit)
@@ -95,6 +100,5 @@ def block_gradient(plan, below, layer, start, units, first, columns, panels, dep
 def bias_gradient(plan, layer, start, units, panels, unit):
     """db = Σ_rows δ of units start..start + units."""
     width = panel_width(unit)
-    delta, db = at(plan.scratch, layer.delta + start * width, unit), at(plan.gradient, layer.b + start, unit)
-    for u in range(units):
-        db[u] = sum_panels(shift(delta, u * width), layer.padded * width, panels)
+    delta, ones = at(plan.scratch, layer.delta + start * width, unit), at(plan.scratch, plan.zero + width, unit)
+    sum_rows(delta, layer.padded * width, units, ones, ZERO, panels, at(plan.gradient, layer.b + start, unit))

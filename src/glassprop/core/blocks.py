@@ -74,8 +74,8 @@ def finish_block(plan, below, layer, start, units, first, columns, scale, unit):
     factor, width = like(scale, unit), panel_width(unit)
     place = layer.W + start * layer.stride + first * width
     lines, length = units, min(columns * width, below.units - first * width)
-    if length == layer.stride:
-        lines, length = ONE, units * length
+    if length == below.units:  # whole rows, with the padding between them, where all is zero
+        lines, length = ONE, units * layer.stride
     squares, penalty = 0.0, 0.0
     for line in range(lines):
         here = place + line * layer.stride

@@ -63,6 +63,12 @@ def activate(layer, g, a, n):
 
 
 @within
+def sums_suffice(layer, paired):
+    """Whether the layer's dW is taken as sums of rows of h, each times its δ, without h in Q: that of a single unit."""
+    return layer.units == 1 and not paired
+
+
+@within
 def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key, thread, unit):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
 
@@ -113,7 +119,7 @@ def forward(plan, layers, first, last, depth, training, step, thread, unit):
     for l in range(1, top + 1):
         rate = layers[l].dropout if training else 0.0
         key = dropout_key(plan.seed, step, l) if rate > 0 else NO_KEY
-        wanted = depth if l < top else ZERO
+        wanted = ZERO if l == top or sums_suffice(layers[l + 1], paired) else depth
         layer_forward(plan, layers[l - 1], layers[l], first, last, wanted, paired, rate, key, thread, unit)
         if paired:
             for panel in range(first, last):

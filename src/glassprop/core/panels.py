@@ -68,7 +68,7 @@ class Layout(NamedTuple):
     targets: int  # P (outputs, width) of the targets
     weights: int  # row weights (panels * width)
     losses: int  # row losses (panels * width)
-    zero: int  # a cell that stays zero
+    zero: int  # a panel row of zeros, and one of ones
     packed: int  # columns of W made contiguous, a share for each thread
     packed_size: int  # elements of a share
     blocks: int  # blocks of dW in all layers
@@ -134,8 +134,10 @@ def lay_out(
 
 
 def new_scratch(layout: Layout, dtype: np.dtype) -> np.ndarray:
-    """Scratch memory, all zero (the padding must be)."""
-    return aligned_zeros(layout.scratch_size, dtype)
+    """Scratch memory, all zero (the padding must be) but for the panel row of ones."""
+    scratch, width = aligned_zeros(layout.scratch_size, dtype), panel_columns(dtype)
+    scratch[layout.zero + width : layout.zero + 2 * width] = 1
+    return scratch
 
 
 def read_panels(scratch: np.ndarray, offset: int, units: int, rows: int) -> np.ndarray:

@@ -56,6 +56,8 @@ def _multiply_add(builder, vector, paired):
 
 def _make_tile(rows: int, vectors: int, paired: bool) -> Any:
     """The intrinsic for a tile of `rows` rows and `vectors` vector registers of columns; `paired`, of pairs of bfloat16."""
+    # an FMA takes four cycles and two begin in each: fewer than eight sums would wait for themselves, so each is kept in parts
+    parts = max(1, 8 // (rows * vectors))
 
     @intrinsic
     def tile(typingctx, c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
@@ -72,6 +74,7 @@ def _make_tile(rows: int, vectors: int, paired: bool) -> Any:
             for r in range(rows):
                 value = builder.load(builder.gep(bias, [builder.mul(bias_row, index(r))]))
                 start += [splat(builder, value, vector)] * vectors
+            start += [ir.Constant(vector, None)] * (len(start) * (parts - 1))
 
             def outer_body(o, sums):
                 a_block = builder.gep(a, [builder.mul(o, a_outer)])
@@ -87,11 +90,14 @@ def _make_tile(rows: int, vectors: int, paired: bool) -> Any:
                         left = splat(builder, left, vector)
                         for v in range(vectors):
                             results.append(multiply_add(left, right[v], sums[r * vectors + v]))
-                    return results
+                    return sums[len(results) :] + results  # the parts take turns
 
                 return loop(builder, inner_count, sums, inner_body)
 
             sums = loop(builder, outer, start, outer_body)
+            while len(sums) > rows * vectors:
+                half = len(sums) // 2
+                sums = [builder.fadd(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
             places = [
                 vector_pointer(builder, c, builder.add(builder.mul(c_row, index(r)), index(v * lanes)), vector)
                 for r in range(rows)

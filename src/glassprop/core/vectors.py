@@ -180,31 +180,62 @@ def lanes_of(typingctx, pointer):
 
 
 @intrinsic
-def sum_panels(typingctx, source, panel_stride, panels):
-    """Sum of one panel row (all its columns) over `panels` panels: vertical vector sums, one horizontal sum at the end."""
-    signature = source.dtype(source, types.int64, types.int64)
+def sum_rows(typingctx, source, source_panel, units, weights, weights_panel, panels, target):
+    """target[u] = Σ over panels and rows of source[u] times the row's weight, for `units` units of panels of P.
+
+    As many units at a time as a vector has lanes: the vertical sums of all of them, which are then transposed and added in one
+    go. Panels lie `source_panel` and `weights_panel` elements apart; `source` is read up to a whole number of vectors.
+    """
+    size = types.int64
+    signature = types.void(source, size, size, source, size, size, source)
 
     def codegen(context, builder, sig, args):
-        source, panel_stride, panels = args
+        source, source_panel, units, weights, weights_panel, panels, target = args
         vector, lanes = vector_of(sig.args[0])
-        vectors = PANEL_BYTES // VECTOR_BYTES
-        align = sig.args[0].dtype.bitwidth // 8
+        vectors, align = PANEL_BYTES // VECTOR_BYTES, sig.args[0].dtype.bitwidth // 8
+        name = f"llvm.fma.v{lanes}f{8 * align}"
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
 
-        def body(p, sums):
-            block = builder.gep(source, [builder.mul(p, panel_stride)])
-            return [builder.fadd(s, load(builder, block, index(v * lanes), vector, align)) for v, s in enumerate(sums)]
+        def some_units(step, _):
+            start = builder.mul(step, index(lanes))
+            lines = builder.gep(source, [builder.mul(start, index(vectors * lanes))])
 
-        sums = loop(builder, panels, [ir.Constant(vector, None)] * vectors, body)
-        while len(sums) > 1:
-            sums = [builder.fadd(x, y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
-        total, step = sums[0], lanes // 2
-        while step:
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [ir.IntType(32)((i + step) % lanes) for i in range(lanes)])
-            total = builder.fadd(total, builder.shuffle_vector(total, total, mask))
-            step //= 2
-        return builder.extract_element(total, ir.IntType(32)(0))
+            def one_panel(p, sums):
+                panel, sums = builder.gep(lines, [builder.mul(p, source_panel)]), list(sums)
+                weight = builder.gep(weights, [builder.mul(p, weights_panel)])
+                for v in range(vectors):
+                    w = load(builder, weight, index(v * lanes), vector, align)
+                    for u in range(lanes):
+                        x = load(builder, panel, index((u * vectors + v) * lanes), vector, align)
+                        sums[u] = builder.call(fma, [x, w, sums[u]])
+                return sums
+
+            sums = loop(builder, panels, [ir.Constant(vector, None)] * lanes, one_panel)
+            step = lanes // 2
+            while step:  # lanes with this bit go on with the sums of vectors with this bit
+                own = [lane if not lane & step else lanes + lane for lane in range(lanes)]
+                other = [i ^ step for i in own]
+                sums = [add_shuffled(builder, sums[i], sums[i + step], own, other) for i in range(step)]
+                step //= 2
+            masked_store(
+                builder, sums[0], vector_pointer(builder, target, start, vector), align,
+                first_lanes(builder, builder.sub(units, start), lanes),
+            )  # fmt: skip
+            return []
+
+        loop(builder, builder.sdiv(builder.add(units, index(lanes - 1)), index(lanes)), [], some_units)
+        return context.get_dummy_value()
 
     return signature, codegen
+
+
+def add_shuffled(builder, a, b, first, second):
+    """The sum of two choices of lanes from those of `a` and `b`, which count from 0 on."""
+    parts = [
+        builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), [ir.IntType(32)(i) for i in lanes]))
+        for lanes in (first, second)
+    ]
+    return builder.fadd(*parts)
 
 
 LINE = 64  # numbers that `reciprocals` takes at a time
