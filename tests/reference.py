@@ -222,7 +222,7 @@ def row_loss(network: Network, g: Vector, target: Any) -> tuple[float, Vector]:
     return loss, [slope(phi(g_o), y_o, **options) * dphi(g_o) for g_o, y_o in pairs]
 
 
-# Dropout
+# Dropout, and the order of rows
 
 
 def mix(x: int) -> int:
@@ -231,6 +231,15 @@ def mix(x: int) -> int:
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
     return x ^ (x >> 31)
+
+
+def row_order(numbers: list[int], seed: int, epoch: int) -> list[int]:
+    """`numbers` in the order of an epoch, by the shuffle of Fisher and Yates."""
+    order, key = list(numbers), mix((mix(seed ^ 0x6F7264657273) + epoch) % 2**64)
+    for i in range(len(order) - 1, 0, -1):
+        j = int((mix((key + i) % 2**64) >> 12) / 2**52 * (i + 1))
+        order[i], order[j] = order[j], order[i]
+    return order
 
 
 def dropout_factors(rate: float, seed: int, step: int, layer: int, rows: int, units: int) -> Matrix:

@@ -6,10 +6,11 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 
 from __future__ import annotations
 
-from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, dropout_key, sums_suffice
+from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, sums_suffice
 from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, within
-from glassprop.core.panels import pack_columns, pair_rows, resident_rows
+from glassprop.core.panels import note_largest, pack_columns, pair_rows, resident_rows
 from glassprop.core.processor import prefetch
+from glassprop.core.randomness import dropout_key
 from glassprop.core.vectors import pair_up, sum_rows
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
@@ -48,6 +49,7 @@ def layer_backward(plan, below, layer, first, last, paired, rate, drop_key, thre
                 drop(whole, whole, start, start + rows, below.units, panel * width, rate, drop_key)
             if below.dphi != 0:
                 call_kernel(below.dphi, (at(scratch, below.z + here, unit), delta, rows * width))
+            note_largest(plan, delta, rows * width, panel, 1)
 
 
 def backward(plan, layers, first, last, training, step, thread, unit):
@@ -67,24 +69,23 @@ def backward(plan, layers, first, last, training, step, thread, unit):
 
 
 @inner
-def block_gradient(plan, below, layer, start, units, first, columns, panels, depth, paired, unit):
-    """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units, `columns` panels of inputs from panel `first` on.
+def block_gradient(plan, below, layer, start, units, place, panels, depth, paired, unit):
+    """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units, into the gradient's memory from `place` on.
 
     These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
     """
     width, scratch = panel_width(unit), plan.scratch
     product, source, lines, row = plan.product, layer.delta, layer.padded, width
     if sums_suffice(layer, paired):
-        h, delta = at(scratch, below.h + first * width * width, unit), at(scratch, layer.delta, unit)
-        dW, inputs = at(plan.gradient, layer.W + first * width, unit), min(columns * width, below.units - first * width)
-        sum_rows(h, below.padded * width, inputs, delta, layer.padded * width, panels, dW)
+        h, delta = at(scratch, below.h, unit), at(scratch, layer.delta, unit)
+        sum_rows(h, below.padded * width, below.units, delta, layer.padded * width, panels, at(plan.gradient, place, unit))
         return
     if paired:
         product, source, lines, row, depth = plan.paired_product, layer.delta_pairs, layer.pairs, width // 2, width // 2
     delta, zero = at(scratch, source + start * row, unit), at(scratch, plan.zero, unit)
-    far = layer.size > FAR
-    for block in range(first, first + columns):
-        dW = at(plan.gradient, layer.W + start * layer.stride + block * width, unit)
+    far = layer.size > FAR and plan.at_once == 0
+    for block in range(below.padded // width):
+        dW = at(plan.gradient, place + block * width, unit)
         for u in range(units if far else 0):  # call for what will be written: rows lie far apart
             prefetch(shift(dW, u * layer.stride))
             prefetch(shift(dW, u * layer.stride + width // 2))

@@ -1,6 +1,6 @@
 """Blocks of parameters: a block's gradient, made the objective's, and the update rule on it. What threads share out.
 
-A block is some units of a layer with some of their inputs. It knows parameters as ranges of flat vectors; what the gradient is
+A block is some units of a layer with all their inputs. It knows parameters as ranges of flat vectors; what the gradient is
 backward.py says, and what a rule does update.py.
 """
 
@@ -10,10 +10,9 @@ import math
 
 import numpy as np
 
-from glassprop.core.backward import ONE, ZERO, bias_gradient, block_gradient
+from glassprop.core.backward import ZERO, bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
-from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, panel_width, within
-from glassprop.core.panels import BLOCK_PANELS, BLOCK_ROWS
+from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, within
 from glassprop.core.threads import share
 
 
@@ -69,30 +68,23 @@ def finish(plan, dW, W, n, factor, unit):
 
 
 @inner
-def finish_block(plan, below, layer, start, units, first, columns, scale, unit):
-    """`finish` for one block of dW, and with its first columns for db; W and dW lie alike."""
-    factor, width = like(scale, unit), panel_width(unit)
-    place = layer.W + start * layer.stride + first * width
-    lines, length = units, min(columns * width, below.units - first * width)
-    if length == below.units:  # whole rows, with the padding between them, where all is zero
-        lines, length = ONE, units * layer.stride
-    squares, penalty = 0.0, 0.0
-    for line in range(lines):
-        here = place + line * layer.stride
-        part, fine = finish(plan, at(plan.gradient, here, unit), at(plan.theta, here, unit), length, factor, unit)
-        squares += part
-        penalty += fine
-    if first == 0:
-        db = at(plan.gradient, layer.b + start, unit)
-        part = np.float64(scale_numbers(db, units, factor))
-        squares += squares_of(db, units) if beyond(part) else part
-    return squares, penalty
+def finish_block(plan, layer, start, units, place, scale, unit):
+    """`finish` for a block of dW, whose memory begins at `place`, and for its db. Padding, where all is zero, goes along."""
+    factor, n = like(scale, unit), units * layer.stride
+    W = at(plan.theta, layer.W + start * layer.stride, unit)
+    squares, penalty = finish(plan, at(plan.gradient, place, unit), W, n, factor, unit)
+    db = at(plan.gradient, layer.b + start, unit)
+    part = np.float64(scale_numbers(db, units, factor))
+    return squares + (squares_of(db, units) if beyond(part) else part), penalty
 
 
-@within
-def apply(plan, place, n, shrink, keep, constants, unit):
-    """The rule's kernel on `n` parameters from `place` on; before it, gradient times `shrink`, parameters times `keep`."""
-    theta, dtheta = at(plan.theta, place, unit), at(plan.gradient, place, unit)
+@inner
+def apply(plan, place, source, n, shrink, keep, constants, unit):
+    """The rule's kernel on `n` parameters from `place` on, whose gradient lies from `source` on.
+
+    Before it, gradient times `shrink`, parameters times `keep`.
+    """
+    theta, dtheta = at(plan.theta, place, unit), at(plan.gradient, source, unit)
     if shrink != unit:
         for i in range(n):
             dtheta[i] *= shrink
@@ -103,46 +95,66 @@ def apply(plan, place, n, shrink, keep, constants, unit):
     call_kernel(plan.rule, (theta, dtheta, first, second, n, constants))
 
 
-def gradient(plan, layers, panels, depth, scale, sums, training, thread, unit):
-    """This thread's blocks of the objective's gradient; squares and penalties of every block into `sums`."""
-    width, paired = panel_width(unit), training != 0 and plan.paired_product != 0
-    done = ZERO
+@within
+def rule_constants(plan, t, thread):
+    """This thread's constants of the rule, for update number `t`; the learning rate is set layer by layer."""
+    constants = at(plan.constants + thread * plan.constants_stride, 0, 1.0)
+    constants[1], constants[2], constants[3] = -expm1(t * constants[8]), -expm1(t * constants[9]), t
+    return constants
+
+
+@within
+def decay(plan, rate, unit):
+    """By what weights are multiplied before the rule acts."""
+    return like(1.0 - rate * plan.weight_decay, unit) if plan.weight_decay > 0 else unit
+
+
+def gradient(plan, layers, panels, depth, scale, sums, training, at_once, rate, t, thread, unit):
+    """This thread's blocks of the objective's gradient; squares and penalties of every block into `sums`.
+
+    Where `at_once`, the rule takes each block as soon as it is there, and all blocks of a layer use the memory of the first.
+    """
+    paired, done = training != 0 and plan.paired_product != 0, ZERO
+    constants = rule_constants(plan, t, thread)
     for l in range(layers.size - 1, 0, -1):
         below, layer = layers[l - 1], layers[l]
-        inputs = below.padded // width
-        column_blocks = (inputs + BLOCK_PANELS - 1) // BLOCK_PANELS
-        row_blocks = (layer.units + BLOCK_ROWS - 1) // BLOCK_ROWS
-        mine, others = share(row_blocks, thread, plan.threads)
-        # columns outermost: a block of h stays in the cache while all δ pass
-        for c in range(column_blocks):
-            first, stop = share(inputs, c, column_blocks)
-            for r in range(mine, others):
-                start = r * BLOCK_ROWS
-                units = min(BLOCK_ROWS, layer.units - start)
-                block_gradient(plan, below, layer, start, units, first, stop - first, panels, depth, paired, unit)
-                if c == 0:
-                    bias_gradient(plan, layer, start, units, panels, unit)
-                squares, penalty = finish_block(plan, below, layer, start, units, first, stop - first, scale, unit)
-                sums[2 * (done + c * row_blocks + r)] = squares
-                sums[2 * (done + c * row_blocks + r) + 1] = penalty
-        done += column_blocks * row_blocks
+        constants[0] = rate * layer.rate_factor
+        keep = decay(plan, constants[0], unit)
+        blocks = (layer.units + layer.block - 1) // layer.block
+        mine, others = share(blocks, thread, plan.threads)
+        for r in range(mine, others):
+            start = r * layer.block
+            units, here = min(layer.block, layer.units - start), layer.W + start * layer.stride
+            place = layer.W + mine * layer.block * layer.stride if at_once else here
+            block_gradient(plan, below, layer, start, units, place, panels, depth, paired, unit)
+            bias_gradient(plan, layer, start, units, panels, unit)
+            squares, penalty = finish_block(plan, layer, start, units, place, scale, unit)
+            sums[2 * (done + r)], sums[2 * (done + r) + 1] = squares, penalty
+            if at_once:
+                apply(plan, here, place, units * layer.stride, unit, keep, constants, unit)
+        if at_once:
+            biases = layer.b + mine * layer.block
+            n = min(others * layer.block, layer.units) - mine * layer.block
+            apply(plan, biases, biases, n, unit, unit, constants, unit)
+        done += blocks
 
 
 def update(plan, layers, norm, rate, t, thread, unit):
     """New parameters of this thread's units from the whole gradient: clip, decay, then the rule's kernel, layer by layer."""
-    constants = at(plan.constants + thread * plan.constants_stride, 0, 1.0)
-    constants[1], constants[2], constants[3] = -expm1(t * constants[8]), -expm1(t * constants[9]), t
+    constants = rule_constants(plan, t, thread)
     clip = plan.clip_norm > 0 and norm > plan.clip_norm
     shrink = like(plan.clip_norm / norm, unit) if clip else unit
+    if plan.alike and plan.threads == 1:  # padding, where all is zero, goes along
+        constants[0] = rate
+        apply(plan, ZERO, ZERO, plan.theta_size, shrink, unit, constants, unit)
+        return
     for l in range(1, layers.size):
         layer = layers[l]
-        mine, others = share((layer.units + BLOCK_ROWS - 1) // BLOCK_ROWS, thread, plan.threads)
-        start, stop = mine * BLOCK_ROWS, min(others * BLOCK_ROWS, layer.units)
+        mine, others = share((layer.units + layer.block - 1) // layer.block, thread, plan.threads)
+        start, stop = mine * layer.block, min(others * layer.block, layer.units)
         constants[0] = rate * layer.rate_factor
-        keep = like(1.0 - constants[0] * plan.weight_decay, unit) if plan.weight_decay > 0 else unit
-        place, n = layer.W + start * layer.stride, (stop - start) * layer.stride
-        if keep == unit and stop - start == layer.units:
-            apply(plan, place, layer.size, shrink, keep, constants, unit)
-        elif stop > start:
-            apply(plan, place, n, shrink, keep, constants, unit)
-            apply(plan, layer.b + start, stop - start, shrink, unit, constants, unit)
+        keep = decay(plan, constants[0], unit)
+        place, biases = layer.W + start * layer.stride, layer.b + start
+        if stop > start:
+            apply(plan, place, place, (stop - start) * layer.stride, shrink, keep, constants, unit)
+            apply(plan, biases, biases, stop - start, shrink, unit, constants, unit)

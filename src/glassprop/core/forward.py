@@ -8,32 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift, within
-from glassprop.core.panels import pair_rows, pair_squares, panel_to_units, resident_rows
+from glassprop.core.panels import note_largest, pair_rows, pair_squares, panel_to_units, resident_rows
+from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.vectors import pair_up
 
 # numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
 ZERO, ONE = np.int64(0), np.int64(1)
 
 NO_KEY = np.uint64(0)
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-
-
-@within
-def mix(x):
-    """splitmix64 (Steele, Lea and Flood 2014): a well-mixed function of 64 bits."""
-    x = x + _GOLDEN
-    x = (x ^ (x >> np.uint64(30))) * _MIX_1
-    x = (x ^ (x >> np.uint64(27))) * _MIX_2
-    return x ^ (x >> np.uint64(31))
-
-
-@within
-def dropout_key(seed, step, l):
-    """The key from which the dropout of layer `l` at `step` follows."""
-    return mix(mix(mix(np.uint64(seed)) + np.uint64(step)) + np.uint64(l))
 
 
 @inner
@@ -103,6 +85,8 @@ def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key
             if layer.dropout > 0:
                 h, whole = shift(at(scratch, layer.h + here, unit), -start * width), shift(a, -start * width)
                 drop(whole, h, start, start + rows, layer.units, panel * width, rate, drop_key)
+            if not at_once:
+                note_largest(plan, at(scratch, layer.h + here, unit), rows * width, panel, 0)
             if depth > 0:
                 panel_to_units(plan, layer, start, rows, panel, depth, unit)
     for panel in range(first, last if at_once else first):

@@ -22,7 +22,7 @@ import numpy as np
 from glassprop.core.jit import at, inner, panel_width, shift, within
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
 from glassprop.core.processor import prefetch
-from glassprop.core.vectors import lanes_of, pair_up, transpose_square
+from glassprop.core.vectors import copy_part, lanes_of, largest_bits, pair_up, transpose_square
 
 #: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
 LAYER = np.dtype(
@@ -36,6 +36,7 @@ LAYER = np.dtype(
         ("paired_row", np.int64),  # stride of W in pairs of bfloat16
         ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
         ("size", np.int64),  # elements of W and b together, from W on
+        ("block", np.int64),  # rows of W in a block of dW
         ("g", np.int64),  # P: pre-activations; the same as a where they are not kept
         ("a", np.int64),  # P: φ(g); the same as h where there is no dropout
         ("h", np.int64),  # P: what the next layer reads
@@ -53,8 +54,10 @@ LAYER = np.dtype(
 )
 
 
-BLOCK_ROWS = 32  # of W in a block of dW, the unit of work that threads share out; results do not depend on threads, but on this
-BLOCK_PANELS = 8  # columns of such a block, at most, in panel widths
+BLOCK_ROWS = 32  # of W, at most, in a block of dW, the unit of work that threads share out
+BLOCK_BYTES = 1 << 19  # of a block, at most: half of what the second-level cache holds
+TILE_ROWS = 8  # a block has whole tiles of rows (tile.py)
+AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
 RESIDENT = 8192  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
 ROWS_AHEAD = 4  # rows of X between the one that is gathered and the one that is called for from memory
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
@@ -111,7 +114,9 @@ def lay_out(
         row["W"], row["stride"], row["b"] = offsets[l - 1]
         row["size"] = units * (offsets[l - 1][1] + 1)
         row["delta"] = claim(units)
-        blocks += -(-units // BLOCK_ROWS) * -(-network.layers[l - 1] // (BLOCK_PANELS * width))
+        tiles = BLOCK_BYTES // (int(row["stride"]) * dtype.itemsize) // TILE_ROWS
+        row["block"] = max(TILE_ROWS, min(BLOCK_ROWS, tiles * TILE_ROWS))
+        blocks += -(-units // int(row["block"]))
         inputs = network.layers[l - 1]
         if l > 1 and (paired or units * inputs >= PACK_FROM * width):
             row["packed_row"] = row_stride(round_up(units, width), width)
@@ -171,41 +176,45 @@ def panel_to_units(plan, layer, start, units, panel, depth, unit):
         transpose_panel(p, width, q, width, min(width, units - u), depth)
 
 
+@within
+def note_largest(plan, pointer, count, panel, which):
+    """Note in `plan.largest` the largest of `count` numbers of a panel, of h (0) or of δ (1), where that will be asked for."""
+    if plan.at_once != 0:
+        found, so_far = largest_bits(pointer, count), at(plan.largest, 2 * panel + which, np.int64(0))
+        so_far[0] = max(so_far[0], found)
+
+
 def gather_rows(plan, X, order, start, stop, layer, first, last, unit):
     """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
 
-    Places from `stop` on are filled with the last row.
+    Places in P from `stop` on are filled with the last row; in Q they keep what they held, which no product counts.
     """
     numbers, width = at(order, 0, start), panel_width(unit)
-    square, inputs, blocks = width * width, layer.units, layer.padded // width
-    lines = (inputs + width // 2 - 1) // (width // 2)
+    square, inputs = width * width, layer.units
+    lines, whole = (inputs + width // 2 - 1) // (width // 2), inputs // width
     for panel in range(first, last):
         base = start + panel * width
         count = min(width, stop - base)
-        q = at(plan.scratch, layer.q + panel * square, unit)
+        q, p = at(plan.scratch, layer.q + panel * square, unit), at(plan.scratch, layer.h + panel * layer.padded * width, unit)
         for i in range(count):
             ahead = min(base + i + ROWS_AHEAD, stop - 1)
             coming = at(X, (numbers[ahead] if order else ahead) * inputs, unit)
             for line in range(lines):
                 prefetch(shift(coming, line * (width // 2)))
-            source = at(X, (numbers[base + i] if order else base + i) * inputs, unit)
-            for block in range(inputs // width):
-                target, part = shift(q, block * plan.most_panels * square + i * width), shift(source, block * width)
+            source, target = at(X, (numbers[base + i] if order else base + i) * inputs, unit), shift(q, i * width)
+            for block in range(whole):
+                part, place = shift(source, block * width), shift(target, block * plan.most_panels * square)
                 for j in range(width):
-                    target[j] = part[j]
-            block = inputs // width
-            target, part = shift(q, block * plan.most_panels * square + i * width), shift(source, block * width)
-            for j in range(inputs - block * width):
-                target[j] = part[j]
-        for block in range(blocks):
-            square_of_rows = shift(q, block * plan.most_panels * square)
-            last_row = shift(square_of_rows, (count - 1) * width)
-            for i in range(count, width):
-                target = shift(square_of_rows, i * width)
-                for j in range(width):
-                    target[j] = last_row[j]
-            p = at(plan.scratch, layer.h + (panel * blocks + block) * square, unit)
-            transpose_panel(square_of_rows, width, p, width, width, min(width, inputs - block * width))
+                    place[j] = part[j]
+            copy_part(shift(source, whole * width), inputs - whole * width, shift(target, whole * plan.most_panels * square))
+        for block in range(layer.padded // width):
+            columns = min(width, inputs - block * width)
+            transpose_panel(shift(q, block * plan.most_panels * square), width, shift(p, block * square), width, count, columns)
+        for u in range(inputs if count < width else 0):
+            line = shift(p, u * width)
+            for i in range(width):
+                line[i] = line[i] if i < count else line[count - 1]
+        note_largest(plan, p, inputs * width, panel, 0)
 
 
 @within

@@ -25,6 +25,8 @@ PLAN = np.dtype(
             "earlier_steps",  # done before step 0 on other rows; the rule's t and dropout count them too
             "as_scikit_learn",  # 1: see Workspace
             "patience",  # epochs without improvement after which to stop; 0: never
+            "alike",  # 1: one learning rate for all layers, and no decay
+            "at_once",  # 1: the rule takes a block as soon as its gradient is there, see blocks.gradient
             "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see step.STAGES
             "loss", "rule", "product",  # other kernels
             "paired_product",  # of pairs of bfloat16 in training steps, or absent
@@ -46,11 +48,13 @@ PLAN = np.dtype(
             "sums",  # float64, pairs: (loss, weight) of panels, then (squares, penalty) of blocks of the gradient
             "most_panels",  # of a batch
             "blocks",  # of the gradient
+            "largest",  # int64, pairs: bits of the largest |h| and |δ| of panels, where the rule acts at once
             "threads", "team", "give_way",  # see threads.py
         )),
         *((name, np.float64) for name in (
             "keep", "share",  # label smoothing: y := keep y + share
             "loss_scale",  # of the mean over rows, before the penalty is added; it does not scale the gradient
+            "bound",  # of |h| |δ| times the rows, up to which no gradient overflows
             "l2", "l1", "weight_decay",
             "clip_norm",  # 0: no clipping
             "tolerance",  # by how much the monitored value must fall to count as improved

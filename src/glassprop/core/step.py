@@ -15,8 +15,8 @@ import numpy as np
 from glassprop.core.backward import backward
 from glassprop.core.blocks import gradient, update
 from glassprop.core.forward import forward
-from glassprop.core.jit import at, call_kernel, entry, inner, kernel, like, panel_width, shift, within
-from glassprop.core.panels import LAYER, gather_rows, scatter_rows
+from glassprop.core.jit import at, call_kernel, entry, inner, inner_sum, kernel, like, panel_width, shift, within
+from glassprop.core.panels import LAYER, gather_rows, note_largest, scatter_rows
 from glassprop.core.plan import (
     BACKWARD,
     DIVERGED,
@@ -32,6 +32,7 @@ from glassprop.core.plan import (
 )  # fmt: skip
 from glassprop.core.processor import FLUSH, float_mode, set_float_mode
 from glassprop.core.threads import meet, share
+from glassprop.core.vectors import from_bits
 
 
 @within
@@ -41,32 +42,42 @@ def _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first
     Leaves Σ w of panel p in ``sums[2 p + 1]``.
     """
     top, width = layers[-1], panel_width(unit)
-    row_weights, given = at(plan.scratch, plan.batch_weights, unit), at(weights, 0, unit)
-    numbers = at(order, 0, start)
+    given, numbers = at(weights, 0, unit), at(order, 0, start * 0)
     keep, share_of_all = like(plan.keep, unit), like(plan.share, unit)
     for p in range(first, last):
-        mass = 0.0
-        for i in range(p * width, (p + 1) * width):
-            panel = at(plan.scratch, plan.targets + p * top.padded * width + i - p * width, unit)
-            if start + i < stop:
-                row = numbers[start + i] if order else start + i
-                if classes:
-                    for o in range(top.units):
-                        panel[o * width] = share_of_all
-                    panel[np.int64(at(Y, row, unit)[0]) * width] += keep
-                else:
-                    line = at(Y, row * top.units, unit)
-                    for o in range(top.units):
-                        panel[o * width] = line[o] * keep + share_of_all
-                row_weights[i] = given[row] if weights else unit
-                mass += np.float64(row_weights[i])
+        base, mass = start + p * width, 0.0
+        count = min(width, stop - base)
+        row_weights = at(plan.scratch, plan.batch_weights + p * width, unit)
+        for i in range(width):
+            row_weights[i] = unit if i < count else like(0, unit)
+        for i in range(count):
+            panel = at(plan.scratch, plan.targets + p * top.padded * width + i, unit)
+            row = numbers[base + i] if order else base + i
+            if classes:
+                for o in range(top.units):
+                    panel[o * width] = share_of_all
+                panel[np.int64(at(Y, row, unit)[0]) * width] += keep
             else:
-                row_weights[i] = 0
-        sums[2 * p + 1] = mass
+                line = at(Y, row * top.units, unit)
+                for o in range(top.units):
+                    panel[o * width] = line[o] * keep + share_of_all
+            if weights:
+                row_weights[i] = given[row]
+                mass += np.float64(row_weights[i])
+        sums[2 * p + 1] = mass if weights else np.float64(count)
+
+
+@inner_sum
+def _weighted_sum(losses, weights, n):
+    """Σ w ℓ in float64. A row without weight is not there, whatever its loss."""
+    total = 0.0
+    for r in range(n):
+        total += np.float64(weights[r]) * np.float64(losses[r]) if weights[r] != 0 else 0.0
+    return total
 
 
 @within
-def _panel_losses(plan, layers, rows, first, last, sums, unit):
+def _panel_losses(plan, layers, first, last, sums, unit):
     """Σ over rows of w_r ℓ_r of panel p into ``sums[2 p]``, with δ_L = w_r ∂ℓ_r/∂g_L left in scratch."""
     top, width, scratch = layers[-1], panel_width(unit), plan.scratch
     for panel in range(first, last):
@@ -78,17 +89,14 @@ def _panel_losses(plan, layers, rows, first, last, sums, unit):
         call_kernel(plan.loss, (g, h, y, row_weights, delta, losses, top.units, at(plan.loss_constants, 0, 1.0)))
         if top.dphi != 0:
             call_kernel(top.dphi, (at(scratch, top.z + here, unit), delta, top.units * width))
-        total = 0.0
-        for r in range(min(width, rows - panel * width)):
-            if row_weights[r] != 0:  # a row without weight is not there, whatever its loss
-                total += np.float64(row_weights[r]) * np.float64(losses[r])
-        sums[2 * panel] = total
+        note_largest(plan, delta, top.units * width, panel, 1)
+        sums[2 * panel] = _weighted_sum(losses, row_weights, width)
 
 
 def _losses(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, unit):
     """Losses, weights and δ_L of panels first..last of the batch in rows start..stop, from what the forward pass has left."""
     _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, unit)
-    _panel_losses(plan, layers, stop - start, first, last, sums, unit)
+    _panel_losses(plan, layers, first, last, sums, unit)
 
 
 #: The stages of a step: kernels by the name of their address in the plan, and their arguments in the letters of `kernel`.
@@ -97,7 +105,7 @@ STAGES: dict[str, tuple[Callable, str]] = {
     "do_forward": (forward, "PLnnnnnnu"),
     "do_losses": (_losses, "PLnnnnnnnncu"),
     "do_backward": (backward, "PLnnnnnu"),
-    "do_gradient": (gradient, "PLnndcnnu"),
+    "do_gradient": (gradient, "PLnndcnndnnu"),
     "do_update": (update, "PLddnnu"),
 }
 _RECORDS = {"P": PLAN, "l": LAYER, "L": [LAYER]}
@@ -120,6 +128,15 @@ def _add_up(sums, pairs):
         one += sums[2 * i]
         other += sums[2 * i + 1]
     return one, other
+
+
+@within
+def _largest_product(plan, panels, unit):
+    """The largest |h| times the largest |δ| of the batch, which no product of the two exceeds; NaN or ∞ where one is."""
+    bits, h, delta = at(plan.largest, 0, panels), panels * 0, panels * 0
+    for p in range(panels):
+        h, delta = max(h, bits[2 * p]), max(delta, bits[2 * p + 1])
+    return np.float64(from_bits(h, unit)) * np.float64(from_bits(delta, unit))
 
 
 @inner
@@ -207,6 +224,9 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
         low, high = share(panels, thread, plan.threads)
         order = plan.order + (epoch - plan.first_epoch) * plan.rows * 8 if plan.order else plan.order
         t = plan.earlier_steps + step  # what the rule and dropout go by
+        if plan.at_once != 0:
+            for i in range(2 * low, 2 * high):
+                at(plan.largest, i, start)[0] = 0
         if parts & FORWARD:
             call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers[0], low, high, unit))
             wanted = depth if parts & BACKWARD else depth * 0
@@ -228,10 +248,16 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
                 now.loss = loss
                 now.loss_sum += total * per_mass
                 now.weight_sum += mass * per_mass
+        rate = at(plan.rates, step - plan.first_step, 1.0)[0] if training or parts & EPOCHS else 0.0
+        at_once = start * 0
         if parts & BACKWARD:
             beyond = at(plan.sums, 2 * plan.most_panels, 1.0)
             scale = 1.0 / mass if mass > 0 else 0.0
-            call_kernel(plan.do_gradient, (plan, layers, panels, depth, scale, beyond, training, thread, unit))
+            if training and plan.at_once != 0 and math.isfinite(loss):
+                at_once = np.int64(_largest_product(plan, panels, unit) * rows * scale < plan.bound)
+            call_kernel(
+                plan.do_gradient, (plan, layers, panels, depth, scale, beyond, training, at_once, rate, t + 1, thread, unit)
+            )
             meet(plan)
             squares, penalty = _add_up(beyond, plan.blocks)
             loss += penalty
@@ -246,8 +272,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
                 return step
             if leader:
                 now.norm_sum += norm
-        rate = at(plan.rates, step - plan.first_step, 1.0)[0] if training or parts & EPOCHS else 0.0
-        if training:
+        if training and not at_once:
             call_kernel(plan.do_update, (plan, layers, norm, rate, t + 1, thread, unit))
         if leader:
             now.step = step + 1

@@ -56,6 +56,15 @@ def masked_store(builder, value, place, align, mask):
     builder.call(store, [value, place, ir.IntType(32)(align), mask])
 
 
+def first_of(builder, pointer, count, vector):
+    """A vector of the first `count` numbers at `pointer`, 0 beyond them; memory beyond them is not read."""
+    bits = 32 if isinstance(vector.element, ir.FloatType) else 64
+    place, mask = builder.bitcast(pointer, vector.as_pointer()), first_lanes(builder, count, vector.count)
+    kind = ir.FunctionType(vector, [place.type, ir.IntType(32), mask.type, vector])
+    masked_load = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{vector.count}f{bits}.p0")
+    return builder.call(masked_load, [place, ir.IntType(32)(bits // 8), mask, ir.Constant(vector, None)])
+
+
 def loop(builder, count, carried, body):
     """Emit ``for i in range(count): carried = body(i, carried)`` for a count of at least one; return what is carried out."""
     before = builder.block
@@ -113,12 +122,9 @@ def _pair_vectors(typingctx, low, low_count, high, high_count, target):
         )
         parts = []
         for pointer, count in ((args[0], args[1]), (args[2], args[3])):
-            place = builder.bitcast(pointer, vector.as_pointer())
-            mask = first_lanes(builder, count, lanes)
-            kind = ir.FunctionType(vector, [place.type, ir.IntType(32), mask.type, vector])
-            load = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{lanes}f32.p0")
-            value = builder.call(load, [place, ir.IntType(32)(4), mask, ir.Constant(vector, None)])
-            half = builder.bitcast(builder.call(round_off, [value]), ir.VectorType(ir.IntType(16), lanes))
+            half = builder.bitcast(
+                builder.call(round_off, [first_of(builder, pointer, count, vector)]), ir.VectorType(ir.IntType(16), lanes)
+            )
             parts.append(builder.zext(half, words))
         shifted = builder.shl(parts[1], ir.Constant(words, [16] * lanes))
         pairs = builder.bitcast(builder.or_(parts[0], shifted), vector)
@@ -137,6 +143,25 @@ def pair_up(source, count, half, target):
     for i in range(0, half, 16):
         high = half + i
         _pair_vectors(shift(source, i), count - i, shift(source, high), count - high, shift(target, i))
+
+
+@intrinsic
+def copy_part(typingctx, source, count, target):
+    """Copy `count` numbers, fewer than a panel row has, and zeros after them up to a whole number of vectors."""
+    signature = types.void(source, types.int64, source)
+
+    def codegen(context, builder, sig, args):
+        vector, lanes = vector_of(sig.args[0])
+        for start in range(0, PANEL_BYTES * 8 // sig.args[0].dtype.bitwidth, lanes):
+            left = builder.sub(args[1], index(start))
+            with builder.if_then(builder.icmp_signed(">", left, index(0))):
+                values = first_of(builder, builder.gep(args[0], [index(start)]), left, vector)
+                builder.store(
+                    values, vector_pointer(builder, args[2], index(start), vector), align=sig.args[0].dtype.bitwidth // 8
+                )
+        return context.get_dummy_value()
+
+    return signature, codegen
 
 
 @intrinsic
@@ -236,6 +261,61 @@ def add_shuffled(builder, a, b, first, second):
         for lanes in (first, second)
     ]
     return builder.fadd(*parts)
+
+
+@intrinsic
+def largest_bits(typingctx, source, count):
+    """The largest magnitude of `count` numbers, whole panel rows and at least one, as its bits: these have the numbers' order.
+
+    Infinity, and then NaN, are larger than all numbers.
+    """
+    signature = types.int64(source, types.int64)
+
+    def codegen(context, builder, sig, args):
+        vector, lanes = vector_of(sig.args[0])
+        bits = sig.args[0].dtype.bitwidth
+        words = ir.VectorType(ir.IntType(bits), lanes)
+        mask = ir.Constant(words, [(1 << (bits - 1)) - 1] * lanes)
+        chains = PANEL_BYTES // VECTOR_BYTES
+
+        def larger(a, b):
+            return builder.select(builder.icmp_unsigned(">", a, b), a, b)
+
+        def body(i, so_far):
+            line = builder.mul(i, index(chains * lanes))
+            found = [load(builder, args[0], builder.add(line, index(c * lanes)), vector, bits // 8) for c in range(chains)]
+            return [larger(builder.and_(builder.bitcast(x, words), mask), most) for x, most in zip(found, so_far, strict=True)]
+
+        most = loop(builder, builder.sdiv(args[1], index(chains * lanes)), [ir.Constant(words, None)] * chains, body)
+        while len(most) > 1:
+            most = [larger(a, b) for a, b in zip(most[::2], most[1::2], strict=True)]
+        result, step = most[0], lanes // 2
+        while step:
+            turned = ir.Constant(
+                ir.VectorType(ir.IntType(32), lanes), [ir.IntType(32)((i + step) % lanes) for i in range(lanes)]
+            )
+            result = larger(result, builder.shuffle_vector(result, result, turned))
+            step //= 2
+        return (
+            builder.zext(builder.extract_element(result, ir.IntType(32)(0)), INDEX)
+            if bits < 64
+            else builder.extract_element(result, ir.IntType(32)(0))
+        )
+
+    return signature, codegen
+
+
+@intrinsic
+def from_bits(typingctx, bits, unit):
+    """The number of the type of `unit` that `largest_bits` tells of."""
+    signature = unit(types.int64, unit)
+
+    def codegen(context, builder, sig, args):
+        word = ir.IntType(sig.args[1].bitwidth)
+        low = builder.trunc(args[0], word) if word.width < 64 else args[0]
+        return builder.bitcast(low, context.get_value_type(sig.args[1]))
+
+    return signature, codegen
 
 
 LINE = 64  # numbers that `reciprocals` takes at a time

@@ -12,7 +12,7 @@ import numpy as np
 
 from glassprop.core.jit import available_threads, must_compile
 from glassprop.core.network import Network, aligned_zeros, panel_columns
-from glassprop.core.panels import lay_out, new_scratch
+from glassprop.core.panels import AT_ONCE_FROM, lay_out, new_scratch
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
 from glassprop.core.step import run, stages
 from glassprop.core.threads import run_in_threads, yield_address
@@ -62,6 +62,8 @@ class Workspace:
         As many at most; None: as many as there are processors. How many there will be follows from the work in a step.
     paired : bool
         Steps that update multiply bfloat16; float32 only.
+    at_once : bool
+        Large networks are updated block by block, so that ``gradient`` holds no whole gradient after a step: for training.
     as_scikit_learn : bool
         The objective of scikit-learn's MLP: penalties divided by the Σ w of the batch at hand. And its bookkeeping, which
         leaves the gradient alone: an epoch's loss is the mean of its batches' by their rows, not by their Σ w; half the
@@ -89,6 +91,7 @@ class Workspace:
         output: bool = False,
         threads: int | None = 1,
         paired: bool = False,
+        at_once: bool = False,
         as_scikit_learn: bool = False,
     ) -> None:
         dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
@@ -117,6 +120,7 @@ class Workspace:
             "rates": np.zeros(steps),
             "constants": np.zeros((self.threads, 16)),
             "sums": np.zeros(2 * max(panels + layout.blocks, validation_panels)),
+            "largest": np.zeros(2 * panels, np.int64),
             "team": np.zeros(16, np.int64),
             "loss_constants": np.array([network.loss.constant]),
             "history": np.zeros(epochs, EPOCH),
@@ -141,6 +145,14 @@ class Workspace:
         self._take_objective(network, as_scikit_learn)
         if optimizer:
             self._take_optimizer(optimizer)
+            self.set(
+                at_once=at_once and self._may_act_at_once(network, optimizer), bound=1e37 if dtype == np.float32 else 1e140
+            )
+
+    def _may_act_at_once(self, network: Network, optimizer: Optimizer) -> bool:
+        """Whether the rule may act on a block before the whole gradient is known, and whether that pays."""
+        small_penalties = max(network.l2, network.l1) <= 0.1  # of a finite weight, they cannot overflow
+        return small_penalties and not optimizer.clip_norm and self["theta"].size >= AT_ONCE_FROM
 
     def _take_objective(self, network: Network, as_scikit_learn: bool) -> None:
         loss, outputs = network.loss, network.layers[-1]
@@ -168,6 +180,7 @@ class Workspace:
         self.set(
             rule=optimizer.kernel(self.unit.dtype), weight_decay=optimizer.weight_decay, clip_norm=optimizer.clip_norm or 0.0
         )
+        self.set(alike=not optimizer.layer_factors and optimizer.weight_decay == 0)
         for l, factor in enumerate(optimizer.layer_factors or (), start=1):
             self.layers[l]["rate_factor"] = factor
 

@@ -84,7 +84,7 @@ class EpochLoop:
             network, parameters.theta, data.X, data.Y, data.weights,
             rows=rows, batch_size=batch_size, optimizer=rule, validation=data.validation, seed=memory.seed,
             order_epochs=self.room if orders.needed else 0, steps=self.room * self.per, epochs=self.room, threads=threads,
-            as_scikit_learn=True,
+            as_scikit_learn=True, at_once=True,
         )  # fmt: skip
         self.work.set(state=memory.state, earlier_steps=memory.steps)
         self.pace = Pace(batch_size, network.n_parameters)

@@ -186,13 +186,12 @@ def _of_run(run: Run, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, 
         return
     if weights is not None:
         raise TypeError("weights go with X and Y; the run has its own")
-    order, numbers = RowOrder(data, settings.seed, settings.shuffle), np.empty(data.rows, np.int64)
+    order = RowOrder(data, settings.seed, settings.shuffle)
     batch, per_epoch = settings.batch_size, -(-data.rows // settings.batch_size)
     parameters, rule, state = last, _check_rule(run.network, rule), _check_state(state, last)
     while True:
         epoch, within = divmod(step, per_epoch)
-        order.write(epoch, numbers)
-        rows = numbers[within * batch : (within + 1) * batch].copy()
+        rows = order.of(epoch)[within * batch : (within + 1) * batch]
         own_weights = None if data.weights is None else data.weights[rows]
         moment = Moment(run.network, parameters, data.X[rows], data.Y[rows], own_weights, rule, state, step)
         yield moment, f"row {{}} of the training table, in the next minibatch of epoch {epoch + 1}", rows

@@ -171,6 +171,7 @@ class Replay:
         theta, gradient = (
             getattr(loop.run.parameters.with_theta(loop.work[part]), tensor[0]) for part in ("theta", "gradient")
         )
+        loop.work.set(at_once=0)  # the gradient is wanted as a whole
         l = int(tensor[1:]) - 1
         for step in range(first, last):
             value = theta[l][place]
@@ -253,8 +254,7 @@ class Replay:
     def _moment(self, loop: Loop) -> tuple[Moment, np.ndarray]:
         settings, data, step = self._settings, self._data, loop.step
         epoch, within = divmod(step, self.steps_per_epoch)
-        numbers = np.empty(data.rows, np.int64)
-        RowOrder(data, settings.seed, settings.shuffle).write(epoch, numbers)
+        numbers = RowOrder(data, settings.seed, settings.shuffle).of(epoch)
         rows = numbers[within * settings.batch_size : (within + 1) * settings.batch_size].copy()
         weights = None if data.weights is None else data.weights[rows]
         parameters = loop.run.parameters.with_theta(loop.work["theta"].copy())

@@ -14,6 +14,7 @@ import numpy as np
 
 from glassprop.core.arrays import check_inputs, check_targets, check_weights
 from glassprop.core.network import Network
+from glassprop.core.randomness import draw_orders
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # X, Y, weights
 
@@ -134,19 +135,25 @@ def held_out_rows(rows: int, fraction: float, seed: int, classes: np.ndarray | N
 
 
 class RowOrder:
-    """The order of rows in every epoch: a pure function of (seed, epoch), by NumPy's Philox with the epoch in its counter."""
+    """The order of rows in every epoch: a function of (seed, epoch)."""
 
     def __init__(self, data: Data, seed: int, shuffle: bool) -> None:
-        self._unshuffled, self._shuffle = np.arange(data.rows) if data.chosen is None else data.chosen, shuffle
+        self._unshuffled, self._seed, self._shuffle = (
+            np.arange(data.rows) if data.chosen is None else data.chosen,
+            seed,
+            shuffle,
+        )
         self.needed = shuffle or data.chosen is not None  # else rows are taken as they lie
-        self._bits = np.random.Philox(key=seed)
-        self._generator = np.random.Generator(self._bits)
-        self._start = self._bits.state
 
     def write(self, epoch: int, out: np.ndarray) -> None:
-        """Write the row numbers of `epoch` into `out`, (rows,)."""
-        out[:] = self._unshuffled
+        """Write the row numbers of epochs from `epoch` on into `out`, (epochs, rows)."""
         if self._shuffle:
-            self._start["state"]["counter"][3] = epoch
-            self._bits.state = self._start
-            self._generator.shuffle(out)
+            draw_orders(out, self._unshuffled, self._seed, epoch)
+        else:
+            out[:] = self._unshuffled
+
+    def of(self, epoch: int) -> np.ndarray:
+        """The row numbers of `epoch`, (rows,)."""
+        out = np.empty((1, len(self._unshuffled)), np.int64)
+        self.write(epoch, out)
+        return out[0]

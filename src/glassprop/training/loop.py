@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -86,9 +85,6 @@ class Company:
         default_factory=threading.Event
     )  # set: end as Ctrl-C does, after the present call of the core
     lock: Any = field(default_factory=threading.Lock)  # held while the caller's own functions run, and what compiles
-    # held while row orders are drawn: between two of them Python's lock is taken for a moment, and threads that meet there
-    # wait longer for one another than for the drawing
-    drawing: Any = field(default_factory=nullcontext)
 
 
 class Pace:
@@ -126,7 +122,7 @@ class Loop:
             settings.network, run._theta, data.X, data.Y, data.weights,
             rows=data.rows, batch_size=settings.batch_size, optimizer=settings.optimizer, validation=data.validation,
             seed=settings.seed, order_epochs=room if self.order.needed else 0, steps=room * self.steps_per_epoch, epochs=room,
-            keep_best=True, threads=self.company.threads, paired=settings.precision == "bf16",
+            keep_best=True, threads=self.company.threads, paired=settings.precision == "bf16", at_once=True,
         )  # fmt: skip
         self.work.set(patience=settings.patience, tolerance=settings.tolerance)
         self.room, self.ordered = room, -1
@@ -196,9 +192,7 @@ class Loop:
     def _prepare(self, epoch: int, until_epoch: int, last: int) -> None:
         """Hand in the row orders and learning rates of the next call."""
         if self.order.needed and not (self.step % self.steps_per_epoch and self.ordered == epoch):
-            with self.company.drawing:
-                for e in range(epoch, until_epoch):
-                    self.order.write(e, self.work["order"][e - epoch])
+            self.order.write(epoch, self.work["order"][: until_epoch - epoch])
         self.ordered = epoch
         rates = learning_rates(self.run.optimizer.learning_rate, self.step, last)
         self.work["rates"][: rates.size] = rates

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from queue import SimpleQueue
-from threading import Semaphore
 from typing import Any
 
 from glassprop.core.jit import available_threads
@@ -161,7 +160,7 @@ def _of_network(number: int) -> Iterator[None]:
 def _side_by_side(jobs: list[Job], threads: int, progress: bool) -> None:
     """Bring all jobs to their end, or to where Ctrl-C or an exception in one of them stops all."""
     crew = min(threads, len(jobs))
-    company, line = Company(threads // crew, drawing=Semaphore(max(1, crew // 2))), SharedLine(progress, len(jobs))
+    company, line = Company(threads // crew), SharedLine(progress, len(jobs))
     numbers: SimpleQueue = SimpleQueue()
     for number, (run, _) in enumerate(jobs):
         run.stopped, run.interrupted = "interrupted before the first step", True  # until it begins
