@@ -1,0 +1,116 @@
+"""A rule that acts on every block as soon as its gradient is there leaves the bits that it leaves after the whole gradient."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cases
+import glassprop as gp
+from glassprop.core import panels, plan, workspace
+from glassprop.core.arrays import check_targets, check_weights
+from glassprop.core.vectors import has_bfloat16
+from glassprop.core.workspace import Workspace
+
+
+@pytest.fixture(autouse=True)
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and as many threads as are asked for, however small the network."""
+    monkeypatch.setattr(workspace, "AT_ONCE_FROM", 1)
+    monkeypatch.setattr(workspace, "FLOPS_PER_THREAD", 1e-9)
+
+
+def trained(case: cases.Case, optimizer: Any, at_once: bool, steps: int = 8, **settings: Any) -> Workspace:
+    """Memory after `steps` steps in batches of 40."""
+    theta, rows = case.parameters.theta.copy(), len(case.X)
+    Y, weights = check_targets(case.network, case.Y, rows, theta.dtype), check_weights(case.weights, rows, theta.dtype)
+    memory = Workspace(
+        case.network, theta, case.X, Y, weights, batch_size=40, optimizer=optimizer, steps=steps,
+        epochs=-(-steps // -(-rows // 40)), seed=3, at_once=at_once, **settings,
+    )  # fmt: skip
+    memory["rates"][:] = 0.01
+    memory.run(0, steps, plan.TRAIN)
+    return memory
+
+
+def same(case: cases.Case, one: Workspace, other: Workspace) -> None:
+    for theirs in zip((one["theta"], *one["state"]), (other["theta"], *other["state"]), strict=True):
+        ours, others = (case.parameters.with_theta(vector) for vector in theirs)
+        for tensor, twin in zip(ours.W + ours.b, others.W + others.b, strict=True):
+            np.testing.assert_array_equal(tensor, twin)
+    assert one.progress == other.progress
+    np.testing.assert_array_equal(one["history"].view(np.float64), other["history"].view(np.float64))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", cases.RULES)
+def test_the_same_bits_for_every_rule(rule: str, dtype: str, threads: int) -> None:
+    case = cases.case((40, 100, 33, 3), rows=100, activation="relu", dropout=[0.2, 0.0]).of(dtype)
+    at_once, after = (trained(case, cases.rules(rule)[0], flag, threads=threads) for flag in (True, False))
+    assert (at_once.plan["at_once"][0], after.plan["at_once"][0]) == (1, 0)
+    same(case, at_once, after)
+    assert not np.array_equal(at_once["gradient"], after["gradient"])  # the memory of one block served all of a layer
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"l2": 0.01, "l1": 0.001},
+        {"loss": "cross_entropy", "weighted": True},
+        {"optimizer": gp.AdamW(0.01, weight_decay=0.1, layer_factors=(1.0, 0.5, 2.0))},
+        {"as_scikit_learn": True, "l2": 0.01},
+        {"paired": True},
+    ],
+    ids=str,
+)
+def test_the_same_bits_whatever_is_asked(asked: dict[str, Any]) -> None:
+    if asked.get("paired") and not has_bfloat16():
+        pytest.skip("this processor has no products of bfloat16")
+    asked = dict(asked)
+    optimizer = asked.pop("optimizer", gp.Adam(0.01))
+    own = {name: asked.pop(name) for name in ("paired", "as_scikit_learn") if name in asked}
+    case = cases.case((40, 100, 70, 3), rows=100, activation="relu", **asked).of("float32")
+    same(case, *(trained(case, optimizer, flag, **own) for flag in (True, False)))
+
+
+def test_blocks_of_long_rows_are_smaller() -> None:
+    """Rows of W of 128 KB: a block has a tile of them, not 32."""
+    case = cases.case((30_000, 20, 2), rows=40, activation="relu").of("float32")
+    at_once, after = (trained(case, gp.Adam(0.01), flag, steps=3) for flag in (True, False))
+    assert at_once.layers["block"].tolist() == [0, panels.TILE_ROWS, panels.BLOCK_ROWS]
+    same(case, at_once, after)
+
+
+@pytest.mark.parametrize(("network", "optimizer"), [({"l2": 0.2}, gp.SGD(0.1)), ({}, gp.SGD(0.1, clip_norm=1.0))])
+def test_what_needs_the_whole_gradient_gets_it(network: dict[str, float], optimizer: Any) -> None:
+    case = cases.case((4, 5, 2), rows=40, **network).of("float32")
+    assert not trained(case, optimizer, True).plan["at_once"][0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("what", ["gradient", "delta", "h", "slope"])
+def test_a_step_that_is_refused_changes_nothing(what: str, dtype: str) -> None:
+    """Numbers of h and δ that are finite each, and whose products are not; then δ and h themselves; a slope that is NaN."""
+    steep = gp.Activation("steep", lambda g: g, lambda g: math.nan if g > 100 else 1.0)
+    activation = steep if what == "slope" else "relu"
+    case, largest = cases.case((40, 70, 3), rows=40, activation=activation).of(dtype), np.finfo(dtype).max
+    if what == "gradient":
+        inputs, target = {"float32": (1e26, 1e15), "float64": (1e200, 1e120)}[dtype]
+        case.X[17] *= inputs
+        case.parameters.W[0][:] /= inputs
+        case.Y[17] = target
+    elif what == "delta":
+        case.parameters.W[1][2] = case.Y[17] = largest
+    else:
+        case.X[17] *= largest if what == "h" else 1e3
+    with np.errstate(all="ignore"):
+        memory = trained(case, gp.Adam(0.01), True)
+    assert memory.progress["status"][0] == plan.DIVERGED
+    assert memory.progress["step"][0] == 0
+    np.testing.assert_array_equal(memory["theta"], case.parameters.theta)
+    assert not memory["state"].any()
+    assert np.isfinite(memory.progress["loss"][0]) == (what in ("gradient", "slope"))
