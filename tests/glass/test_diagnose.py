@@ -1,6 +1,7 @@
 """diagnose: what is planted in a real fit of a real table is found by its name; twenty healthy fits raise no alarm."""
 
 import json
+import math
 import warnings
 from functools import cache
 
@@ -307,3 +308,33 @@ def test_rules_come_back_from_their_description(make, rate):
     own = make(lambda step: 0.1)
     assert optimizer_of(own.describe()) is None
     assert optimizer_of(own.describe(), learning_rate=0.2) == make(0.2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "output", "value", "slope"),
+    [
+        ("half_squared_error", None, lambda h, y: (h - y) ** 2 / 2, lambda h, y: h - y),
+        ("absolute_error", None, lambda h, y: abs(h - y), lambda h, y: math.copysign(1.0, h - y) if h != y else 0.0),
+        ("poisson", "exp", lambda h, y: h - y * math.log(h), lambda h, y: 1 - y / h),
+    ],
+)
+def test_a_loss_of_ones_own_is_diagnosed_as_a_built_in_one(loss, output, value, slope):
+    Y = np.abs(np.random.default_rng(0).normal(3, 1, (200, 2)))
+    X = np.log(Y) @ np.random.default_rng(1).normal(size=(2, 3))
+    own, found = gp.Loss("own", value=value, slope=slope), []
+    for each in (own, loss):
+        network = gp.Network((3, 8, 2), "tanh", output, each)
+        found.append(gp.diagnose(gp.train(network, X, Y, optimizer=gp.Adam(0.01), epochs=30, seed=0)))
+    mine, built_in = found
+    assert mine.baseline == pytest.approx(built_in.baseline, rel=1e-3)
+    assert [finding.name for finding in mine.findings] == [finding.name for finding in built_in.findings]
+
+
+def test_a_loss_of_ones_own_that_no_constant_outputs_have_raises_no_alarm_by_it():
+    own = gp.Loss("own", value=lambda h, y: math.sqrt(h * h - 1), slope=lambda h, y: h / math.sqrt(h * h - 1))
+    network, parameters = gp.Network((1, 1), loss=own), gp.Parameters.from_arrays([[[1.0]]], [[3.0]])
+    X = np.random.default_rng(0).uniform(-1, 1, (100, 1))
+    found = gp.diagnose(network, parameters, X, 0.9 * X[:, 0], optimizer=gp.SGD(1e-3))
+    assert found.baseline == np.inf
+    assert found.as_dict()["baseline"] is None
+    assert found, found

@@ -17,7 +17,7 @@ from glassprop.core.arrays import check_inputs, check_targets, check_weights
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import Backward, Forward, backward, forward, update
 from glassprop.core.schedules import learning_rates
-from glassprop.core.update import Optimizer
+from glassprop.core.update import Optimizer, Rprop
 from glassprop.errors import DivergenceWarning
 from glassprop.glass.slopes import slope_and_values
 from glassprop.training.run import train
@@ -174,6 +174,8 @@ def _targets(network: Network, Y: np.ndarray) -> tuple[float, float]:
 def _baseline(network: Network, Y: np.ndarray) -> float:
     """The loss of the best constant outputs: of a bias alone, at the link's inverse of the mean (or median, or quantile)."""
     loss, outputs = network.loss, network.layers[-1]
+    if loss.own:
+        return _trained_baseline(network, Y)
     if _by_class(network, Y):
         constant = np.bincount(Y[:, 0].astype(int), minlength=outputs) / len(Y)
     elif loss.name in ("absolute_error", "quantile"):
@@ -192,6 +194,19 @@ def _baseline(network: Network, Y: np.ndarray) -> float:
     return _loss(
         bias, Parameters.from_arrays([np.zeros((1, outputs))], [inverse[loss.link](constant)]), np.zeros((len(Y), 1)), Y
     )
+
+
+def _trained_baseline(network: Network, Y: np.ndarray) -> float:
+    """The same of a loss of which nothing is known: the bias is trained. Infinite where it has no loss to begin with."""
+    bias = Network((1, network.layers[-1]), output_activation=network.output_activation, loss=network.loss)
+    start, X = bias.initialize(method="zeros"), np.zeros((len(Y), 1))
+    if network.output_activation.name == "identity":
+        start.b[0][:] = np.median(Y, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)
+        run = train(bias, X, Y, parameters=start, optimizer=Rprop(), epochs=TRIAL_STEPS, batch_size=len(Y), seed=0)
+    loss = _loss(bias, run.parameters, X, Y)
+    return loss if np.isfinite(loss) else np.inf
 
 
 # --- layers --------------------------------------------------------------------------------------------------------------
