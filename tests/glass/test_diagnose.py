@@ -206,6 +206,46 @@ def test_a_table_learnt_by_heart_is_overfitted_and_not_learnt_too_fast(rate):
     assert names == ["overfitting"]
 
 
+@pytest.mark.parametrize("healthy", [True, False])
+def test_a_number_added_to_a_loss_changes_nothing(healthy):
+    """There are losses that go below 0."""
+    found = []
+    for shift in (0.0, -5.0):
+        own = gp.Loss("own", value=lambda h, y, shift=shift: (h - y) ** 2 / 2 + shift, slope=lambda h, y: h - y)
+        network = gp.Network((10, 16 if healthy else 128, 1), loss=own, l2=0.03 * healthy)
+        given = {} if healthy else {"patience": None, "restore_best": False, "epochs": 200}
+        for rate in (0.003, 1e-5, 0.5):
+            found.append(gp.diagnose(fit("diabetes", (), gp.Adam(rate), network=network, **given)))
+    for one, other in zip(found[:3], found[3:], strict=True):
+        assert other.loss - other.baseline == pytest.approx(one.loss - one.baseline, abs=1e-6)
+        assert [finding.name for finding in other.findings] == [finding.name for finding in one.findings]
+    first = [finding.name for finding in found[0].findings]
+    assert first == ([] if healthy else ["overfitting"])
+    assert "learning rate too low" in [finding.name for finding in found[1].findings]
+
+
+def test_counts_are_not_overfitted_because_their_loss_is_below_0():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 4))
+    Y = rng.poisson(np.exp(1.5 + X @ [0.3, -0.2, 0.1, 0.0])).astype(float)
+    network = gp.Network((4, 16, 1), loss="poisson", l2=0.01)
+    found = gp.diagnose(gp.train(network, X, Y, optimizer=gp.Adam(0.003), epochs=60, validation=0.2, patience=15, seed=0))
+    assert found.loss < 0
+    assert found, found
+
+
+def test_rows_that_are_harder_to_any_network_are_no_sign_of_overfitting():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 3))
+    noise = rng.normal(size=500)
+    Y = X[:, 0] + noise * np.where(np.arange(500) < 400, 1, 2)
+    network, held = gp.Network((3, 8, 1), activation="tanh", l2=0.01), (X[400:], Y[400:])
+    run = gp.train(network, X[:400], Y[:400], optimizer=gp.Adam(0.003), epochs=60, validation=held, patience=15, seed=0)
+    found = gp.diagnose(run)
+    assert found.facts.validation_loss > 2 * found.loss
+    assert found, found
+
+
 # --- the numbers ---------------------------------------------------------------------------------------------------------
 
 
