@@ -337,6 +337,17 @@ def test_thousands_of_classes():
     assert_equations_hold(step)
 
 
+def test_exponentials_beyond_what_numbers_hold():
+    network = gp.Network((1, 5), loss="cross_entropy")
+    parameters = gp.Parameters.from_arrays([[[800.0, 810.0, 1.0, 2.0, 3.0]]], [np.zeros(5)])
+    step = gp.explain(network, parameters, [[1.0]], [0], neurons=2).steps[0]
+    assert step.loss.row == pytest.approx(10 + math.log1p(math.exp(-10)), rel=1e-12)
+    step = gp.explain(network, parameters, [[-1.0]], [2], neurons=2).steps[0]
+    assert step.layers[-1].exponentials == pytest.approx(math.exp(-3), rel=1e-12)
+    parameters.W[0][...] = 800
+    assert gp.explain(network, parameters, [[1.0]], [0], neurons=2).steps[0].layers[-1].exponentials == np.inf
+
+
 def test_the_effect_is_that_of_the_whole_step():
     case = cases.case((20, 15, 2), rows=5, l2=0.01, weighted=True)
     step = explained(case, row=3, neurons=2, optimizer=gp.SGD(1e-4))

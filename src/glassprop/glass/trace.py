@@ -113,7 +113,8 @@ def _layer(moment: Moment, row: int, chosen: Chosen, l: int) -> Layer:
         paths = moment.parameters.W[l].astype(np.float64)[units] * passes.delta[l][row]
         hidden = np.setdiff1d(np.arange(paths.shape[1]), chosen[l + 1])
         above, rest_above = paths.sum(1), paths[:, hidden].sum(1)
-    exponentials = np.exp(np.delete(g, units)).sum() if activation.name == "softmax" else 0.0
+    with np.errstate(over="ignore"):
+        exponentials = np.exp(np.delete(g, units)).sum() if activation.name == "softmax" else 0.0
     return Layer(
         name=activation.name,
         formula=activation.formula if readable(activation.formula, known) else "",
