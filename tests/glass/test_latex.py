@@ -11,7 +11,7 @@ import pytest
 import cases
 import glassprop as gp
 from glassprop.glass.markup import PREAMBLE
-from tests.glass.test_explain import with_own_loss
+from tests.glass.test_explain_own import with_own_loss
 
 PDFLATEX = shutil.which("pdflatex")
 pytestmark = pytest.mark.skipif(
