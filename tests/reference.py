@@ -19,12 +19,16 @@ Phi = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Network:
-    """A network and its objective. An activation is a name from ACTIVATIONS or a pair (phi, dphi) of functions of g."""
+    """A network and its objective.
+
+    An activation is a name from ACTIVATIONS or a pair (phi, dphi) of functions of g; a loss is a name from LOSSES or a pair
+    (value, slope) of functions of (h, y).
+    """
 
     layers: Sequence[int]  # (inputs, width of layer 1, ..., outputs)
     activations: Sequence[Any] = ()  # one per hidden layer
     output_activation: Any = None  # None: the link of the loss
-    loss: str = "half_squared_error"
+    loss: Any = "half_squared_error"
     options: dict[str, float] = field(default_factory=dict)  # delta (huber), quantile, label_smoothing
     l1: float = 0.0
     l2: float = 0.0
@@ -183,8 +187,12 @@ FUSED: dict[str, tuple[Callable[[float, float], float], Callable[[float, float],
 }  # cross_entropy, a function of the whole row, is above; with the identity there is nothing to fuse
 
 
+def loss_row(loss: Any) -> tuple[str, Callable[..., float], Callable[..., float]]:
+    return LOSSES[loss] if isinstance(loss, str) else ("identity", *loss)
+
+
 def output_activation(network: Network) -> Any:
-    return LOSSES[network.loss][0] if network.output_activation is None else network.output_activation
+    return loss_row(network.loss)[0] if network.output_activation is None else network.output_activation
 
 
 def target_row(network: Network, y: Any) -> Vector:
@@ -212,7 +220,7 @@ def row_loss(network: Network, g: Vector, target: Any) -> tuple[float, Vector]:
     if activation == "softmax":
         return cross_entropy_of_softmax(g, y), cross_entropy_of_softmax_delta(g, y)
     pairs = list(zip(g, y, strict=True))
-    link, value, slope = LOSSES[network.loss]
+    link, value, slope = loss_row(network.loss)
     if network.loss in FUSED and activation == link:
         fused_value, fused_delta = FUSED[network.loss]
         return math.fsum(fused_value(g_o, y_o) for g_o, y_o in pairs), [fused_delta(g_o, y_o) for g_o, y_o in pairs]

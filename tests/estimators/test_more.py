@@ -12,6 +12,7 @@ import numpy as np
 import pandas
 import polars
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.metrics import f1_score, log_loss, make_scorer, mean_absolute_error, mean_pinball_loss
 from sklearn.model_selection import cross_val_score
@@ -75,6 +76,31 @@ def test_an_activation_of_ones_own_also_pickled():
     g = model.coefs_[1].T @ (np.tanh(h) + h / 10) + model.intercepts_[1]
     np.testing.assert_allclose(np.log(model.predict_proba(X_IRIS[:1])[0] / np.exp(g)).std(), 0, atol=1e-12)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict_proba(X_IRIS), model.predict_proba(X_IRIS))
+
+
+def quartic(h, y):
+    return (h - y) ** 4 / 4
+
+
+def quartic_slope(h, y):
+    return (h - y) ** 3
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_loss_of_ones_own_also_pickled(solver):
+    given = {"hidden_layer_sizes": 8, "solver": solver, "random_state": 0, "max_iter": 60}
+    copied = gp.Loss("copied", value=lambda h, y: (h - y) ** 2 / 2, slope=lambda h, y: h - y)
+    mine, usual = (MLPRegressor(loss, **given).fit(X_REG, Y_REG) for loss in (copied, "squared_error"))
+    np.testing.assert_allclose(mine.predict(X_REG), usual.predict(X_REG), rtol=1e-6, atol=1e-6)
+    assert mine.loss_ == pytest.approx(usual.loss_, rel=1e-6)
+    own = MLPRegressor(gp.Loss("quartic", value=quartic, slope=quartic_slope), **given)
+    model = clone(own).fit(X_REG, Y_REG)
+    assert not equal(model, usual)
+    penalty = 0.0001 / 2 * sum((W**2).sum() for W in model.coefs_) / len(Y_REG)
+    there = np.mean(quartic(model.predict(X_REG), Y_REG)) + penalty
+    assert solver == "adam" or model.loss_ == pytest.approx(there, rel=1e-9)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X_REG), model.predict(X_REG))
+    assert model.explain(X_REG, Y_REG, row=3).steps[0].loss.name == "quartic"
 
 
 @pytest.mark.parametrize(

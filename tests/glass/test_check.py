@@ -1,6 +1,7 @@
 """check_gradients: right gradients pass, each planted mistake is caught and named."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -146,7 +147,9 @@ def test_a_slope_that_is_wrong_where_no_row_comes_by_is_found_too(parameters):
     assert {tensor.verdict for tensor in report.tensors} == {"right"}
     assert not report
     assert "'bad_tail'" in report.findings[0]
-    assert report.verdict == "wrong: the gradient of these rows is right, but not the slope of an activation elsewhere"
+    assert (
+        report.verdict == "wrong: the gradient of these rows is right, but not the slope of an activation or the loss elsewhere"
+    )
 
 
 def test_an_activation_of_ones_own_with_a_kink_is_right(parameters):
@@ -159,6 +162,63 @@ def test_an_output_activation_is_checked_too(parameters):
     report = check(parameters, network=gp.Network(SQUARE.layers, activation="tanh", output_activation=own))
     assert not report
     assert "'cube'" in report.findings[0]
+
+
+def log_cosh(h, y):
+    return math.log(math.cosh(h - y))
+
+
+@pytest.mark.parametrize("output", [None, "softplus", "tanh"])
+@pytest.mark.parametrize(
+    ("slope", "look"),
+    [
+        (lambda h, y: 1.001 * math.tanh(h - y), "1.001 times what it should be"),
+        (lambda h, y: -math.tanh(h - y), "the wrong sign"),
+        (lambda h, y: math.tanh(h - y) / 2, "0.5 times what it should be"),
+        (lambda h, y: math.tanh(h), "all layers are wrong: look at the loss"),
+    ],
+)
+def test_a_loss_with_a_wrong_slope_is_named(slope, look, output, parameters):
+    own = gp.Loss("almost_log_cosh", value=log_cosh, slope=slope)
+    report = check(parameters, network=gp.Network(SQUARE.layers, "tanh", output, own))
+    assert not report
+    assert report.verdict.startswith("wrong in W1, b1, W2")
+    assert report.findings[0].startswith("the slope of loss 'almost_log_cosh' is not that of its value: at h = "), report
+    assert look in report.findings[1]
+    assert len(report.findings) == 2
+    right = gp.Loss("really_log_cosh", value=log_cosh, slope=lambda h, y: math.tanh(h - y))
+    assert check(parameters, network=gp.Network(SQUARE.layers, "tanh", output, right))
+
+
+def test_a_loss_that_is_wrong_where_no_row_comes_by_is_found_too(parameters):
+    own = gp.Loss("bad_tail", value=log_cosh, slope=lambda h, y: math.tanh(h - y) if h > -2.9 else -2.0)
+    start = cases.start(SQUARE.layers)
+    start.theta[:] *= 0.01
+    report = check(start, network=gp.Network(SQUARE.layers, loss=own))
+    assert {tensor.verdict for tensor in report.tensors} == {"right"}
+    assert not report
+    assert "'bad_tail'" in report.findings[0]
+    assert "the slope of an activation or the loss elsewhere" in report.verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "slope", "output"),
+    [
+        (lambda h, y: 0.3 * abs(h - y), lambda h, y: math.copysign(0.3, h - y), None),
+        (lambda h, y: max(h - y, 0.0) ** 2, lambda h, y: 2 * max(h - y, 0.0), None),
+        (lambda h, y: abs(y) / h + math.log(h), lambda h, y: (h - abs(y)) / (h * h), "exp"),
+        (lambda h, y: -math.log(h * (1 - h)), lambda h, y: (2 * h - 1) / (h * (1 - h)), "sigmoid"),
+    ],
+)
+def test_losses_of_ones_own_with_kinks_or_small_domains_are_right(value, slope, output, parameters):
+    report = check(parameters, network=gp.Network(SQUARE.layers, "tanh", output, gp.Loss("own", value=value, slope=slope)))
+    assert report, report
+
+
+def test_a_large_target_makes_no_slope_wrong(parameters):
+    own = gp.Loss("own", value=lambda h, y: (h - y) ** 2, slope=lambda h, y: 2 * (h - y))
+    report = gp.check_gradients(gp.Network(SQUARE.layers, loss=own), parameters, X, 1e4 * Y + 1e5)
+    assert report, report
 
 
 # --- what cannot be judged -----------------------------------------------------------------------------------------------

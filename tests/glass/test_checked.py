@@ -39,6 +39,14 @@ def test_a_wrong_slope_is_told():
     assert check.verdict in explanation.to_text(width=200)
 
 
+def test_a_wrong_slope_of_the_loss_is_told():
+    wrong = gp.Loss("wrong", value=lambda h, y: (h - y) ** 4, slope=lambda h, y: 4.004 * (h - y) ** 3)
+    network = gp.Network((2, 3, 1), activation="tanh", loss=wrong)
+    check = gp.explain(network, network.initialize(0), [[0.5, -1.0]], [1.0]).steps[0].check
+    assert not check.passed
+    assert check.verdict.startswith("Wrong: 13 gradients differ from their central differences, by up to 1.0e-03")
+
+
 def test_kinks_are_recognised():
     """A ReLU of g = 0: no derivative, neither right nor wrong."""
     network = gp.Network((1, 2, 1), activation="relu")

@@ -1,6 +1,7 @@
 """diagnose: what is planted in a real fit of a real table is found by its name; twenty healthy fits raise no alarm."""
 
 import json
+import math
 import warnings
 from functools import cache
 
@@ -205,6 +206,46 @@ def test_a_table_learnt_by_heart_is_overfitted_and_not_learnt_too_fast(rate):
     assert names == ["overfitting"]
 
 
+@pytest.mark.parametrize("healthy", [True, False])
+def test_a_number_added_to_a_loss_changes_nothing(healthy):
+    """There are losses that go below 0."""
+    found = []
+    for shift in (0.0, -5.0):
+        own = gp.Loss("own", value=lambda h, y, shift=shift: (h - y) ** 2 / 2 + shift, slope=lambda h, y: h - y)
+        network = gp.Network((10, 16 if healthy else 128, 1), loss=own, l2=0.03 * healthy)
+        given = {} if healthy else {"patience": None, "restore_best": False, "epochs": 200}
+        for rate in (0.003, 1e-5, 0.5):
+            found.append(gp.diagnose(fit("diabetes", (), gp.Adam(rate), network=network, **given)))
+    for one, other in zip(found[:3], found[3:], strict=True):
+        assert other.loss - other.baseline == pytest.approx(one.loss - one.baseline, abs=1e-6)
+        assert [finding.name for finding in other.findings] == [finding.name for finding in one.findings]
+    first = [finding.name for finding in found[0].findings]
+    assert first == ([] if healthy else ["overfitting"])
+    assert "learning rate too low" in [finding.name for finding in found[1].findings]
+
+
+def test_counts_are_not_overfitted_because_their_loss_is_below_0():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 4))
+    Y = rng.poisson(np.exp(1.5 + X @ [0.3, -0.2, 0.1, 0.0])).astype(float)
+    network = gp.Network((4, 16, 1), loss="poisson", l2=0.01)
+    found = gp.diagnose(gp.train(network, X, Y, optimizer=gp.Adam(0.003), epochs=60, validation=0.2, patience=15, seed=0))
+    assert found.loss < 0
+    assert found, found
+
+
+def test_rows_that_are_harder_to_any_network_are_no_sign_of_overfitting():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 3))
+    noise = rng.normal(size=500)
+    Y = X[:, 0] + noise * np.where(np.arange(500) < 400, 1, 2)
+    network, held = gp.Network((3, 8, 1), activation="tanh", l2=0.01), (X[400:], Y[400:])
+    run = gp.train(network, X[:400], Y[:400], optimizer=gp.Adam(0.003), epochs=60, validation=held, patience=15, seed=0)
+    found = gp.diagnose(run)
+    assert found.facts.validation_loss > 2 * found.loss
+    assert found, found
+
+
 # --- the numbers ---------------------------------------------------------------------------------------------------------
 
 
@@ -307,3 +348,33 @@ def test_rules_come_back_from_their_description(make, rate):
     own = make(lambda step: 0.1)
     assert optimizer_of(own.describe()) is None
     assert optimizer_of(own.describe(), learning_rate=0.2) == make(0.2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "output", "value", "slope"),
+    [
+        ("half_squared_error", None, lambda h, y: (h - y) ** 2 / 2, lambda h, y: h - y),
+        ("absolute_error", None, lambda h, y: abs(h - y), lambda h, y: math.copysign(1.0, h - y) if h != y else 0.0),
+        ("poisson", "exp", lambda h, y: h - y * math.log(h), lambda h, y: 1 - y / h),
+    ],
+)
+def test_a_loss_of_ones_own_is_diagnosed_as_a_built_in_one(loss, output, value, slope):
+    Y = np.abs(np.random.default_rng(0).normal(3, 1, (200, 2)))
+    X = np.log(Y) @ np.random.default_rng(1).normal(size=(2, 3))
+    own, found = gp.Loss("own", value=value, slope=slope), []
+    for each in (own, loss):
+        network = gp.Network((3, 8, 2), "tanh", output, each)
+        found.append(gp.diagnose(gp.train(network, X, Y, optimizer=gp.Adam(0.01), epochs=30, seed=0)))
+    mine, built_in = found
+    assert mine.baseline == pytest.approx(built_in.baseline, rel=1e-3)
+    assert [finding.name for finding in mine.findings] == [finding.name for finding in built_in.findings]
+
+
+def test_a_loss_of_ones_own_that_no_constant_outputs_have_raises_no_alarm_by_it():
+    own = gp.Loss("own", value=lambda h, y: math.sqrt(h * h - 1), slope=lambda h, y: h / math.sqrt(h * h - 1))
+    network, parameters = gp.Network((1, 1), loss=own), gp.Parameters.from_arrays([[[1.0]]], [[3.0]])
+    X = np.random.default_rng(0).uniform(-1, 1, (100, 1))
+    found = gp.diagnose(network, parameters, X, 0.9 * X[:, 0], optimizer=gp.SGD(1e-3))
+    assert found.baseline == np.inf
+    assert found.as_dict()["baseline"] is None
+    assert found, found

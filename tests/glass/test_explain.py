@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -258,30 +259,23 @@ def test_dropout_acts_in_a_moment_of_training_as_it_did_there():
     assert_equations_hold(step)
 
 
-def test_an_activation_of_ones_own_without_a_formula():
-    snake = gp.Activation("snake", lambda g: g + g * g / 7, lambda g: 1 + 2 * g / 7)
-    network = gp.Network((2, 3, 1), activation=snake)
-    step = gp.explain(network, network.initialize(0), [[0.5, -1.0]], [1.0]).steps[0]
-    np.testing.assert_allclose(step.layers[0].slope, 1 + 2 * step.layers[0].g / 7, rtol=1e-15)
-    assert "snake(g₁,₁)" in gp.explain(network, network.initialize(0), [[0.5, -1.0]], [1.0]).to_text()
-
-
-@pytest.mark.parametrize(("formula", "slope"), [("∫g dg", "g g"), ("g + ½ g²", "1 + q"), ("g +", "|g")])
-def test_formulas_that_cannot_be_read_are_left_out(formula, slope):
-    own = gp.Activation("own", lambda g: g + g * g / 2, lambda g: 1 + g, formula=formula, slope=slope)
-    network = gp.Network((2, 3, 1), activation=own)
-    explanation = gp.explain(network, network.initialize(0), [[0.5, -1.0]], [1.0])
-    assert bool(explanation.steps[0].layers[0].formula) == (formula == "g + ½ g²")
-    assert bool(explanation.steps[0].layers[0].slope_formula) == (slope == "g g")
-    assert explanation.to_html()
-
-
 def test_thousands_of_classes():
     rng = np.random.default_rng(0)
     network = gp.Network((3, 5000), loss=gp.Loss("cross_entropy", label_smoothing=0.1))
     step = gp.explain(network, network.initialize(0), rng.normal(size=(4, 3)), [0, 999, 3, 4], row=1).steps[0]
     assert step.check.passed
     assert_equations_hold(step)
+
+
+def test_exponentials_beyond_what_numbers_hold():
+    network = gp.Network((1, 5), loss="cross_entropy")
+    parameters = gp.Parameters.from_arrays([[[800.0, 810.0, 1.0, 2.0, 3.0]]], [np.zeros(5)])
+    step = gp.explain(network, parameters, [[1.0]], [0], neurons=2).steps[0]
+    assert step.loss.row == pytest.approx(10 + math.log1p(math.exp(-10)), rel=1e-12)
+    step = gp.explain(network, parameters, [[-1.0]], [2], neurons=2).steps[0]
+    assert step.layers[-1].exponentials == pytest.approx(math.exp(-3), rel=1e-12)
+    parameters.W[0][...] = 800
+    assert gp.explain(network, parameters, [[1.0]], [0], neurons=2).steps[0].layers[-1].exponentials == np.inf
 
 
 def test_the_effect_is_that_of_the_whole_step():

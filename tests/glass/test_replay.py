@@ -132,6 +132,18 @@ def test_a_users_own_activation_and_learning_rate_are_asked_for(tmp_path):
     assert np.array_equal(recorded.at(recorded.steps).parameters.theta, run.parameters.theta)
 
 
+def test_a_users_own_loss_is_asked_for(tmp_path):
+    own = gp.Loss("bent_here", value=lambda h, y: (h - y) ** 4, slope=lambda h, y: 4 * (h - y) ** 3)
+    X, Y, _ = data()
+    mine = gp.Network((*LAYERS[:-1], 1), activation="tanh", loss=own)
+    run = gp.train(mine, X, Y, epochs=3, batch_size=5, seed=0, record=tmp_path)
+    with pytest.raises(ValueError, match=r"uses the loss 'bent_here': give losses=\{'bent_here': your glassprop.Loss\}$"):
+        gp.replay(tmp_path, X, Y)
+    recorded = gp.replay(tmp_path, X, Y, losses={"bent_here": own})
+    assert np.array_equal(recorded.at(7).resume(2).parameters.theta, run.parameters.theta)
+    assert recorded.explain(7, row=2).steps[0].check.passed
+
+
 # --- what a step looks like ----------------------------------------------------------------------------------------------
 
 

@@ -391,3 +391,17 @@ def test_refusals(given, error, message):
     arguments = {"before": BEFORE, "after": BEFORE, "X": CASE.X, "Y": CASE.Y, "optimizer": gp.Adam()} | given
     with pytest.raises(error, match=message):
         gp.verify_step(NETWORK, **arguments)
+
+
+def test_a_loss_of_ones_own():
+    own = gp.Loss("own", value=lambda h, y: (h - y) ** 4, slope=lambda h, y: 4 * (h - y) ** 3)
+    case = cases.case((3, 4, 2))
+    network = gp.Network((3, 4, 2), "tanh", loss=own)
+    before, after, _ = take(gp.Adam(0.01), network, case)
+    assert verify(before, after, gp.Adam(0.01), network, case)
+    before, after, _ = take(
+        gp.SGD(0.01), network, case, change=lambda back: np.negative(back.gradient.theta, back.gradient.theta)
+    )
+    report = verify(before, after, gp.SGD(0.01), network, case)
+    assert not report
+    assert "sign" in report.mistake

@@ -82,6 +82,17 @@ def test_a_users_activation_is_handed_in_again(tmp_path):
     assert read_model(path, {"bent": bent}).network == network
 
 
+def test_a_users_loss_is_handed_in_again(tmp_path):
+    own = gp.Loss("own", value=lambda h, y: (h - y) ** 4, slope=lambda h, y: 4 * (h - y) ** 3)
+    network, path = gp.Network((2, 3, 1), loss=own), tmp_path / "m"
+    write_model(path, network, network.initialize())
+    with pytest.raises(
+        ValueError, match=r"m: uses the loss 'own', which is not built in.*losses=\{'own': your glassprop.Loss\}"
+    ):
+        read_model(path)
+    assert read_model(path, losses={"own": own}).network == network
+
+
 # --- files that are not models -------------------------------------------------------------------------------------------
 
 
@@ -171,7 +182,7 @@ def test_the_changes_below_start_from_a_good_file(saved):
         ({"metadata": {"model": "[]"}}, "list indices must be integers"),
         ({"layers": [2, 0, 1]}, "layers must be at least 1"),
         ({"layers": [2, 4, 1]}, "the tensor W1 must be float32 or float64 of (2, 4); it is float64 of (2, 3)"),
-        ({"loss": {"name": "hubr"}}, "did you mean 'huber'?"),
+        ({"loss": {"name": "huber", "delta": 0}}, "delta of loss 'huber' must be greater than 0"),
         ({"tensors": {"b2": None}}, "it lacks the tensor b2"),
         ({"tensors": {"W1": np.zeros((2, 3), np.int64)}}, "it is int64 of (2, 3)"),
         ({"tensors": {"W1": np.full((2, 3), np.nan)}}, "W[0] must be finite"),

@@ -219,6 +219,19 @@ def test_a_users_activation(tmp_path):
     assert load(tmp_path / "m", {"bent": bent}).network == network
 
 
+def test_a_users_loss(tmp_path):
+    own = gp.Loss("own", value=lambda h, y: (h - y) ** 4, slope=lambda h, y: 4 * (h - y) ** 3)
+    run = gp.train(gp.Network((1, 3, 1), loss=own), [[0.0], [1.0]], [1.0, 0.0], epochs=2, seed=0)
+    save(run, tmp_path / "m")
+    with pytest.raises(ValueError, match="uses the loss 'own', which is not built in"):
+        load(tmp_path / "m")
+    model = load(tmp_path / "m", losses={"own": own})
+    assert model.network == run.network
+    np.testing.assert_array_equal(model.predict([[0.5]]), run.predict([[0.5]]))
+    with pytest.raises(TypeError, match=r"^losses must be a dict of names and glassprop.Loss; got str for 'own'$"):
+        load(tmp_path / "m", losses={"own": "huber"})
+
+
 @pytest.mark.parametrize("damage", [{"inputs": ["a"]}, {"inputs": 3}, {"means": None}, {"scales": [1.0]}])
 def test_a_damaged_preparation(tmp_path, regressor, damage):
     extra = {"preparation": regressor.preparation.describe() | damage}

@@ -6,7 +6,6 @@ which training keeps anyway. Write a row's functions with `like(constant, x)`, s
 
 from __future__ import annotations
 
-import dis
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import numpy as np
 
 from glassprop.core.elementary import exp, expm1, log1p_of_unit, normal_cdf, sigmoid, tanh
 from glassprop.core.jit import kernel, like, panel_width, scalar, separate_pointers
+from glassprop.core.own import cannot_be_compiled, check_own
 from glassprop.core.vectors import new_line
 from glassprop.errors import unknown_name
 
@@ -43,7 +43,7 @@ class Activation:
     ValueError
         Where `name` is that of a built-in activation.
     TypeError
-        Where `phi` or `dphi` is not callable, raises something itself, or (on first use) cannot be compiled.
+        Where `name` is no text; `phi` or `dphi` is not callable, raises something itself, or (on first use) cannot be compiled.
 
     Examples
     --------
@@ -64,17 +64,8 @@ class Activation:
     _addresses: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.name in globals().get("ACTIVATIONS", ()):
-            raise ValueError(f"name {self.name!r} belongs to a built-in activation; choose another")
-        for argument, function in (("phi", self.phi), ("dphi", self.dphi)):
-            if not callable(function):
-                raise TypeError(f"{argument} of activation {self.name!r} must be a function of one number; got {function!r}")
-            code = getattr(getattr(function, "py_func", function), "__code__", None)
-            if code and any(instruction.opname == "RAISE_VARARGS" for instruction in dis.get_instructions(code)):
-                raise TypeError(
-                    f"{argument} of activation {self.name!r} must raise nothing, since compiled loops hear no exceptions; "
-                    "where it has no value, let it return NaN"
-                )
+        functions = {"phi": self.phi, "dphi": self.dphi}
+        check_own("activation", self.name, "one number", functions, globals().get("ACTIVATIONS", ()))
         if self.reads not in ("g", "h"):
             raise unknown_name("reads", self.reads, ("g", "h"))
 
@@ -101,12 +92,7 @@ class Activation:
             except Exception as error:
                 if built_in:
                     raise
-                told = (line.strip() for line in str(error).splitlines())
-                reason = next((line for line in told if line and not line.startswith(("Failed in", "During:", "File "))), "")
-                raise TypeError(
-                    f"{which} of activation {self.name!r} cannot be compiled: it must be a function of one number in the "
-                    f"Python that Numba understands ({reason or type(error).__name__})"
-                ) from error
+                raise cannot_be_compiled(f"{which} of activation {self.name!r}", "one number", error) from error
         return self._addresses[key]
 
 

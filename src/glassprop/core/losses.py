@@ -10,23 +10,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from glassprop.core.activations import Activation
-from glassprop.core.elementary import exp, log1p_of_unit, single
-from glassprop.core.jit import kernel, like, panel_width, scalar, separate_pointers
-from glassprop.core.vectors import new_line
+from glassprop.core.elementary import exp, log1p_of_unit
+from glassprop.core.jit import kernel, like, scalar
+from glassprop.core.loss_kernels import clipped, cross_entropy_kernel, own_kernel, plain_kernel
+from glassprop.core.own import cannot_be_compiled, check_own
 from glassprop.errors import unknown_name
 
-_Scalar = Callable[[Any, Any, Any, Any], Any]
-_EPSILON_32, _EPSILON_64 = (float(np.finfo(dtype).eps) for dtype in ("float32", "float64"))
+_Scalar = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One loss. The scalar functions take (g, h, y, constant) of one output; the row's loss is their sum over outputs."""
+    """One loss. The scalar functions take (g, h, y, constant) of one output; the row's loss is their sum over outputs.
+
+    Those of a user's own loss take (h, y) alone.
+    """
 
     name: str
     link: str
@@ -119,18 +123,8 @@ def _binary_cross_entropy_linked(g, h, y, c):
     return (g if g > like(0, g) else like(0, g)) - g * y + log1p_of_unit(exp(-abs(g)))
 
 
-def _clipped(h):
-    """A probability held between ε and 1 − ε, the precision's own ε."""
-    epsilon, one = like(_EPSILON_32 if single(h) else _EPSILON_64, h), like(1, h)
-    h = epsilon if h < epsilon else h
-    return one - epsilon if h > one - epsilon else h
-
-
-_clipped = scalar(_clipped)
-
-
 def _binary_cross_entropy_printed(g, h, y, c):
-    p, one = _clipped(h), like(1, h)
+    p, one = clipped(h), like(1, h)
     return -(y * like(math.log(p), h) + (one - y) * like(math.log(one - p), h))
 
 
@@ -173,15 +167,34 @@ _ROWS: dict[str, _Row] = {
 }  # fmt: skip
 
 LOSSES = tuple(_ROWS)
+_OWN_TAKES = "the numbers h and y"
+
+
+def _own_row(name: str, value: Any, slope: Any, formula: str, slope_formula: str) -> _Row:
+    """A row of a user's own, checked; a formula of one output is made that of a row."""
+    check_own("loss", name, _OWN_TAKES, {"value": value, "slope": slope}, _ROWS)
+    for argument, text in (("formula", formula), ("slope_formula", slope_formula)):
+        if not isinstance(text, str):
+            raise TypeError(f"{argument} of loss {name!r} must be a text; got {text!r}")
+    formula = f"Σ {formula}" if formula and "Σ" not in formula else formula
+    return _Row(name, "identity", value, slope, formula=formula, slope_formula=slope_formula)
 
 
 class Loss:
-    """A loss by name, with its constant where it has one.
+    """A loss by name, with its constant where it has one; or one of your own, by its value and slope.
 
     Parameters
     ----------
     name : str
-        One of ``glassprop.LOSSES``.
+        One of ``glassprop.LOSSES``, or a name for your own.
+    value : callable, optional
+        Of your own ``value(h, y)``: the loss of one output h with its target y; the loss of a row is their sum over outputs. A
+        function of two numbers, in the Python that Numba compiles (arithmetic, ``if``, ``math``). It raises nothing: compiled
+        loops hear no exceptions. Where it has no value it returns NaN, which ends training with a message.
+    slope : callable, optional
+        Of your own ``slope(h, y)``: its derivative in h, a function of the same kind.
+    formula, slope_formula : str
+        Both as they are printed, in the letters h and y.
     **options : float
         ``delta`` > 0 for ``huber`` (default 1), ``quantile`` in (0, 1) for ``quantile`` (default 0.5), ``label_smoothing`` in
         [0, 1) for the two cross-entropies (default 0).
@@ -189,9 +202,10 @@ class Loss:
     Raises
     ------
     ValueError
-        For an unknown name or a constant out of its range.
+        For an unknown name, one's own loss under the name of a built-in one, or a constant out of its range.
     TypeError
-        For an option that this loss does not have.
+        For an option that this loss does not have; where `value` or `slope` is missing, no function, raises something itself,
+        or (on first use) cannot be compiled.
 
     Notes
     -----
@@ -205,19 +219,38 @@ class Loss:
     poisson                exp        Σ h − y log h              numbers ≥ 0
     binary_cross_entropy   sigmoid    −Σ y log h + (1−y)log(1−h) numbers in [0, 1], one or several per row
     cross_entropy          softmax    −Σ y log h                 class numbers, or rows of probabilities
+    your own               identity   Σ value(h, y)              any numbers
     ====================== ========== ========================== ===============================================
 
     Examples
     --------
+    >>> import math
     >>> import glassprop as gp
     >>> gp.Network((4, 8, 1), loss=gp.Loss("quantile", quantile=0.9)).loss
     Loss('quantile', quantile=0.9)
+    >>> mine = gp.Loss("log_cosh", value=lambda h, y: math.log(math.cosh(h - y)), slope=lambda h, y: math.tanh(h - y))
+    >>> network, parameters = gp.Network((1, 1), loss=mine), gp.Parameters.from_arrays([[[1.0]]], [[0.0]])
+    >>> back = gp.backward(network, parameters, gp.forward(network, parameters, [[2.0]]), [1.0])
+    >>> f"{back.loss:.6f}, {back.db[0][0]:.6f}"        # log cosh 1, tanh 1
+    '0.433781, 0.761594'
     """
 
-    def __init__(self, name: str, **options: float) -> None:
-        if name not in _ROWS:
+    def __init__(
+        self,
+        name: str,
+        *,
+        value: Callable[[Any, Any], Any] | None = None,
+        slope: Callable[[Any, Any], Any] | None = None,
+        formula: str = "",
+        slope_formula: str = "",
+        **options: float,
+    ) -> None:
+        if value is not None or slope is not None or formula or slope_formula:
+            row = _own_row(name, value, slope, formula, slope_formula)
+        elif name not in _ROWS:
             raise unknown_name("loss", name, LOSSES)
-        row = _ROWS[name]
+        else:
+            row = _ROWS[name]
         known, default = row.option or (None, 0.0)
         for option in options:
             if option != known:
@@ -236,17 +269,37 @@ class Loss:
             raise ValueError(f"{known} of loss {name!r} must be {wanted[known]}; got {options[known]!r}")
         self._row, self.name, self.constant = row, name, constant
         self.options: dict[str, float] = {known: constant} if known else {}
+        self._own_addresses: dict[str, int] = {}
+
+    def __reduce__(self) -> tuple:
+        # what it was made of: addresses of machine code must never travel to another process
+        return (partial(Loss, self.name, **(self._own_arguments() | self.options)), ())
+
+    def _own_arguments(self) -> dict[str, Any]:
+        names = ("value", "slope", "formula", "slope_formula") if self.own else ()
+        return {name: getattr(self._row, name) for name in names}
 
     def __repr__(self) -> str:
         row = self._row
         shown = "".join(f", {k}={v:g}" for k, v in self.options.items() if row.option and v != row.option[1])
+        if self.own:
+            functions = {"value": row.value, "slope": row.slope}
+            shown = "".join(f", {k}={getattr(f, '__name__', repr(f))}" for k, f in functions.items())
         return f"Loss({self.name!r}{shown})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Loss) and (self.name, self.options) == (other.name, other.options)
+        return isinstance(other, Loss) and self._key() == other._key()
 
     def __hash__(self) -> int:
         return hash((self.name, self.constant))
+
+    def _key(self) -> tuple:
+        return (self.name, self.options, self._own_arguments())
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a user's own."""
+        return self.name not in _ROWS
 
     @property
     def link(self) -> str:
@@ -287,72 +340,37 @@ class Loss:
         `as_scikit_learn` gives row losses as scikit-learn prints them, of log losses with probabilities clipped to [ε, 1 − ε];
         error terms are the same.
         """
+        if self.own:
+            return self._own_kernel(np.dtype(dtype))
         linked = output_activation.name == self.link
         form = ("printed" if as_scikit_learn else "linked") if linked else "plain"
         key = (self.name, form, np.dtype(dtype).name)
         if key not in _addresses:
             if linked and self.name == "cross_entropy":
-                body = _cross_entropy_kernel(as_scikit_learn)
+                body = cross_entropy_kernel(as_scikit_learn)
             else:
                 value, slope = (linked and self._row.linked) or (self._row.value, self._row.slope)
                 if form == "printed" and self._row.printed:
                     value = self._row.printed
-                body = _loss_kernel(scalar(value), scalar(slope))
+                body = plain_kernel(scalar(value), scalar(slope))
             _addresses[key] = kernel(body, f"{self.name}-{form}", dtype, "ppppppnc")
         return _addresses[key]
 
+    def _own_kernel(self, dtype: np.dtype) -> int:
+        """The same of a user's own loss, whose sources the cache on disk cannot follow."""
+        if dtype.name not in self._own_addresses:
+            value, slope = self._row.value, self._row.slope
+            for which, other in (("value", value), ("slope", slope)):  # the value by itself first, so that who fails is named
+                body = own_kernel(scalar(value), scalar(other))
+                try:
+                    address = kernel(body, self.name, dtype, "ppppppnc", cached=False)
+                except Exception as error:
+                    raise cannot_be_compiled(f"{which} of loss {self.name!r}", _OWN_TAKES, error) from error
+            self._own_addresses[dtype.name] = address
+        return self._own_addresses[dtype.name]
+
 
 _addresses: dict[tuple[str, str, str], int] = {}
-
-# A loss kernel works on one panel: g, h, y and delta are (outputs, width), w and losses (width,), n is the number of outputs.
-
-
-def _loss_kernel(value, delta_of):
-    def loss_kernel(g, h, y, w, delta, losses, n, constants):
-        c = like(constants[0], h[0])
-        width = panel_width(h)
-        for r in range(width):
-            losses[r] = like(0, h[0])
-        for o in range(n):
-            for r in range(width):
-                i = o * width + r
-                losses[r] += value(g[i], h[i], y[i], c)
-                delta[i] = w[r] * delta_of(g[i], h[i], y[i], c)
-
-    return loss_kernel
-
-
-def _cross_entropy_kernel(clipped):
-    """See `_loss_kernel`; where `clipped`, with probabilities of at least ε."""
-
-    def cross_entropy_kernel(g, h, y, w, delta, losses, n, constants):
-        """ℓ = Σ_o y_o (log Σ exp(g) − g_o), δ = h Σ y − y, for softmax outputs h: log Σ exp(g − max g) is −log max h."""
-        separate_pointers(n)
-        width = panel_width(h)
-        largest = -like(math.log(_clipped(like(0, h[0]))), h[0])
-        top, most, mass, chosen = new_line(h), new_line(h), new_line(h), new_line(h)
-        for r in range(width):
-            top[r], most[r], mass[r], chosen[r] = g[r], h[r], like(0, h[0]), like(0, h[0])
-        for o in range(1, n):
-            for r in range(width):
-                # written so that NaN, which compares false, stays
-                top[r] = top[r] if g[o * width + r] <= top[r] else g[o * width + r]
-                most[r] = most[r] if h[o * width + r] <= most[r] else h[o * width + r]
-        for o in range(n):
-            for r in range(width):
-                target = y[o * width + r]
-                mass[r] += target
-                # 0 times a difference that has overflowed would be NaN
-                chosen[r] += target * (g[o * width + r] - top[r]) if target != 0 else like(0, target)
-        for r in range(width):
-            losses[r] = -mass[r] * like(math.log(most[r]), h[0]) - chosen[r]
-            if clipped and losses[r] > largest:
-                losses[r] = largest
-        for o in range(n):
-            for r in range(width):
-                delta[o * width + r] = w[r] * (h[o * width + r] * mass[r] - y[o * width + r])
-
-    return cross_entropy_kernel
 
 
 def get_loss(value: str | Loss) -> Loss:

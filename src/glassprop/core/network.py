@@ -49,7 +49,7 @@ class Network:
     output_activation : str or Activation, optional
         φ of the output. None takes the loss's own link: identity, exp, sigmoid or softmax.
     loss : str or Loss
-        One of ``glassprop.LOSSES``, or ``Loss(name, option=...)``.
+        One of ``glassprop.LOSSES``, ``Loss(name, option=...)``, or your own, ``Loss(name, value=..., slope=...)``.
     l2, l1 : float
         Penalties, at least 0.
     dropout : float or list of float
@@ -126,7 +126,7 @@ class Network:
         shown: Any = names[0] if len(set(names)) == 1 else names
         text = f"Network({self.layers}" + (f", activation={shown!r}" if names else "")
         text += f", output_activation={self.output_activation.name!r}"
-        text += f", loss={self.loss.name!r}" if self.loss == Loss(self.loss.name) else f", loss={self.loss!r}"
+        text += f", loss={self.loss.name!r}" if self.loss.own or self.loss == Loss(self.loss.name) else f", loss={self.loss!r}"
         for name in ("l2", "l1"):
             text += f", {name}={getattr(self, name):g}" if getattr(self, name) else ""
         return text + (f", dropout={list(self.dropout)}" if any(self.dropout) else "") + ")"

@@ -25,7 +25,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ----------
     loss : {'squared_error', 'poisson', 'absolute_error', 'huber', 'quantile'} or Loss, default='squared_error'
         Half the squared error, half the Poisson deviance (behind an exponential, for y ≥ 0), and others. Constants are given as
-        ``glassprop.Loss("quantile", quantile=0.9)``.
+        ``glassprop.Loss("quantile", quantile=0.9)``; a loss of your own as ``glassprop.Loss("mine", value=..., slope=...)``.
     {parameters}
     {last_parameters}
 

@@ -83,6 +83,6 @@ def core_activations(value: Any, hidden: int) -> list[str | Activation]:
 
 def core_loss(value: str | Loss) -> Loss:
     """The core's loss for the regressor's `loss`."""
-    if isinstance(value, Loss) and value.name not in CORE_LOSSES.values():
+    if isinstance(value, Loss) and not value.own and value.name not in CORE_LOSSES.values():
         raise ValueError(f"loss of a regressor must be one of {', '.join(CORE_LOSSES)}; got {value!r}, which is of classes")
     return value if isinstance(value, Loss) else Loss(CORE_LOSSES[value])

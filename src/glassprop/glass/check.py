@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from glassprop.core.arrays import check_targets
 from glassprop.core.network import Network, Parameters
 from glassprop.glass.differences import Differences, Objective, central_differences, entry_numbers
 from glassprop.glass.looks import Sample, describe
@@ -92,7 +93,7 @@ class GradientCheck:
         if not any(tensor.verdict in ("right", "wrong", "doubtful") for tensor in self.tensors):
             return "undecided: every entry lies on a kink or is too small to be measured"
         if all(tensor.verdict in ("right", "kink", "small") for tensor in self.tensors):
-            return "wrong: the gradient of these rows is right, but not the slope of an activation elsewhere"
+            return "wrong: the gradient of these rows is right, but not the slope of an activation or the loss elsewhere"
         bad = [tensor.name for tensor in self.tensors if tensor.verdict in ("wrong", "doubtful")]
         return f"wrong in {', '.join(bad)}: the largest relative error is {self.error:.1e}"
 
@@ -131,8 +132,8 @@ def check_gradients(
 
     A tensor is right where its error (see `TensorCheck`) is at most 1e-7; where kinks of a piecewise-linear activation or loss
     lie so close that the central differences themselves are less exact, as much as these may be off, up to 1e-4. It is wrong
-    from 1e-2 on, and doubtful between, which fails, too. The slopes φ′ of activations that are not built in are checked by
-    themselves, so that a wrong one is named.
+    from 1e-2 on, and doubtful between, which fails, too. Slopes of activations and of a loss that are not built in are
+    checked by themselves, so that a wrong one is named.
 
     Parameters
     ----------
@@ -191,7 +192,8 @@ def check_gradients(
         samples.append(_sample(name, own, chosen, objective.parameters.theta[numbers.ravel()[chosen]], found))
         tensors.append(_judge(samples[-1], found))
     wrong = [tensor.verdict in ("wrong", "doubtful") for tensor in tensors]
-    findings = wrong_slopes(network, parameters, X) + describe(samples, wrong, len(np.asarray(X)), network)
+    slopes = wrong_slopes(network, parameters, X, check_targets(network, Y, len(np.asarray(X)), np.float64))
+    findings = slopes + describe(samples, wrong, len(np.asarray(X)), network)
     return GradientCheck(tuple(tensors), tuple(findings), loss)
 
 

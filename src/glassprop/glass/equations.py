@@ -124,10 +124,15 @@ def _filled(layer: Layer, formula: str, values: dict[str, float]) -> Expr:
 # --- loss ----------------------------------------------------------------------------------------------------------------
 
 
+def _row_formula(step: Step) -> Expr:
+    """ℓ, of a loss without a formula by its name."""
+    return read(step.loss.formula) if step.loss.formula else Total(Call(step.loss.name, (sym("h"), Y)))
+
+
 def loss_term(step: Step, o: int) -> Equation:
     """The part of ℓ that belongs to an output."""
     loss, layer, l = step.loss, step.layers[-1], len(step.layers)
-    term = summand(read(loss.formula))
+    term = summand(_row_formula(step))
     symbols = fill(term, {"h": unit(step, "h", l, o), "y": sym("y", layer.units[o] + 1)})
     numbers = settle(fill(term, {"h": float(layer.h[o]), "y": float(loss.y[o])} | loss.options))
     left = L_ROW if layer.size == 1 else sym("ℓ", layer.units[o] + 1)
@@ -199,15 +204,20 @@ def error_terms(step: Step, l: int, j: int) -> list[Equation]:
 
 def _linked_error(step: Step, j: int) -> Equation:
     layer, loss, l = step.layers[-1], step.loss, len(step.layers)
-    formula = read(loss.linked_formula)
+    formula = _linked_formula(step, unit(step, "h", l, j))
     if abs(loss.mass - 1) > 1e-12 and layer.name == "softmax":
         formula = Sum((product(sym("h"), Total(Y)), Neg(Y)))
     symbols = fill(formula, {"h": unit(step, "h", l, j), "y": sym("y", layer.units[j] + 1)})
     values = {"h": float(layer.h[j]), "y": float(loss.y[j])} | loss.options
-    numbers = settle(fill(_with_total(formula, loss.mass), values))
+    numbers = settle(fill(_with_total(formula, loss.mass), values)) if loss.linked_formula else Num(float(layer.above[j]))
     if loss.weight != 1:
         symbols, numbers = product(sym("w"), symbols), product(Num(loss.weight), numbers)
     return equation(unit(step, "δ", l, j), symbols, numbers, Num(float(layer.delta[j])))
+
+
+def _linked_formula(step: Step, h: Sym) -> Expr:
+    """δ of an output; of a loss without a formula, on the identity, ∂ℓ/∂h."""
+    return read(step.loss.linked_formula) if step.loss.linked_formula else by(L_ROW, h)
 
 
 def _with_total(formula: Expr, mass: float) -> Expr:
@@ -219,8 +229,10 @@ def _with_total(formula: Expr, mass: float) -> Expr:
 
 def _output_slope(step: Step, j: int) -> Equation:
     layer, loss, l = step.layers[-1], step.loss, len(step.layers)
-    formula = read(loss.slope_formula)
     h, y = unit(step, "h", l, j), sym("y", layer.units[j] + 1)
+    if not loss.slope_formula:
+        return equation(by(L_ROW, h), Num(float(layer.above[j])))
+    formula = read(loss.slope_formula)
     numbers = settle(fill(formula, {"h": float(layer.h[j]), "y": float(loss.y[j])} | loss.options))
     return equation(by(L_ROW, h), fill(formula, {"h": h, "y": y}), numbers, Num(float(layer.above[j])))
 
@@ -371,7 +383,7 @@ def layer_backward(step: Step, l: int) -> list[Equation]:
     if not last:
         delta: Expr = Product((product(sym("W", l + 1), sym("δ", l + 1)), slope), "⊙")
     elif layer.slope is None:
-        delta = fill(read(step.loss.linked_formula), {"h": sym("h", l)})
+        delta = fill(_linked_formula(step, sym("h", l)), {"h": sym("h", l)})
     else:
         delta = Product((by(L_ROW, sym("h", l)), slope), "⊙")
     source = sym("x") if l == 1 else sym("h", l - 1)
@@ -384,4 +396,4 @@ def layer_backward(step: Step, l: int) -> list[Equation]:
 
 def loss_formula(step: Step) -> Equation:
     """ℓ in symbols."""
-    return equation(L_ROW, read(step.loss.formula))
+    return equation(L_ROW, _row_formula(step))

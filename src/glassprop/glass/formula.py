@@ -199,6 +199,7 @@ def settle(expr: Expr) -> Expr:
 #: Functions of the tables' formulas.
 FUNCTIONS: dict[str, Callable[..., float]] = {
     "tanh": math.tanh,
+    "cosh": math.cosh,
     "log": lambda x: math.log(x) if x > 0 else -math.inf,
     "max": max,
     "min": min,

@@ -23,6 +23,8 @@ PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \usepackage{longtable}
 \usepackage[margin=18mm]{geometry}
 \setlength{\parindent}{0pt}
+\setlength{\tabcolsep}{4pt}
+\sloppy
 \allowdisplaybreaks
 \begin{document}
 """
@@ -101,7 +103,8 @@ def _latex(block: Block, digits: int) -> str:
 
             columns = "l" + "r" * (len(header) - 1)
             body = "\n".join(map(line, rows))
-            return f"\\begin{{longtable}}[l]{{{columns}}}\n{line(header)} \\hline \\endhead\n{body}\n\\end{{longtable}}"
+            table = f"\\begin{{longtable}}[l]{{{columns}}}\n{line(header)}[4pt] \\hline \\endhead\n{body}\n\\end{{longtable}}"
+            return f"{{\\footnotesize\n{table}}}"
 
 
 # --- notebook ------------------------------------------------------------------------------------------------------------

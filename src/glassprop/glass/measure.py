@@ -17,8 +17,9 @@ from glassprop.core.arrays import check_inputs, check_targets, check_weights
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import Backward, Forward, backward, forward, update
 from glassprop.core.schedules import learning_rates
-from glassprop.core.update import Optimizer
+from glassprop.core.update import Optimizer, Rprop
 from glassprop.errors import DivergenceWarning
+from glassprop.glass.moment import losses_and_slopes
 from glassprop.glass.slopes import slope_and_values
 from glassprop.training.run import train
 
@@ -95,7 +96,9 @@ class Facts:
     target_std: float  # the largest of the outputs, and its mean
     loss: float  # without penalty
     baseline: float  # the same of the best constant outputs
+    floor: float  # the same of outputs that are the targets: 0 for most losses
     validation_loss: float | None  # likewise
+    validation_baseline: float | None  # of the same constant outputs on the validation rows, which may be harder to predict
     learning_rate: float | None  # the highest
     trials: dict[float, Trial]  # by the multiple of the learning rate, 0 for no steps; empty where no rule is known
     history: np.recarray | None
@@ -133,12 +136,15 @@ def measure(subject: Subject) -> Facts:
     back = backward(network, parameters, fwd, Y, w)
     rate = _highest_rate(subject)
     spread = _targets(network, subject.Y)
-    validation = None
+    constant = _best_constant(network, Y)
+    validation = validation_baseline = None
     if subject.validation is not None:
         validation = _loss(network, parameters, *subject.validation)
+        validation_baseline = _constant_loss(*constant, *subject.validation[1:])
+    trials = {} if rate is None or subject.stopped else _trials(subject, X, Y, w, rate)
     return Facts(
         network, _layers(subject, fwd, back, rate), X.mean(0), X.std(0), *spread, _loss(network, parameters, X, Y, w),
-        _baseline(network, Y), validation, rate, {} if rate is None or subject.stopped else _trials(subject, X, Y, w, rate),
+        _constant_loss(*constant, Y), _floor(network, Y), validation, validation_baseline, rate, trials,
         subject.history, subject.stopped, subject.restored,
     )  # fmt: skip
 
@@ -171,9 +177,26 @@ def _targets(network: Network, Y: np.ndarray) -> tuple[float, float]:
     return float(means[widest]), float(stds[widest])
 
 
-def _baseline(network: Network, Y: np.ndarray) -> float:
-    """The loss of the best constant outputs: of a bias alone, at the link's inverse of the mean (or median, or quantile)."""
+def _floor(network: Network, Y: np.ndarray) -> float:
+    """The loss of outputs that are the targets: there are losses that go below 0."""
+    if network.loss.targets in ("distribution", "unit"):
+        return 0.0
+    losses, _ = losses_and_slopes(network.loss, Y.ravel(), Y.ravel())
+    losses = losses[np.isfinite(losses)]
+    return float(losses.mean()) * Y.shape[1] if len(losses) else -np.inf
+
+
+def _constant_loss(bias: Network, constant: Parameters, Y: Any, weights: Any = None) -> float:
+    """The loss of constant outputs; infinite where there is none."""
+    loss = _loss(bias, constant, np.zeros((len(Y), 1)), Y, weights)
+    return loss if np.isfinite(loss) else np.inf
+
+
+def _best_constant(network: Network, Y: np.ndarray) -> tuple[Network, Parameters]:
+    """The best constant outputs: of a bias alone, at the link's inverse of the mean (or median, or quantile)."""
     loss, outputs = network.loss, network.layers[-1]
+    if loss.own:
+        return _trained_constant(network, Y)
     if _by_class(network, Y):
         constant = np.bincount(Y[:, 0].astype(int), minlength=outputs) / len(Y)
     elif loss.name in ("absolute_error", "quantile"):
@@ -188,10 +211,19 @@ def _baseline(network: Network, Y: np.ndarray) -> float:
         "softmax": lambda p: np.log(np.maximum(p, 1e-12)),
         "sigmoid": lambda p: np.log(np.maximum(p, 1e-12) / np.maximum(1 - p, 1e-12)),
     }
-    bias = Network((1, outputs), loss=loss)
-    return _loss(
-        bias, Parameters.from_arrays([np.zeros((1, outputs))], [inverse[loss.link](constant)]), np.zeros((len(Y), 1)), Y
-    )
+    return Network((1, outputs), loss=loss), Parameters.from_arrays([np.zeros((1, outputs))], [inverse[loss.link](constant)])
+
+
+def _trained_constant(network: Network, Y: np.ndarray) -> tuple[Network, Parameters]:
+    """The same of a loss of which nothing is known: the bias is trained."""
+    bias = Network((1, network.layers[-1]), output_activation=network.output_activation, loss=network.loss)
+    start, X = bias.initialize(method="zeros"), np.zeros((len(Y), 1))
+    if network.output_activation.name == "identity":
+        start.b[0][:] = np.median(Y, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)
+        run = train(bias, X, Y, parameters=start, optimizer=Rprop(), epochs=TRIAL_STEPS, batch_size=len(Y), seed=0)
+    return bias, run.parameters
 
 
 # --- layers --------------------------------------------------------------------------------------------------------------

@@ -225,6 +225,12 @@ def loss_slopes(loss: Loss, h: np.ndarray, y: np.ndarray, dtype: Any) -> np.ndar
     return _output_alone(_ITSELF, _unsmoothed(loss), h[None], ONE, y[None], dtype)[1][0]
 
 
+def losses_and_slopes(loss: Loss, h: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ℓ and ∂ℓ/∂h of outputs, each a row of its own, in float64."""
+    losses, delta = _output_alone(_ITSELF, _unsmoothed(loss), ONE, h[:, None], y[:, None], np.float64)
+    return losses, delta[:, 0]
+
+
 def loss_terms(network: Network, g: np.ndarray, y: np.ndarray, chosen: np.ndarray, dtype: Any) -> np.ndarray:
     """The parts of one row's loss that belong to the chosen outputs."""
     loss, phi = _unsmoothed(network.loss), network.output_activation
@@ -240,4 +246,7 @@ def loss_terms(network: Network, g: np.ndarray, y: np.ndarray, chosen: np.ndarra
 
 def _unsmoothed(loss: Loss) -> Loss:
     """The loss for targets that have been smoothed already."""
-    return Loss(loss.name, **{name: value for name, value in loss.options.items() if name != "label_smoothing"})
+    if not loss.label_smoothing:
+        return loss
+    options: dict[str, Any] = {name: value for name, value in loss.options.items() if name != "label_smoothing"}
+    return Loss(loss.name, **options)

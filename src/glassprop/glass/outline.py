@@ -135,6 +135,8 @@ def loss_notes(step: Step) -> list[str]:
     """Constants and weights in the formulas of the loss, in sentences."""
     loss = step.loss
     notes = [f"{letter} = {value:g}." for letter, value in loss.options.items()]
+    if not loss.formula:
+        notes.append(f"{loss.name}(h, y) is a loss of your own, without a formula that could be shown.")
     if loss.smoothing:
         notes.append(f"The targets are smoothed by {loss.smoothing:g}.")
     if loss.weight != 1 or loss.weight_sum != step.rows:

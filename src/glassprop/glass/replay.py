@@ -17,6 +17,7 @@ import numpy as np
 
 from glassprop.core.activations import Activation
 from glassprop.core.arrays import check_inputs, check_targets, check_weights
+from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import BACKWARD, DIVERGED, FORWARD, LOSS, PROGRESS, UPDATE
 from glassprop.files import missing_file
@@ -24,7 +25,7 @@ from glassprop.glass.explain import explain_moments
 from glassprop.glass.explanation import Explanation
 from glassprop.glass.moment import Moment
 from glassprop.training.data import Data, RowOrder
-from glassprop.training.described import UnknownActivation, network_of, optimizer_of
+from glassprop.training.described import UnknownOwn, network_of, optimizer_of
 from glassprop.training.loop import HISTORY, Loop, Settings
 from glassprop.training.record import FORMAT_VERSION, checkpoints, fingerprint, read_tensors, step_of
 from glassprop.training.run import Run
@@ -281,6 +282,7 @@ def replay(
     *,
     weights: Any = None,
     activations: Mapping[str, Activation] | None = None,
+    losses: Mapping[str, Loss] | None = None,
     learning_rate: Any = None,
 ) -> Replay:
     """Open what ``train(..., record=folder)`` left, with the same data, to go back to any of its steps.
@@ -295,6 +297,8 @@ def replay(
         Row weights, where there were any.
     activations : mapping of str to Activation, optional
         Your own activations by name, where the network has any.
+    losses : mapping of str to Loss, optional
+        Your own loss by its name, where the network has one.
     learning_rate : function of the step, optional
         Your own, where the rule had one: a folder holds no code.
 
@@ -324,7 +328,7 @@ def replay(
     path = Path(folder)
     facts = _facts(path)
     try:
-        network = network_of(facts["network"], activations)
+        network = network_of(facts["network"], activations, losses)
         optimizer = optimizer_of(facts["optimizer"], learning_rate)
         recorded, rows = facts["data"], facts["rows"]
         X, Y, weights = _same_data(network, recorded, X, Y, weights)
@@ -342,9 +346,9 @@ def replay(
         if data.rows != rows:
             raise ValueError(f"{os.fspath(folder)}: names {data.rows} rows to train on in place of {rows}")
         return Replay(path, facts, settings, data)
-    except UnknownActivation as error:
-        own = error.args[0]
-        raise ValueError(f"{os.fspath(folder)}: uses the activation {own!r}: give activations={{{own!r}: yours}}") from None
+    except UnknownOwn as error:
+        what, argument = error.hint
+        raise ValueError(f"{os.fspath(folder)}: uses {what}: give {argument}") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{os.fspath(folder)}: its run.json is damaged ({type(error).__name__}: {error})") from None
 

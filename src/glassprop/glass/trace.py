@@ -113,7 +113,8 @@ def _layer(moment: Moment, row: int, chosen: Chosen, l: int) -> Layer:
         paths = moment.parameters.W[l].astype(np.float64)[units] * passes.delta[l][row]
         hidden = np.setdiff1d(np.arange(paths.shape[1]), chosen[l + 1])
         above, rest_above = paths.sum(1), paths[:, hidden].sum(1)
-    exponentials = np.exp(np.delete(g, units)).sum() if activation.name == "softmax" else 0.0
+    with np.errstate(over="ignore"):
+        exponentials = np.exp(np.delete(g, units)).sum() if activation.name == "softmax" else 0.0
     return Layer(
         name=activation.name,
         formula=activation.formula if readable(activation.formula, known) else "",
@@ -141,7 +142,7 @@ def _layer(moment: Moment, row: int, chosen: Chosen, l: int) -> Layer:
 def _output_error(moment: Moment, row: int, units: np.ndarray, linked: bool) -> np.ndarray:
     """∂ℓ/∂h of the chosen outputs; 0 where it is never computed, since δ has a form of its own."""
     passes = moment.passes
-    if linked:
+    if linked and not moment.network.loss.own:
         return np.zeros(len(units))
     y, h = passes.targets[row], passes.h[-1][row]
     return loss_slopes(moment.network.loss, h, y, moment.parameters.dtype)[units]
@@ -200,9 +201,9 @@ def _loss(moment: Moment, row: int, outputs: np.ndarray) -> RowLoss:
     others = np.delete(np.arange(len(weights)), row)
     return RowLoss(
         name=loss.name,
-        formula=loss.formula,
-        slope_formula=loss.slope_formula,
-        linked_formula=loss.slope_formula if loss.link == "identity" else "h − y",
+        formula=_readable(loss, loss.formula),
+        slope_formula=_readable(loss, loss.slope_formula),
+        linked_formula=_readable(loss, loss.slope_formula) if loss.link == "identity" else "h − y",
         options={LETTERS[name]: value for name, value in loss.options.items() if name in LETTERS},
         smoothing=loss.label_smoothing,
         y=y[outputs],
@@ -216,6 +217,11 @@ def _loss(moment: Moment, row: int, outputs: np.ndarray) -> RowLoss:
         penalty=passes.penalty,
         objective=passes.objective,
     )
+
+
+def _readable(loss: Loss, formula: str) -> str:
+    """A loss's formula; empty where it is a user's own and not in the notation."""
+    return formula if not loss.own or readable(formula, ("h", "y")) else ""
 
 
 def _weights(moment: Moment) -> np.ndarray:

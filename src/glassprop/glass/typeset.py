@@ -233,7 +233,7 @@ _TEX = {
     "≤": r"\le", "≥": r"\ge", ":=": r"\mathrel{:=}", "⊙": r"\odot", "≈": r"\approx", "·": r"\cdot", "∞": r"\infty", "−": "-",
     "…": r"\dots", "‖": r"\|", "Σ": r"\sum",
 }  # fmt: skip
-_TEX_FUNCTIONS = {"log": r"\log", "max": r"\max", "min": r"\min", "tanh": r"\tanh", "cos": r"\cos"}
+_TEX_FUNCTIONS = {"log": r"\log", "max": r"\max", "min": r"\min", "tanh": r"\tanh", "cosh": r"\cosh", "cos": r"\cos"}
 _TEX_SPECIAL = {sign: "\\" + sign for sign in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "--", "\n": " ",
     "₀": r"\ensuremath{_0}", "₁": r"\ensuremath{_1}", "₂": r"\ensuremath{_2}", "′": "'", "–": "--", "“": "``", "”": "''",

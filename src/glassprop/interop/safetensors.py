@@ -1,6 +1,6 @@
 """A network and its parameters as one safetensors file: tensors W1, b1, W2 ..., and the description as JSON in the metadata.
 
-It holds data, never code: nothing in a file is executed, and a user's own activation is handed in again on reading.
+It holds data, never code: nothing in a file is executed, and a user's own activation or loss is handed in again on reading.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import numpy as np
 
 from glassprop.core.activations import Activation
 from glassprop.core.arrays import check_parameters
+from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
 from glassprop.files import missing_file, write_atomically
-from glassprop.training.described import UnknownActivation, describe_network, network_of
+from glassprop.training.described import UnknownOwn, describe_network, network_of
 
 #: Raised by one whenever an older glassprop could misread a file.
 FORMAT_VERSION = 1
@@ -78,7 +79,11 @@ def write_model(
     write_atomically(path, save(tensors, metadata))
 
 
-def read_model(path: str | os.PathLike[str], activations: Mapping[str, Activation] | None = None) -> StoredModel:
+def read_model(
+    path: str | os.PathLike[str],
+    activations: Mapping[str, Activation] | None = None,
+    losses: Mapping[str, Loss] | None = None,
+) -> StoredModel:
     """Read what `write_model` wrote.
 
     Parameters
@@ -86,17 +91,20 @@ def read_model(path: str | os.PathLike[str], activations: Mapping[str, Activatio
     path : path
     activations : mapping of str to Activation, optional
         Your own activations by name: a file holds their names, not their code.
+    losses : mapping of str to Loss, optional
+        Your own losses, likewise.
 
     Raises
     ------
     FileNotFoundError
         Where there is no such file.
     TypeError
-        Where `activations` is anything else.
+        Where `activations` or `losses` is anything else.
     ValueError
-        Where the file is no model of glassprop, is damaged or of a newer format, or uses an activation that is not given.
+        Where the file is no model of glassprop, is damaged or of a newer format, or an activation or a loss is not given.
     """
-    _check_activations(activations)
+    _check_own("activations", activations, Activation)
+    _check_own("losses", losses, Loss)
     metadata, tensors = _read_tensors(path)
     if metadata.get("format") != "glassprop" or "model" not in metadata:
         raise _not_a_model(path, "a safetensors file, but not written by glassprop")
@@ -110,13 +118,14 @@ def read_model(path: str | os.PathLike[str], activations: Mapping[str, Activatio
         )
     try:
         description = json.loads(metadata["model"])
-        network = network_of(description, activations)
+        network = network_of(description, activations, losses)
         parameters = _build_parameters(network, tensors)
         extra = dict(description["extra"])
-    except UnknownActivation as error:
+    except UnknownOwn as error:
+        what, argument = error.hint
         raise ValueError(
-            f"{os.fspath(path)}: uses the activation {error.args[0]!r}, which is not built in, and a file holds no code: load "
-            f"it in Python with activations={{{error.args[0]!r}: your glassprop.Activation}}"
+            f"{os.fspath(path)}: uses {what}, which is not built in, and a file holds no code: load it in Python with "
+            f"{argument}"
         ) from None
     except KeyError as error:
         raise _not_a_model(path, f"it lacks {error}") from None
@@ -137,14 +146,14 @@ def is_safetensors(path: str | os.PathLike[str]) -> bool:
 # --- inside --------------------------------------------------------------------------------------------------------------
 
 
-def _check_activations(activations: object) -> None:
-    wanted = "activations must be a dict of names and glassprop.Activation"
-    if activations is None:
+def _check_own(argument: str, given: object, kind: type) -> None:
+    wanted = f"{argument} must be a dict of names and glassprop.{kind.__name__}"
+    if given is None:
         return
-    if not isinstance(activations, Mapping):
-        raise TypeError(f"{wanted}; got {type(activations).__name__}")
-    for name, value in activations.items():
-        if not (isinstance(name, str) and isinstance(value, Activation)):
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{wanted}; got {type(given).__name__}")
+    for name, value in given.items():
+        if not (isinstance(name, str) and isinstance(value, kind)):
             raise TypeError(f"{wanted}; got {type(value).__name__} for {name!r}")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from glassprop.core.activations import Activation
 from glassprop.core.arrays import check_parameters, check_weights
+from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import predict
 from glassprop.interop.safetensors import read_model, write_model
@@ -190,7 +191,7 @@ def save(model: Model | Run, path: str | os.PathLike[str]) -> None:
     Notes
     -----
     The tensors are W1, b1, W2 ... with weights (fan_in, fan_out), in the precision they were trained in. Of a user's own
-    activation the file holds the name.
+    activation or loss the file holds the name.
 
     Examples
     --------
@@ -210,7 +211,11 @@ def save(model: Model | Run, path: str | os.PathLike[str]) -> None:
     write_model(path, model.network, model.parameters, model.extra | {"preparation": preparation})
 
 
-def load(path: str | os.PathLike[str], activations: Mapping[str, Activation] | None = None) -> Model:
+def load(
+    path: str | os.PathLike[str],
+    activations: Mapping[str, Activation] | None = None,
+    losses: Mapping[str, Loss] | None = None,
+) -> Model:
     """Load what `save` saved.
 
     Parameters
@@ -218,6 +223,8 @@ def load(path: str | os.PathLike[str], activations: Mapping[str, Activation] | N
     path : path
     activations : mapping of str to Activation, optional
         Your own activations by name, where the network has any.
+    losses : mapping of str to Loss, optional
+        Your own loss by its name, where the network has one.
 
     Returns
     -------
@@ -228,9 +235,9 @@ def load(path: str | os.PathLike[str], activations: Mapping[str, Activation] | N
     FileNotFoundError
         Where there is no such file.
     TypeError
-        Where `activations` is anything else.
+        Where `activations` or `losses` is anything else.
     ValueError
-        Where the file is no model of glassprop, is damaged or of a newer format, or an activation is not given.
+        Where the file is no model of glassprop, is damaged or of a newer format, or an activation or a loss is not given.
 
     Examples
     --------
@@ -241,7 +248,7 @@ def load(path: str | os.PathLike[str], activations: Mapping[str, Activation] | N
     >>> gp.load(path).extra
     {'note': 'untrained'}
     """
-    network, parameters, extra = read_model(path, activations)
+    network, parameters, extra = read_model(path, activations, losses)
     description = extra.pop("preparation", None)
     try:
         preparation = None if description is None else Preparation.from_description(description)

@@ -6,18 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from glassprop.core.activations import ACTIVATIONS, Activation
-from glassprop.core.losses import Loss
+from glassprop.core.losses import LOSSES, Loss
 from glassprop.core.network import Network
 from glassprop.core.schedules import SCHEDULES
 from glassprop.core.update import OPTIMIZERS, Optimizer
 
 
-class UnknownActivation(Exception):
-    """The name of an activation that is neither built in nor given."""
+class UnknownOwn(Exception):
+    """An activation or a loss that is neither built in nor given: which of the two, and its name."""
+
+    @property
+    def hint(self) -> tuple[str, str]:
+        """What it is, and the argument that hands it in."""
+        kind, name = self.args
+        several = "losses" if kind == "loss" else "activations"
+        return f"the {kind} {name!r}", f"{several}={{{name!r}: your glassprop.{kind.capitalize()}}}"
 
 
 def describe_network(network: Network) -> dict[str, Any]:
-    """A network as plain data, activations by name."""
+    """A network as plain data, activations and loss by name."""
     return {
         "layers": list(network.layers),
         "activations": [row.name for row in network.activations],
@@ -29,12 +36,16 @@ def describe_network(network: Network) -> dict[str, Any]:
     }
 
 
-def network_of(description: Mapping[str, Any], activations: Mapping[str, Activation] | None = None) -> Network:
-    """The network; `activations` are a user's own by name, since a description holds names, not code.
+def network_of(
+    description: Mapping[str, Any],
+    activations: Mapping[str, Activation] | None = None,
+    losses: Mapping[str, Loss] | None = None,
+) -> Network:
+    """The network; `activations` and `losses` are a user's own by name, since a description holds names, not code.
 
     Raises
     ------
-    UnknownActivation
+    UnknownOwn
         With the name of one that is neither built in nor given.
     KeyError, TypeError, ValueError
         Where it is no description of a network.
@@ -44,15 +55,19 @@ def network_of(description: Mapping[str, Any], activations: Mapping[str, Activat
 
     def find(name: str) -> str | Activation:
         if name not in known:
-            raise UnknownActivation(name)
+            raise UnknownOwn("activation", name)
         return known[name]
 
     options = dict(description["loss"])
+    name = options.pop("name")
+    loss = Loss(name, **options) if name in LOSSES else (losses or {}).get(name)
+    if loss is None:
+        raise UnknownOwn("loss", name)
     return Network(
         description["layers"],
         activation=[find(name) for name in description["activations"]],
         output_activation=find(description["output_activation"]),
-        loss=Loss(options.pop("name"), **options),
+        loss=loss,
         l2=description["l2"],
         l1=description["l1"],
         dropout=description["dropout"],

@@ -1,0 +1,99 @@
+"""What a loss does with a panel: losses of rows, and error terms times the rows' weights.
+
+It knows no loss by name but cross-entropy behind a softmax, a function of the whole row. A kernel works on one panel: g, h, y
+and delta are (outputs, width), w and losses (width,), n is the number of outputs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from glassprop.core.elementary import single
+from glassprop.core.jit import like, panel_width, scalar, separate_pointers
+from glassprop.core.vectors import new_line
+
+_EPSILON_32, _EPSILON_64 = (float(np.finfo(dtype).eps) for dtype in ("float32", "float64"))
+
+
+def clipped(h):
+    """A probability held between ε and 1 − ε, the precision's own ε."""
+    epsilon, one = like(_EPSILON_32 if single(h) else _EPSILON_64, h), like(1, h)
+    h = epsilon if h < epsilon else h
+    return one - epsilon if h > one - epsilon else h
+
+
+clipped = scalar(clipped)
+
+
+def plain_kernel(value, delta_of):
+    """Of functions of (g, h, y, constant)."""
+
+    def loss_kernel(g, h, y, w, delta, losses, n, constants):
+        c = like(constants[0], h[0])
+        width = panel_width(h)
+        for r in range(width):
+            losses[r] = like(0, h[0])
+        for o in range(n):
+            for r in range(width):
+                i = o * width + r
+                losses[r] += value(g[i], h[i], y[i], c)
+                delta[i] = w[r] * delta_of(g[i], h[i], y[i], c)
+
+    return loss_kernel
+
+
+def own_kernel(value, slope):
+    """Of a user's functions of (h, y), whatever kind of number they return.
+
+    A row without weight, such as those that fill up the last panel, has no slope, even where that would be infinite.
+    """
+
+    def loss_kernel(g, h, y, w, delta, losses, n, constants):
+        zero = like(0, h[0])
+        width = panel_width(h)
+        for r in range(width):
+            losses[r] = zero
+        for o in range(n):
+            for r in range(width):
+                i = o * width + r
+                delta[i] = value(h[i], y[i])
+                losses[r] += delta[i]
+                delta[i] = slope(h[i], y[i])
+                delta[i] = w[r] * delta[i] if w[r] != zero else zero
+
+    return loss_kernel
+
+
+def cross_entropy_kernel(clip):
+    """Of softmax outputs; where `clip`, the loss is that of probabilities of at least ε."""
+
+    def loss_kernel(g, h, y, w, delta, losses, n, constants):
+        """ℓ = Σ_o y_o (log Σ exp(g) − g_o), δ = h Σ y − y, for softmax outputs h: log Σ exp(g − max g) is −log max h."""
+        separate_pointers(n)
+        width = panel_width(h)
+        largest = -like(math.log(clipped(like(0, h[0]))), h[0])
+        top, most, mass, chosen = new_line(h), new_line(h), new_line(h), new_line(h)
+        for r in range(width):
+            top[r], most[r], mass[r], chosen[r] = g[r], h[r], like(0, h[0]), like(0, h[0])
+        for o in range(1, n):
+            for r in range(width):
+                # written so that NaN, which compares false, stays
+                top[r] = top[r] if g[o * width + r] <= top[r] else g[o * width + r]
+                most[r] = most[r] if h[o * width + r] <= most[r] else h[o * width + r]
+        for o in range(n):
+            for r in range(width):
+                target = y[o * width + r]
+                mass[r] += target
+                # 0 times a difference that has overflowed would be NaN
+                chosen[r] += target * (g[o * width + r] - top[r]) if target != 0 else like(0, target)
+        for r in range(width):
+            losses[r] = -mass[r] * like(math.log(most[r]), h[0]) - chosen[r]
+            if clip and losses[r] > largest:
+                losses[r] = largest
+        for o in range(n):
+            for r in range(width):
+                delta[o * width + r] = w[r] * (h[o * width + r] * mass[r] - y[o * width + r])
+
+    return loss_kernel
