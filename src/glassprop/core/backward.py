@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, sums_suffice
 from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, within
-from glassprop.core.panels import note_largest, pack_columns, pair_rows, resident_rows
+from glassprop.core.panels import note_largest, pack_columns, pair_rows
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.vectors import pair_up, sum_rows
@@ -25,15 +25,14 @@ def layer_backward(plan, below, layer, first, last, paired, rate, drop_key, thre
     width, scratch = panel_width(unit), plan.scratch
     zero, packed = at(scratch, plan.zero, unit), at(scratch, plan.packed + thread * plan.packed_size, unit)
     pack = paired or (layer.packed_row > 0 and last - first > 1)
-    step = resident_rows(layer.units, width)
     product, source, lines, count = plan.product, layer.delta, layer.padded, layer.units
     if paired:
         product, source, lines, count = plan.paired_product, layer.delta_pairs, layer.pairs, layer.pairs
         for panel in range(first, last):
             delta = at(scratch, layer.delta + panel * layer.padded * width, unit)
             pair_up(delta, layer.units * width, lines * width, at(scratch, source + panel * lines * width, unit))
-    for start in range(0, below.units, step):
-        rows = min(step, below.units - start)
+    for start in range(0, below.units, layer.columns_at_once):
+        rows = min(layer.columns_at_once, below.units - start)
         W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
         if pack:
             pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)

@@ -120,8 +120,7 @@ def gradient(plan, layers, panels, depth, scale, sums, training, at_once, rate, 
         below, layer = layers[l - 1], layers[l]
         constants[0] = rate * layer.rate_factor
         keep = decay(plan, constants[0], unit)
-        blocks = (layer.units + layer.block - 1) // layer.block
-        mine, others = share(blocks, thread, plan.threads)
+        mine, others = share(layer.blocks, thread, plan.threads)
         for r in range(mine, others):
             start = r * layer.block
             units, here = min(layer.block, layer.units - start), layer.W + start * layer.stride
@@ -136,7 +135,7 @@ def gradient(plan, layers, panels, depth, scale, sums, training, at_once, rate, 
             biases = layer.b + mine * layer.block
             n = min(others * layer.block, layer.units) - mine * layer.block
             apply(plan, biases, biases, n, unit, unit, constants, unit)
-        done += blocks
+        done += layer.blocks
 
 
 def update(plan, layers, norm, rate, t, thread, unit):
@@ -150,7 +149,7 @@ def update(plan, layers, norm, rate, t, thread, unit):
         return
     for l in range(1, layers.size):
         layer = layers[l]
-        mine, others = share((layer.units + layer.block - 1) // layer.block, thread, plan.threads)
+        mine, others = share(layer.blocks, thread, plan.threads)
         start, stop = mine * layer.block, min(others * layer.block, layer.units)
         constants[0] = rate * layer.rate_factor
         keep = decay(plan, constants[0], unit)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift, within
-from glassprop.core.panels import note_largest, pair_rows, pair_squares, panel_to_units, resident_rows
+from glassprop.core.panels import note_largest, pair_rows, pair_squares, panel_to_units
 from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.vectors import pair_up
 
@@ -58,7 +58,6 @@ def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key
     Partner: `backward.layer_backward`.
     """
     width, scratch = panel_width(unit), plan.scratch
-    step = resident_rows(below.units, width)
     product, source, lines, count = plan.product, below.h, below.padded, below.units
     if paired:
         product, source, lines, count = plan.paired_product, below.h_pairs, below.pairs, below.pairs
@@ -67,8 +66,8 @@ def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key
             pair_up(h, below.units * width, lines * width, at(scratch, source + panel * lines * width, unit))
     # an output with its loss's own link, which may be softmax, a function of all units
     at_once = layer.phi != 0 and layer.dphi == 0
-    for start in range(0, layer.units, step):
-        rows = min(step, layer.units - start)
+    for start in range(0, layer.units, layer.rows_at_once):
+        rows = min(layer.rows_at_once, layer.units - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
         row = layer.stride
         if paired:

@@ -37,6 +37,9 @@ LAYER = np.dtype(
         ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
         ("size", np.int64),  # elements of W and b together, from W on
         ("block", np.int64),  # rows of W in a block of dW
+        ("blocks", np.int64),
+        ("rows_at_once", np.int64),  # of W, that stay in the second-level cache while they meet all panels
+        ("columns_at_once", np.int64),  # the same of columns, in the backward product
         ("g", np.int64),  # P: pre-activations; the same as a where they are not kept
         ("a", np.int64),  # P: φ(g); the same as h where there is no dropout
         ("h", np.int64),  # P: what the next layer reads
@@ -61,6 +64,11 @@ AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as so
 RESIDENT = 8192  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
 ROWS_AHEAD = 4  # rows of X between the one that is gathered and the one that is called for from memory
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
+
+
+def resident_rows(depth: int, width: int) -> int:
+    """How many rows of W, each `depth` long, to take at a time; whole squares, whatever the machine."""
+    return max(32, min(128, RESIDENT * width // depth // 32 * 32))
 
 
 class Layout(NamedTuple):
@@ -116,14 +124,16 @@ def lay_out(
         row["delta"] = claim(units)
         tiles = BLOCK_BYTES // (int(row["stride"]) * dtype.itemsize) // TILE_ROWS
         row["block"] = max(TILE_ROWS, min(BLOCK_ROWS, tiles * TILE_ROWS))
-        blocks += -(-units // int(row["block"]))
+        row["blocks"] = -(-units // int(row["block"]))
+        blocks += int(row["blocks"])
         inputs = network.layers[l - 1]
+        row["rows_at_once"], row["columns_at_once"] = resident_rows(inputs, width), resident_rows(units, width)
         if l > 1 and (paired or units * inputs >= PACK_FROM * width):
             row["packed_row"] = row_stride(round_up(units, width), width)
-            packed_size = max(packed_size, resident_rows.py_func(units, width) * int(row["packed_row"]))
+            packed_size = max(packed_size, int(row["columns_at_once"] * row["packed_row"]))
         if paired:
             row["paired_row"] = row_stride(int(table[l - 1]["pairs"]), width)
-            packed_size = max(packed_size, resident_rows.py_func(inputs, width) * int(row["paired_row"]))
+            packed_size = max(packed_size, int(row["rows_at_once"] * row["paired_row"]))
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
         plain = activation.name == "identity"
@@ -215,12 +225,6 @@ def gather_rows(plan, X, order, start, stop, layer, first, last, unit):
             for i in range(width):
                 line[i] = line[i] if i < count else line[count - 1]
         note_largest(plan, p, inputs * width, panel, 0)
-
-
-@within
-def resident_rows(depth, width):
-    """How many rows of W, each `depth` long, to take at a time; whole squares, whatever the machine."""
-    return max(32, min(128, RESIDENT * width // depth // 32 * 32))
 
 
 @inner

@@ -39,7 +39,8 @@ def draw_orders(orders, numbers, seed, first_epoch):
     """
     for e in range(len(orders)):
         order, key = orders[e], mix(mix(np.uint64(seed) ^ _ORDERS) + np.uint64(first_epoch + e))
-        order[:] = numbers
+        for i in range(len(order)):
+            order[i] = numbers[i]
         for i in range(len(order) - 1, 0, -1):
             unit = np.float64(np.int64(mix(key + np.uint64(i)) >> np.uint64(12))) * 2.0**-52  # in [0, 1)
             j = np.int64(unit * (i + 1))
