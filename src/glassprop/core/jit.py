@@ -73,8 +73,8 @@ class _LinkedCompiler(Compiler):
         super().__init__(typing, target, library or _Linked(target.codegen(), "linked"), *rest)
 
 
-# "_nrt": without Numba's counting of references to arrays, which costs a tenth of a small network's step, and is no use where
-# nothing is allocated.
+# "_nrt": Numba's counting of references to arrays costs a tenth of a small network's step, and is no use where nothing is
+# allocated; a user's own function may.
 # Without the wrappers by which Python or C would call a function: only compiled code may call what is not an entry.
 _POLICY: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
 _KERNEL: dict[str, Any] = _POLICY | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -91,7 +91,7 @@ def scalar(function: Callable) -> Any:
     """
     if not inspect.isfunction(function):
         return function
-    return numba.njit(**_INNER, fastmath=FLAGS, forceinline=True)(function)
+    return numba.njit(**_INNER | {"_nrt": True}, fastmath=FLAGS, forceinline=True)(function)
 
 
 #: Put in its caller's place before anything is optimised: for a loop that only the function around it can make vectors of, and
@@ -188,7 +188,8 @@ def kernel(
     for letter, record in (records or {}).items():
         several = isinstance(record, list)
         kinds[letter] = types.Array(numba.from_dtype(record[0]), 1, "C") if several else numba.from_dtype(record)
-    signature, dispatcher = tuple(kinds[letter] for letter in arguments), numba.njit(**_KERNEL, fastmath=FLAGS)(body)
+    signature = tuple(kinds[letter] for letter in arguments)
+    dispatcher = numba.njit(**_KERNEL | {"_nrt": not cached}, fastmath=FLAGS)(body)
     if cached:
         _enable_cache(dispatcher, body, name)
     dispatcher.compile(signature)
