@@ -1,4 +1,4 @@
-"""What MLPClassifier and MLPRegressor share: parameters and data checked, a fit begun or continued, outputs.
+"""What MLPClassifier and MLPRegressor share: parameters and data checked, a fit begun or continued.
 
 It holds no loop and no formulas: epochs.py and lbfgs.py call the core.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from abc import abstractmethod
-from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -17,13 +16,13 @@ from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from glassprop.core.activations import Activation
 from glassprop.core.arrays import check_targets, check_weights, core_array
 from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
-from glassprop.core.passes import check_factors, predict
+from glassprop.core.passes import check_factors
 from glassprop.core.update import Optimizer
 from glassprop.estimators.callbacks import EveryEpoch, Listeners
 from glassprop.estimators.draws import RowOrders, held_out_rows, starting_parameters
@@ -31,14 +30,12 @@ from glassprop.estimators.epochs import EpochLoop, Memory
 from glassprop.estimators.handover import explain
 from glassprop.estimators.judge import Judge
 from glassprop.estimators.lbfgs import fit_lbfgs
+from glassprop.estimators.outputs import Outputs
 from glassprop.estimators.settings import ACTIVATION_NAMES, OUT_ACTIVATIONS, SOLVER_NAMES, core_activations, update_rule
 from glassprop.training.data import Data, Rows
 
-SPARSE = ["csr", "csc"]
-DENSE_ROWS = 4096  # of a sparse table, made dense at a time for predictions
 
-
-class BaseMLP(CallbackSupportMixin, BaseEstimator):
+class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
     """Base of both estimators: see MLPClassifier and MLPRegressor."""
 
     loss_curve_: list[float]
@@ -319,32 +316,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"y of eval_set must have {outputs} outputs as y has; got {self.n_outputs_}")
         return (core_array(X, dtype), core_array(Y, dtype), None if weights is None else core_array(weights, dtype)), y
 
-    # --- parameters and outputs ---
-
-    def _parameters(self, dtype: Any = None) -> Parameters:
-        return Parameters.from_arrays(self.coefs_, self.intercepts_, dtype)
-
-    def _shown(self, parameters: Parameters) -> dict[str, list[np.ndarray]]:
-        """Fitted attributes with a copy of the parameters."""
-        return {
-            "coefs_": [np.array(W, order="C") for W in parameters.W],
-            "intercepts_": [np.array(b) for b in parameters.b],
-        }
-
-    def _show(self, parameters: Parameters) -> None:
-        self.__dict__.update(self._shown(parameters))
-
-    def _outputs(self, X: Any, output_activation: str | None = None) -> np.ndarray:
-        """h_L of every row of X, (rows, outputs); `output_activation` "identity" gives g_L."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=SPARSE, reset=False)
-        dtype = np.result_type(X.dtype, self.coefs_[0].dtype)
-        parameters = self._parameters(dtype)
-        network = self._network(parameters.layers)
-        if output_activation is not None:
-            network = Network(network.layers, network.activations, output_activation)
-        return np.concatenate([predict(network, parameters, core_array(part, dtype)) for part in _dense_parts(X)])
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -356,16 +327,6 @@ def goes_by_epochs(model: BaseMLP) -> bool:
     if model.solver == "lbfgs":
         raise AttributeError(f"partial_fit is only available for stochastic optimizers. {model.solver} is not stochastic.")
     return True
-
-
-def _dense_parts(X: Any) -> Iterator[np.ndarray]:
-    """X itself, or the rows of a sparse X, some at a time."""
-    if not issparse(X):
-        yield X
-        return
-    by_row = X.tocsr()
-    for start in range(0, X.shape[0], DENSE_ROWS):
-        yield by_row[start : start + DENSE_ROWS].toarray()
 
 
 def _first_gap(X: Any) -> str:

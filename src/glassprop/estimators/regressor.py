@@ -12,8 +12,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from glassprop.core.losses import Loss
-from glassprop.estimators.base import SPARSE, BaseMLP, goes_by_epochs
+from glassprop.estimators.base import BaseMLP, goes_by_epochs
 from glassprop.estimators.documentation import documented
+from glassprop.estimators.outputs import SPARSE
 from glassprop.estimators.settings import CORE_LOSSES, core_loss
 
 
@@ -149,7 +150,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         ndarray, (rows,) or (rows, outputs)
         """
-        outputs = self._outputs(X)
+        outputs = self._outputs(self._to_predict(X))
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def _core_loss(self) -> Loss:
