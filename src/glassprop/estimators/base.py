@@ -78,8 +78,7 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
 
     def _take(self, values: dict[str, Any]) -> None:
         """Keep the parameters as they were given; scikit-learn reads their names from the signature of ``__init__``."""
-        for name in self._get_param_names():
-            setattr(self, name, values[name])
+        self.__dict__.update({name: value for name, value in values.items() if name != "self"})
 
     def _validate_params(self) -> None:
         """As scikit-learn does, and for a misspelt name the nearest valid one."""
