@@ -6,7 +6,6 @@ import copy
 import gc
 import pickle
 import time
-import tracemalloc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
@@ -14,7 +13,6 @@ from statistics import median
 import numpy as np
 import pandas
 import pytest
-from scipy.sparse import csc_matrix, random_array
 from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
@@ -271,16 +269,3 @@ def test_parameters_that_are_not_contiguous():
     rows = np.linspace(0, 1, 12).reshape(3, 4)
     expected = passes.predict(network, parameters, rows)
     np.testing.assert_array_equal(passes.predict(network, parameters.with_theta(spread[::2]), rows), expected)
-
-
-def test_a_sparse_table_is_made_dense_some_rows_at_a_time():
-    table = random_array((40_000, 500), density=0.01, rng=0, dtype=np.float64)
-    model = MLPRegressor(hidden_layer_sizes=8, random_state=0, max_iter=1).fit(table.tocsr()[:300], np.arange(300.0))
-    expected = model.predict(table.tocsr()[:5000].toarray())
-    for container in (table.tocsr(), csc_matrix(table)):
-        tracemalloc.start()
-        found = model.predict(container)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        np.testing.assert_array_equal(found[:5000], expected)
-        assert peak < 40_000 * 500 * 8 / 3

@@ -32,6 +32,7 @@ from glassprop.estimators.judge import Judge
 from glassprop.estimators.lbfgs import fit_lbfgs
 from glassprop.estimators.outputs import Outputs
 from glassprop.estimators.settings import ACTIVATION_NAMES, OUT_ACTIVATIONS, SOLVER_NAMES, core_activations, update_rule
+from glassprop.estimators.sparse import training_table
 from glassprop.training.data import Data, Rows
 
 
@@ -166,7 +167,7 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         given, hidden = (X, y, sample_weight), self._hidden_layers()
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._checked(X, y, incremental, reset=first)
-        table = self._rows(X, y, sample_weight, incremental)
+        table = self._rows(X, y, sample_weight, incremental, by_steps=self.solver != "lbfgs")
         layers = (X.shape[1], *hidden, self.n_outputs_)
         network = self._network(layers)
         if first or incremental or not isinstance(self.random_state, Integral) or not hasattr(self, "_random_state"):
@@ -218,15 +219,15 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         activations, penalties = core_activations(self.activation, len(layers) - 2), {"l2": self.alpha, "l1": self.l1}
         return Network(layers, activations, loss=self._core_loss(), dropout=self.dropout, **penalties)
 
-    def _rows(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Rows:
-        """X, Y and weights as the core takes them."""
+    def _rows(self, X: Any, y: Any, sample_weight: Any, incremental: bool, by_steps: bool = False) -> Rows:
+        """X, Y and weights as the core takes them; but X sparse, where `training_table` leaves it so."""
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         weights = check_weights(self._row_weights(y, sample_weight, incremental), X.shape[0], X.dtype, "sample_weight")
         Y, self.n_outputs_ = self._targets(y)
         network = self._network((X.shape[1], *self._hidden_layers(), self.n_outputs_))
-        dense = core_array(X.toarray() if issparse(X) else X, X.dtype)
-        return dense, check_targets(network, Y, len(dense), X.dtype, "y"), weights
+        table = training_table(X, by_steps)
+        return table, check_targets(network, Y, X.shape[0], X.dtype, "y"), weights
 
     def _refuse_what_goes_by_epochs(self, eval_set: Any) -> None:
         asked = {"eval_set": eval_set is not None, "dropout": np.any(self.dropout), "weight_decay": self.weight_decay}
@@ -287,22 +288,23 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         X, Y, weights = table
         splits = self.early_stopping and eval_set is None
         order, held = memory.order, memory.held
-        known = 0 if order is None else len(order) + (0 if held is None else len(held))
-        if not self.warm_start or incremental or known != len(X) or (held is not None) != splits:
+        known, rows = 0 if order is None else len(order) + (0 if held is None else len(held)), X.shape[0]
+        if not self.warm_start or incremental or known != rows or (held is not None) != splits:
             order, held = None, None  # nothing to go on with
             if splits:
                 classes = self._classes_to_stratify(Y)
-                order, held = held_out_rows(self._random_state, len(X), self.validation_fraction, classes)
+                order, held = held_out_rows(self._random_state, rows, self.validation_fraction, classes)
         memory.held = held if self.warm_start else None
         validation, labels = None, None
         if held is not None:
-            validation, labels = (X[held], Y[held], None if weights is None else weights[held]), y[held]
+            part = X[held].toarray() if issparse(X) else X[held]
+            validation, labels = (part, Y[held], None if weights is None else weights[held]), y[held]
         elif eval_set is not None:
             validation, labels = self._eval_rows(eval_set, X.dtype)
         if validation is not None and self.__dict__.get("validation_loss_curve_") is None:
             self.validation_loss_curve_ = []
         data = Data(X, Y, weights, order if held is not None else None, validation)
-        return data, RowOrders(self._random_state, len(X) if order is None else order, self.shuffle), labels
+        return data, RowOrders(self._random_state, rows if order is None else order, self.shuffle), labels
 
     def _eval_rows(self, eval_set: Any, dtype: Any) -> tuple[Rows, Any]:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 3):

@@ -7,21 +7,19 @@ that a person changes in place is the weight that predicts. It knows nothing of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from glassprop.core.arrays import core_array
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import outputs_of
 from glassprop.estimators.settings import OUT_ACTIVATIONS, core_activations
+from glassprop.estimators.sparse import dense_parts
 
 SPARSE = ["csr", "csc"]
-DENSE_ROWS = 4096  # of a sparse table, made dense at a time
 LOSSES = {shown: loss for loss, shown in OUT_ACTIVATIONS.items()}  # one whose link is this output activation
 
 
@@ -105,19 +103,9 @@ class Outputs:
         parameters = ready.parameters_of(self.coefs_, self.intercepts_)
         network = ready.network(parameters.layers, self.activation, self.out_activation_)
         dtype, parts = np.result_type(X.dtype, self.coefs_[0].dtype), []
-        for part in _dense_parts(X):
+        for part in dense_parts(X):
             before = None
             if g is not None:
                 g.append(before := np.empty((len(part), network.layers[-1]), dtype))
             parts.append(outputs_of(network, parameters, core_array(part, dtype), g=before))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _dense_parts(X: Any) -> Iterator[np.ndarray]:
-    """X itself, or the rows of a sparse X, some at a time."""
-    if not issparse(X):
-        yield X
-        return
-    by_row = X.tocsr()
-    for start in range(0, X.shape[0], DENSE_ROWS):
-        yield by_row[start : start + DENSE_ROWS].toarray()
