@@ -160,6 +160,14 @@ def test_weights_that_were_unpickled_or_copied_are_not_copied_for_every_predicti
         assert all(np.shares_memory(W, each._ready.parameters.theta) for W in each.coefs_ + each.intercepts_)
 
 
+def test_weights_that_were_put_in_by_hand():
+    model = MLPRegressor("squared_error", ())
+    model.coefs_, model.intercepts_ = [np.array([[1.0], [2.0]])], [np.array([0.5])]
+    model.n_features_in_, model.out_activation_ = 2, "identity"
+    for each in (model, pickle.loads(pickle.dumps(model)), copy.copy(model)):
+        assert each.predict(np.array([[1.0, 1.0]])) == [3.5]
+
+
 def test_a_table_without_the_names_it_was_fitted_with():
     model = MLPClassifier(5, max_iter=1).fit(pandas.DataFrame(X).rename(columns=str), Y)
     with pytest.warns(UserWarning, match="X does not have valid feature names"):

@@ -30,6 +30,9 @@ class Ready:
         self.parameters = parameters
         self._networks: dict[tuple, Network] = {}
 
+    def __reduce__(self) -> tuple:
+        return (_nothing, ())  # a pickle holds the parameters once, and no addresses
+
     def parameters_of(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> Parameters:
         """Those of these arrays: their views, or else arrays that a person put in their place."""
         own, given = self.parameters, [*coefs, *intercepts]
@@ -48,6 +51,10 @@ class Ready:
             activations = core_activations(activation, len(layers) - 2)
             self._networks[key] = Network(layers, activations, loss=LOSSES.get(output, "half_squared_error"))
         return self._networks[key]
+
+
+def _nothing() -> None:
+    """What is left of a `Ready` in a pickle or a deep copy."""
 
 
 class Outputs:
@@ -69,13 +76,9 @@ class Outputs:
     def _show(self, parameters: Parameters) -> None:
         self.__dict__.update(self._shown(parameters))
 
-    def __getstate__(self) -> dict[str, Any]:
-        state: Any = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_ready"}
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
-        if "coefs_" not in state:
+        if "coefs_" not in state or state.get("_ready") is not None:  # a shallow copy has the arrays of what it was copied from
             return
         try:
             self._show(self._parameters())
