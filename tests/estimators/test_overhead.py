@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 X, Y = load_digits(return_X_y=True)
 TABLES = {"MLPClassifier": (X / 16, Y), "MLPRegressor": load_diabetes(return_X_y=True)}
 ASKED = [(kind, "predict") for kind in TABLES] + [("MLPClassifier", "predict_proba"), ("MLPClassifier", "predict_log_proba")]
-MOST = 1.5  # times as long as scikit-learn; measured: 0.15 to 0.6
+MOST = {"fit": 1.5, "predictions": 1.0}  # times as long as scikit-learn; measured: 0.5 to 0.9 and 0.15 to 0.45
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def assert_predicts_by_its_weights(model):
         np.testing.assert_allclose(model.predict_proba(X[:rows] / 16), probabilities(model, X[:rows] / 16), rtol=1e-9)
 
 
-# --- time ---
+# --- time, of the processor: other programs do not count ---
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -60,17 +60,17 @@ def test_a_few_rows_take_no_longer_than_scikit_learns(kind, method, dtype):
     both = [getattr(getattr(module, kind)(max_iter=5, random_state=0).fit(X, y), method) for module in (gp, neural_network)]
 
     def seconds(function, rows):
-        begun = time.perf_counter()
+        begun = time.thread_time()
         for _ in range(5):
             function(rows)
-        return time.perf_counter() - begun
+        return time.thread_time() - begun
 
     with threadpool_limits(1):
         for count in (1, 100):
             rows = X[:count].copy()
             found = [[seconds(function, rows) for function in both] for _ in range(41)]
             ratios[count] = median(mine / theirs for mine, theirs in found[1:])
-    assert max(ratios.values()) < MOST, ratios
+    assert max(ratios.values()) < MOST["predictions"], ratios
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -79,16 +79,17 @@ def test_a_fit_of_one_epoch_takes_no_longer_than_scikit_learns(kind, early_stopp
     found = []
 
     def seconds(module):
-        model = getattr(module, kind)(max_iter=1, random_state=0, early_stopping=early_stopping)
-        begun = time.perf_counter()
+        one_thread = {"n_jobs": 1} if module is gp else {}
+        model = getattr(module, kind)(max_iter=1, random_state=0, early_stopping=early_stopping, **one_thread)
+        begun = time.thread_time()
         model.fit(*TABLES[kind])
-        return time.perf_counter() - begun
+        return time.thread_time() - begun
 
     with threadpool_limits(1):  # else threads that wait for more of scikit-learn's products take the processor
         for _ in range(21):
             mine, theirs = (seconds(module) for module in (gp, neural_network))
             found.append(mine / theirs)
-    assert median(found[1:]) < MOST
+    assert median(found[1:]) < MOST["fit"]
 
 
 @pytest.mark.parametrize("kind", TABLES)
