@@ -291,7 +291,7 @@ CONTINUED = {
 }
 
 
-@pytest.mark.parametrize("way", ["in memory", "pickle", "joblib"])
+@pytest.mark.parametrize("way", ["in memory", "pickle", "joblib", "file"])
 @pytest.mark.parametrize("case", CONTINUED)
 @BOTH
 def test_ten_epochs_twice_are_twenty(Estimator, case, way, tmp_path):
@@ -303,6 +303,9 @@ def test_ten_epochs_twice_are_twenty(Estimator, case, way, tmp_path):
     elif way == "joblib":
         joblib.dump(parts, tmp_path / "model")
         parts = joblib.load(tmp_path / "model")
+    elif way == "file":
+        gp.save(parts, tmp_path / "model")
+        parts = gp.load(tmp_path / "model")
     parts.fit(X_IRIS, Y_IRIS)
     assert equal(whole, parts)
     assert whole.loss_curve_ == parts.loss_curve_

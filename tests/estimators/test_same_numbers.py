@@ -9,9 +9,12 @@ import pytest
 from scipy.sparse import csc_matrix, csr_matrix
 from sklearn import neural_network
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, make_multilabel_classification
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import LabelBinarizer
 
 import glassprop as gp
+from glassprop.estimators.labels import fit_binarizer
 
 TABLES = {
     "digits": load_digits(return_X_y=True),
@@ -190,6 +193,31 @@ def test_lbfgs(case, weighted):
     weights = np.random.default_rng(1).uniform(0.5, 2, len(X)) if weighted else None
     mine, theirs = pair(table, **{"solver": "lbfgs", "max_iter": 10, **parameters})
     assert_same(fitted(mine, X, y, sample_weight=weights), fitted(theirs, X, y, sample_weight=weights), tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_score_of_a_regressor_is_scikit_learns_to_the_bit(outputs, weighted, dtype):
+    draw = np.random.default_rng(0)
+    for rows in (1, 2, 7, 300):
+        Y, guess = draw.normal(1e3, 1, (2, rows, outputs)).astype(dtype)
+        weights = draw.uniform(0, 3, rows).astype(dtype) if weighted else None
+        guess[:, 0] = np.where(rows == 7, Y[:, 0], guess[:, 0])  # one that is all right
+        same = np.where(np.arange(outputs) == 0, Y.dtype.type(4), Y)  # and one whose targets are all the same
+        for truth, told in ((Y, guess), (same, guess), (same, same)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UndefinedMetricWarning)
+                mine = gp.MLPRegressor()._score_outputs(told, truth, weights)
+                np.testing.assert_equal(mine, r2_score(truth, told, sample_weight=weights))
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i8", "u2", "?", ">i4"])
+def test_labels_are_found_as_scikit_learn_finds_them(dtype):
+    for y in (np.array([5, 1, 3, 3, 1, 0, 0, 7], dtype), np.array([4, 2, 4], dtype), np.array([1, 1], dtype)):
+        mine, theirs = fit_binarizer(y), LabelBinarizer().fit(y)
+        assert mine.classes_.dtype == theirs.classes_.dtype
+        assert repr(vars(mine)) == repr(vars(theirs))
 
 
 def test_float32_is_computed_in_float32():

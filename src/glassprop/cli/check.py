@@ -33,12 +33,12 @@ def check(
     """
     from glassprop.cli.rows import read_batch
     from glassprop.glass.check import check_gradients
-    from glassprop.tables.model import load
+    from glassprop.tables.model import load_model
     from glassprop.tables.reading import read_table
 
     if entries != "all" and not (entries.isdecimal() and int(entries) > 0):
         raise ValueError(f"--entries must be a whole number of at least 1, or all; got {entries!r}")
-    fitted = load(model)
+    fitted = load_model(model)
     batch = read_batch(fitted, read_table(table), row, rows, MOST_ROWS)
     many = None if entries == "all" else int(entries)
     report = check_gradients(fitted.network, fitted.parameters, batch.X, batch.Y, entries=many, seed=seed)

@@ -32,13 +32,13 @@ def diagnose(model: options.ModelFile, table: options.Table, plot: Plot = None, 
     from glassprop.cli.rows import read_batch
     from glassprop.files import check_apart
     from glassprop.glass.diagnose import diagnose as diagnose_network
-    from glassprop.tables.model import load
+    from glassprop.tables.model import load_model
     from glassprop.tables.reading import read_table
     from glassprop.training.described import optimizer_of
 
     check_apart({"--plot": plot}, {"the model": model, "the table": table})
     check_picture("--plot", plot)
-    fitted, rows = load(model), read_table(table)
+    fitted, rows = load_model(model), read_table(table)
     batch, training = read_batch(fitted, rows), fitted.extra.get("training") or {}
     trained, held = _parts(fitted, rows, training, batch.Y)
     rule = optimizer_of(training["optimizer"]) if training.get("optimizer") else None

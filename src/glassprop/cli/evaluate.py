@@ -13,10 +13,10 @@ def evaluate(
 
     Example: glassprop evaluate model.safetensors unseen.csv
     """
-    from glassprop.tables.model import load
+    from glassprop.tables.model import load_model
     from glassprop.tables.reading import read_table
 
-    fitted, rows = load(model), read_table(table)
+    fitted, rows = load_model(model), read_table(table)
     scores, baseline = fitted.evaluate(rows, weights), fitted.baseline(rows, weights)
     preparation = fitted.preparation
     assert preparation is not None

@@ -189,7 +189,7 @@ def _show(explanation: Explanation, digits: int) -> None:
 
 def _from_model(asked: SimpleNamespace) -> Explanation:
     from glassprop.glass.explain import explain as explain_step
-    from glassprop.tables.model import load
+    from glassprop.tables.model import load_model
     from glassprop.tables.reading import read_table
 
     for name in ("layers", "weights", "input", "target"):
@@ -197,7 +197,7 @@ def _from_model(asked: SimpleNamespace) -> Explanation:
             raise ValueError(f"--{name} goes with numbers alone; the model {str(asked.model)!r} has its own")
     if asked.table is None:
         raise ValueError(f"a table must be given after the model {str(asked.model)!r}: its rows are explained")
-    fitted, table = load(asked.model), read_table(asked.table)
+    fitted, table = load_model(asked.model), read_table(asked.table)
     batch, place = _batch(asked, fitted, table)
     preparation, outputs = fitted.preparation, fitted.network.layers[-1]
     if preparation is None:

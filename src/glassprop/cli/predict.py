@@ -26,13 +26,13 @@ def predict(
     Example: glassprop predict model.safetensors new.csv --out predictions.csv
     """
     from glassprop.files import check_apart, check_writable, write_atomically
-    from glassprop.tables.model import load
+    from glassprop.tables.model import load_model
     from glassprop.tables.reading import read_table
 
     check_apart({"--out": out}, {"the model": model, "the table": table})
     if out is not None:
         check_writable(out)
-    predictions = predictions_table(load(model), read_table(table), proba)
+    predictions = predictions_table(load_model(model), read_table(table), proba)
     text = predictions.to_csv(index=False, lineterminator="\n")
     if out is not None:
         write_atomically(out, text.encode())

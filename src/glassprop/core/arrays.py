@@ -54,6 +54,8 @@ def _finite(name: str, array: np.ndarray, given: Any = None) -> np.ndarray:
 
 def core_array(array: np.ndarray, dtype: Any) -> np.ndarray:
     """`array` as the core wants it: of `dtype`, contiguous, aligned; copied only where it is not."""
+    if type(array) is np.ndarray and array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
     with np.errstate(over="ignore"):  # becomes infinity, and a complaint about that
         return np.require(array, dtype, ["C", "A"])
 

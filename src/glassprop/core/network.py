@@ -90,6 +90,7 @@ class Network:
         if len(rates) != hidden:
             raise ValueError(f"dropout must be one rate or one for each of the {hidden} hidden layers; got {len(rates)}")
         self.dropout = tuple(_number("dropout", rate, below=1.0) for rate in rates)
+        self.idle: dict[tuple, list] = {}  # workspaces between two predictions, see passes.outputs_of
         self._frozen = True
 
     @staticmethod
@@ -120,6 +121,9 @@ class Network:
         if getattr(self, "_frozen", False):
             raise AttributeError(f"a Network is frozen; make a new one to change {name}")
         super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"idle": {}}  # addresses of memory must never travel to another process
 
     def __repr__(self) -> str:
         names = [row.name for row in self.activations]

@@ -18,6 +18,8 @@ from glassprop.core.update import SGD, Optimizer
 from glassprop.core.workspace import Workspace
 
 THREADED_FROM = 1e8  # floating-point operations of a prediction, from which on starting threads for it pays
+MOST_IDLE = 8  # workspaces for predictions that a network keeps, at most: as many as threads have asked at once
+IDLE_BYTES = 2**24  # of scratch memory, up to which one is kept; beyond, making one is little beside the prediction
 
 
 class Forward:
@@ -229,10 +231,39 @@ def check_factors(optimizer: Optimizer, layers: tuple[int, ...]) -> None:
 def predict(network: Network, parameters: Parameters, X: Any, batch_size: int = 512, threads: int | None = None) -> np.ndarray:
     """The outputs h_L of all rows of X, (rows, outputs), a batch at a time, by as many threads as pay, at most `threads`."""
     check_parameters(network, parameters)
-    X = check_inputs(network, X)
-    own = parameters.astype(X.dtype)
+    return outputs_of(network, parameters, check_inputs(network, X), batch_size, threads)
+
+
+def outputs_of(
+    network: Network,
+    parameters: Parameters,
+    X: np.ndarray,
+    batch_size: int = 512,
+    threads: int | None = None,
+    g: np.ndarray | None = None,
+) -> np.ndarray:
+    """The same for an X that has been checked, in its precision; `g`, (rows, outputs), is filled with g_L where it is given.
+
+    Several threads may ask at once. Making a workspace takes longer than predicting a row: the network keeps the idle ones.
+    """
+    own = parameters if parameters.dtype == X.dtype and parameters.theta.flags.c_contiguous else parameters.astype(X.dtype)
+    output = np.empty((len(X), network.layers[-1]), X.dtype)
     if 2 * len(X) * network.n_parameters < THREADED_FROM:
         threads = 1
-    workspace = Workspace(network, own.theta, X, batch_size=batch_size, output=True, threads=threads)
-    workspace.run(0, -(-len(X) // batch_size), FORWARD | OUTPUT)
-    return workspace["output"]
+    idle = network.idle.setdefault((X.dtype.char, batch_size), [])
+    try:
+        work = idle.pop() if threads == 1 else Workspace(network, own.theta, X, batch_size=batch_size, threads=threads)
+    except IndexError:  # none is idle
+        work = Workspace(network, own.theta, X, batch_size=batch_size, rows=batch_size)
+    work.plan["rows"], work.plan["theta"] = len(X), own.theta.ctypes.data
+    work.plan["X"], work.plan["output"] = X.ctypes.data, output.ctypes.data
+    batches = -(-len(X) // batch_size)
+    for batch in range(batches if g is not None else 1):  # g is gone when the next batch comes
+        work.run(batch, batches if g is None else batch + 1, FORWARD | OUTPUT)
+        if g is not None:
+            part = g[batch * batch_size : (batch + 1) * batch_size]
+            part[...] = read_panels(work["scratch"], int(work.layers[-1]["g"]), network.layers[-1], len(part))
+    if threads == 1 and len(idle) < MOST_IDLE and work["scratch"].nbytes <= IDLE_BYTES:
+        work.arrays["X"] = work.arrays["theta"] = None  # not kept
+        idle.append(work)
+    return output

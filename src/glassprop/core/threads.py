@@ -7,6 +7,7 @@ first, and every number is computed by one thread in one order: the bits are the
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ SPINS = 200  # pauses before a waiting thread offers its processor to others
 MEETING, LEFT = 0, 8  # places in the team's memory, a cache line apart: who has come, and whether somebody never will
 
 
+@functools.cache
 def yield_address() -> int:
     """Address of the system's function that gives the rest of a time slice away."""
     function = ctypes.windll.kernel32.SwitchToThread if os.name == "nt" else ctypes.CDLL(None).sched_yield  # type: ignore[attr-defined]

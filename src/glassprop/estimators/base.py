@@ -1,4 +1,4 @@
-"""What MLPClassifier and MLPRegressor share: parameters and data checked, a fit begun or continued, outputs.
+"""What MLPClassifier and MLPRegressor share: parameters and data checked, a fit begun or continued.
 
 It holds no loop and no formulas: epochs.py and lbfgs.py call the core.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from abc import abstractmethod
-from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -17,13 +16,13 @@ from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from glassprop.core.activations import Activation
 from glassprop.core.arrays import check_targets, check_weights, core_array
 from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
-from glassprop.core.passes import check_factors, predict
+from glassprop.core.passes import check_factors
 from glassprop.core.update import Optimizer
 from glassprop.estimators.callbacks import EveryEpoch, Listeners
 from glassprop.estimators.draws import RowOrders, held_out_rows, starting_parameters
@@ -31,14 +30,13 @@ from glassprop.estimators.epochs import EpochLoop, Memory
 from glassprop.estimators.handover import explain
 from glassprop.estimators.judge import Judge
 from glassprop.estimators.lbfgs import fit_lbfgs
+from glassprop.estimators.outputs import Outputs
 from glassprop.estimators.settings import ACTIVATION_NAMES, OUT_ACTIVATIONS, SOLVER_NAMES, core_activations, update_rule
+from glassprop.estimators.sparse import training_table
 from glassprop.training.data import Data, Rows
 
-SPARSE = ["csr", "csc"]
-DENSE_ROWS = 4096  # of a sparse table, made dense at a time for predictions
 
-
-class BaseMLP(CallbackSupportMixin, BaseEstimator):
+class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
     """Base of both estimators: see MLPClassifier and MLPRegressor."""
 
     loss_curve_: list[float]
@@ -81,8 +79,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _take(self, values: dict[str, Any]) -> None:
         """Keep the parameters as they were given; scikit-learn reads their names from the signature of ``__init__``."""
-        for name in self._get_param_names():
-            setattr(self, name, values[name])
+        self.__dict__.update({name: value for name, value in values.items() if name != "self"})
 
     def _validate_params(self) -> None:
         """As scikit-learn does, and for a misspelt name the nearest valid one."""
@@ -170,7 +167,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         given, hidden = (X, y, sample_weight), self._hidden_layers()
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._checked(X, y, incremental, reset=first)
-        table = self._rows(X, y, sample_weight, incremental)
+        table = self._rows(X, y, sample_weight, incremental, by_steps=self.solver != "lbfgs")
         layers = (X.shape[1], *hidden, self.n_outputs_)
         network = self._network(layers)
         if first or incremental or not isinstance(self.random_state, Integral) or not hasattr(self, "_random_state"):
@@ -222,15 +219,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         activations, penalties = core_activations(self.activation, len(layers) - 2), {"l2": self.alpha, "l1": self.l1}
         return Network(layers, activations, loss=self._core_loss(), dropout=self.dropout, **penalties)
 
-    def _rows(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Rows:
-        """X, Y and weights as the core takes them."""
+    def _rows(self, X: Any, y: Any, sample_weight: Any, incremental: bool, by_steps: bool = False) -> Rows:
+        """X, Y and weights as the core takes them; but X sparse, where `training_table` leaves it so."""
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         weights = check_weights(self._row_weights(y, sample_weight, incremental), X.shape[0], X.dtype, "sample_weight")
         Y, self.n_outputs_ = self._targets(y)
         network = self._network((X.shape[1], *self._hidden_layers(), self.n_outputs_))
-        dense = core_array(X.toarray() if issparse(X) else X, X.dtype)
-        return dense, check_targets(network, Y, len(dense), X.dtype, "y"), weights
+        table = training_table(X, by_steps)
+        return table, check_targets(network, Y, X.shape[0], X.dtype, "y"), weights
 
     def _refuse_what_goes_by_epochs(self, eval_set: Any) -> None:
         asked = {"eval_set": eval_set is not None, "dropout": np.any(self.dropout), "weight_decay": self.weight_decay}
@@ -291,22 +288,23 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         X, Y, weights = table
         splits = self.early_stopping and eval_set is None
         order, held = memory.order, memory.held
-        known = 0 if order is None else len(order) + (0 if held is None else len(held))
-        if not self.warm_start or incremental or known != len(X) or (held is not None) != splits:
+        known, rows = 0 if order is None else len(order) + (0 if held is None else len(held)), X.shape[0]
+        if not self.warm_start or incremental or known != rows or (held is not None) != splits:
             order, held = None, None  # nothing to go on with
             if splits:
                 classes = self._classes_to_stratify(Y)
-                order, held = held_out_rows(self._random_state, len(X), self.validation_fraction, classes)
+                order, held = held_out_rows(self._random_state, rows, self.validation_fraction, classes)
         memory.held = held if self.warm_start else None
         validation, labels = None, None
         if held is not None:
-            validation, labels = (X[held], Y[held], None if weights is None else weights[held]), y[held]
+            part = X[held].toarray() if issparse(X) else X[held]
+            validation, labels = (part, Y[held], None if weights is None else weights[held]), y[held]
         elif eval_set is not None:
             validation, labels = self._eval_rows(eval_set, X.dtype)
         if validation is not None and self.__dict__.get("validation_loss_curve_") is None:
             self.validation_loss_curve_ = []
         data = Data(X, Y, weights, order if held is not None else None, validation)
-        return data, RowOrders(self._random_state, len(X) if order is None else order, self.shuffle), labels
+        return data, RowOrders(self._random_state, rows if order is None else order, self.shuffle), labels
 
     def _eval_rows(self, eval_set: Any, dtype: Any) -> tuple[Rows, Any]:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 3):
@@ -319,32 +317,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"y of eval_set must have {outputs} outputs as y has; got {self.n_outputs_}")
         return (core_array(X, dtype), core_array(Y, dtype), None if weights is None else core_array(weights, dtype)), y
 
-    # --- parameters and outputs ---
-
-    def _parameters(self, dtype: Any = None) -> Parameters:
-        return Parameters.from_arrays(self.coefs_, self.intercepts_, dtype)
-
-    def _shown(self, parameters: Parameters) -> dict[str, list[np.ndarray]]:
-        """Fitted attributes with a copy of the parameters."""
-        return {
-            "coefs_": [np.array(W, order="C") for W in parameters.W],
-            "intercepts_": [np.array(b) for b in parameters.b],
-        }
-
-    def _show(self, parameters: Parameters) -> None:
-        self.__dict__.update(self._shown(parameters))
-
-    def _outputs(self, X: Any, output_activation: str | None = None) -> np.ndarray:
-        """h_L of every row of X, (rows, outputs); `output_activation` "identity" gives g_L."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=SPARSE, reset=False)
-        dtype = np.result_type(X.dtype, self.coefs_[0].dtype)
-        parameters = self._parameters(dtype)
-        network = self._network(parameters.layers)
-        if output_activation is not None:
-            network = Network(network.layers, network.activations, output_activation)
-        return np.concatenate([predict(network, parameters, core_array(part, dtype)) for part in _dense_parts(X)])
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -356,16 +328,6 @@ def goes_by_epochs(model: BaseMLP) -> bool:
     if model.solver == "lbfgs":
         raise AttributeError(f"partial_fit is only available for stochastic optimizers. {model.solver} is not stochastic.")
     return True
-
-
-def _dense_parts(X: Any) -> Iterator[np.ndarray]:
-    """X itself, or the rows of a sparse X, some at a time."""
-    if not issparse(X):
-        yield X
-        return
-    by_row = X.tocsr()
-    for start in range(0, X.shape[0], DENSE_ROWS):
-        yield by_row[start : start + DENSE_ROWS].toarray()
 
 
 def _first_gap(X: Any) -> str:

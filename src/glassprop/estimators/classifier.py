@@ -15,9 +15,10 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from sklearn.utils.validation import validate_data
 
 from glassprop.core.losses import Loss
-from glassprop.estimators.base import SPARSE, BaseMLP, goes_by_epochs
+from glassprop.estimators.base import BaseMLP, goes_by_epochs
 from glassprop.estimators.documentation import documented
 from glassprop.estimators.labels import SEVERAL, fit_binarizer
+from glassprop.estimators.outputs import SPARSE
 
 
 @documented(
@@ -173,7 +174,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray, (rows,) or (rows, columns of y)
         """
-        outputs = self._outputs(X)
+        outputs = self._outputs(self._to_predict(X))
+        if self.out_activation_ == "softmax":
+            return self.classes_[outputs.argmax(1)]
         return self._label_binarizer.inverse_transform(outputs.ravel() if self.n_outputs_ == 1 else outputs)
 
     def predict_proba(self, X: Any) -> Any:
@@ -188,10 +191,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray, (rows, classes)
             In the order of ``classes_``; where y had several columns of labels, a list with one for each column.
         """
-        outputs = self._outputs(X)
-        if self._several:
-            return [part / part.sum(1, keepdims=True) for part in self._label_binarizer.parts(outputs)]
-        return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
+        return self._probabilities(self._outputs(self._to_predict(X)))
 
     def predict_log_proba(self, X: Any) -> Any:
         """Logarithms of the probabilities of the classes: small ones from the pre-activations, so that none is −∞.
@@ -207,14 +207,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         from scipy.special import log_expit, log_softmax
 
-        probabilities, g = self.predict_proba(X), self._outputs(X, "identity")
+        parts: list[np.ndarray] = []
+        probabilities = self._probabilities(self._outputs(self._to_predict(X), parts))
+        g = np.concatenate(parts)
         if self._several:
             return [log_softmax(log_expit(part), axis=1) for part in self._label_binarizer.parts(g)]
+        small = probabilities < np.sqrt(np.finfo(probabilities.dtype).eps)
+        if not small.any():
+            return np.log(probabilities)
         if self.out_activation_ == "softmax":
             exact = log_softmax(g, axis=1)
         else:
             exact = log_expit(np.hstack([-g, g]) if self.n_outputs_ == 1 else g)
-        small = probabilities < np.sqrt(np.finfo(probabilities.dtype).eps)
         return np.where(small, exact, np.log(np.where(small, 1, probabilities)))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -233,6 +237,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if not self._several:
             return super().score(X, y, sample_weight)
         return float(np.average((self.predict(X) == np.asarray(y)).all(1), weights=sample_weight))
+
+    def _probabilities(self, outputs: np.ndarray) -> Any:
+        if self._several:
+            return [part / part.sum(1, keepdims=True) for part in self._label_binarizer.parts(outputs)]
+        return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
 
     @property
     def _several(self) -> bool:

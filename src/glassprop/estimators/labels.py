@@ -57,5 +57,7 @@ class ColumnsBinarizer:
 
 def fit_binarizer(y: Any) -> LabelBinarizer | ColumnsBinarizer:
     """The binarizer for labels of this kind, fitted."""
+    if y.ndim == 1 and y.dtype.kind in "biu":  # it would make a set of them all, and look at them twice
+        return LabelBinarizer().fit(np.unique(y))
     several = y.ndim == 2 and type_of_target(y) == SEVERAL
     return (ColumnsBinarizer() if several else LabelBinarizer()).fit(y)

@@ -30,10 +30,15 @@ class StoredModel(NamedTuple):
     network: Network
     parameters: Parameters
     extra: dict[str, Any]  # whatever was put beside them
+    tensors: dict[str, np.ndarray]  # and the arrays beside W1, b1 ...
 
 
 def write_model(
-    path: str | os.PathLike[str], network: Network, parameters: Parameters, extra: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    network: Network,
+    parameters: Parameters,
+    extra: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write a model as one safetensors file, whole or not at all.
 
@@ -46,6 +51,8 @@ def write_model(
         Stored in their own precision as W1, b1, W2 ..., (fan_in, fan_out) and (fan_out,).
     extra : mapping, optional
         Anything JSON can hold (NumPy's numbers and arrays too), given back on reading.
+    tensors : mapping of str to array, optional
+        Arrays by other names than W1, b1, W2 ..., given back on reading.
 
     Raises
     ------
@@ -72,11 +79,11 @@ def write_model(
         )
     except ValueError as error:  # NaN, infinity, or a dict in itself
         raise ValueError(f"extra must hold what JSON can: {error}") from None
-    tensors = {}
+    held = {name: np.ascontiguousarray(array) for name, array in (tensors or {}).items()}
     for l, (W, b) in enumerate(zip(parameters.W, parameters.b, strict=True), 1):
-        tensors[f"W{l}"], tensors[f"b{l}"] = np.ascontiguousarray(W), np.ascontiguousarray(b)
+        held[f"W{l}"], held[f"b{l}"] = np.ascontiguousarray(W), np.ascontiguousarray(b)
     metadata = {"format": "glassprop", "format_version": str(FORMAT_VERSION), "model": description}
-    write_atomically(path, save(tensors, metadata))
+    write_atomically(path, save(held, metadata))
 
 
 def read_model(
@@ -131,7 +138,8 @@ def read_model(
         raise _not_a_model(path, f"it lacks {error}") from None
     except (ValueError, TypeError, AttributeError) as error:
         raise _not_a_model(path, str(error)) from None
-    return StoredModel(network, parameters, extra)
+    own = {f"{letter}{l}" for letter in "Wb" for l in range(1, len(network.layers))}
+    return StoredModel(network, parameters, extra, {name: array for name, array in tensors.items() if name not in own})
 
 
 def is_safetensors(path: str | os.PathLike[str]) -> bool:

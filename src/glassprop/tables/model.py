@@ -16,11 +16,14 @@ from glassprop.core.arrays import check_parameters, check_weights
 from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import predict
-from glassprop.interop.safetensors import read_model, write_model
+from glassprop.interop.safetensors import StoredModel, read_model, write_model
 from glassprop.tables.columns import check_column, matrix
 from glassprop.tables.metrics import Scores, classification_scores, pinball_loss, poisson_deviance, regression_scores
 from glassprop.tables.preparation import Preparation
 from glassprop.training.run import Run
+
+#: Modules of the estimators, which are not imported to find that a model is none of them.
+ESTIMATORS = ("glassprop.estimators.classifier", "glassprop.estimators.regressor")
 
 
 class Model:
@@ -171,20 +174,23 @@ def _row_weights(table: Any, weights: str | Any) -> np.ndarray | None:
     return check_weights(weights, len(table), np.float64)
 
 
-def save(model: Model | Run, path: str | os.PathLike[str]) -> None:
+def save(model: Model | Run | Any, path: str | os.PathLike[str]) -> None:
     """Save a model as one safetensors file: data, never code, and written whole or not at all.
 
     Parameters
     ----------
-    model : Model or Run
-        What `train` returned is saved as a network without a table: loaded, it gives raw outputs.
+    model : Model, Run, MLPClassifier or MLPRegressor
+        What `train` returned is saved as a network without a table: loaded, it gives raw outputs. Of a fitted estimator all is
+        kept that predicting and continuing go by; callbacks and metadata requests are not.
     path : path
         An existing file is replaced.
 
     Raises
     ------
     TypeError
-        For anything else.
+        For anything else, and where a parameter of an estimator is a function, or another thing that is no data.
+    NotFittedError
+        Where an estimator has not been fitted.
     OSError
         Where the file cannot be written.
 
@@ -203,10 +209,19 @@ def save(model: Model | Run, path: str | os.PathLike[str]) -> None:
     >>> bool((gp.load(path).predict([[0.5]]) == run.predict([[0.5]])).all())
     True
     """
+    if type(model).__module__ in ESTIMATORS:
+        from glassprop.estimators.described import describe_estimator
+
+        network, parameters, estimator, tensors = describe_estimator(model)
+        write_model(path, network, parameters, {"estimator": estimator}, tensors)
+        return
     if isinstance(model, Run):
         model = Model(model.network, model.parameters, extra={"training": training_facts(model)})
     if not isinstance(model, Model):
-        raise TypeError(f"model must be a glassprop.Model or what glassprop.train returned; got {type(model).__name__}")
+        raise TypeError(
+            "model must be a glassprop.Model, what glassprop.train returned, or a fitted MLPClassifier or MLPRegressor; got "
+            f"{type(model).__name__}"
+        )
     preparation = model.preparation and model.preparation.describe()
     write_model(path, model.network, model.parameters, model.extra | {"preparation": preparation})
 
@@ -215,7 +230,7 @@ def load(
     path: str | os.PathLike[str],
     activations: Mapping[str, Activation] | None = None,
     losses: Mapping[str, Loss] | None = None,
-) -> Model:
+) -> Any:
     """Load what `save` saved.
 
     Parameters
@@ -228,7 +243,7 @@ def load(
 
     Returns
     -------
-    Model
+    Model, MLPClassifier or MLPRegressor
 
     Raises
     ------
@@ -248,7 +263,24 @@ def load(
     >>> gp.load(path).extra
     {'note': 'untrained'}
     """
-    network, parameters, extra = read_model(path, activations, losses)
+    stored = read_model(path, activations, losses)
+    if "estimator" not in stored.extra:
+        return _model_of(path, stored)
+    from glassprop.estimators.described import estimator_of
+
+    try:
+        return estimator_of(stored.network, stored.parameters, stored.extra["estimator"], stored.tensors, activations, losses)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ValueError(f"{os.fspath(path)}: not a glassprop model (its estimator is damaged: {error})") from None
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """The network of a file as a model, of an estimator's file too: that gives raw outputs then."""
+    return _model_of(path, read_model(path))
+
+
+def _model_of(path: str | os.PathLike[str], stored: StoredModel) -> Model:
+    network, parameters, extra, _ = stored
     description = extra.pop("preparation", None)
     try:
         preparation = None if description is None else Preparation.from_description(description)

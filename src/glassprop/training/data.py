@@ -32,7 +32,7 @@ class Data:
     @property
     def rows(self) -> int:
         """Number of rows trained on."""
-        return len(self.X if self.chosen is None else self.chosen)
+        return self.X.shape[0] if self.chosen is None else len(self.chosen)
 
 
 class Once:

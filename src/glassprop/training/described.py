@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from glassprop.core.activations import ACTIVATIONS, Activation
 from glassprop.core.losses import LOSSES, Loss
 from glassprop.core.network import Network
-from glassprop.core.schedules import SCHEDULES
+from glassprop.core.schedules import SCHEDULES, Schedule
 from glassprop.core.update import OPTIMIZERS, Optimizer
 
 
@@ -77,6 +78,24 @@ def network_of(
 _SCHEDULES = {schedule.__name__: schedule for schedule in SCHEDULES.values()}
 
 
+def describe_schedule(schedule: Schedule) -> dict[str, Any]:
+    """A schedule as plain data, by the name of its class."""
+    return {"name": type(schedule).__name__, **asdict(schedule)}
+
+
+def schedule_of(description: Mapping[str, Any]) -> Schedule | None:
+    """The schedule; None where it is a function that only its author has.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        Where it is no description of a schedule.
+    """
+    arguments = dict(description)
+    schedule = _SCHEDULES.get(arguments.pop("name"))
+    return None if schedule is None else schedule(**arguments)
+
+
 def optimizer_of(description: Mapping[str, Any], learning_rate: Any = None) -> Optimizer | None:
     """The rule; None where its learning rate is a function that only its author has, and none is given in its place.
 
@@ -101,9 +120,7 @@ def optimizer_of(description: Mapping[str, Any], learning_rate: Any = None) -> O
     if learning_rate is not None:
         arguments["learning_rate"] = learning_rate
     elif isinstance(rate, Mapping):
-        given = dict(rate)
-        schedule = _SCHEDULES.get(given.pop("name"))
-        if schedule is None:
+        arguments["learning_rate"] = schedule_of(rate)
+        if arguments["learning_rate"] is None:
             return None
-        arguments["learning_rate"] = schedule(**given)
     return rule(**arguments)

@@ -1,0 +1,114 @@
+"""The fitted parameters of an estimator, and the outputs that it predicts by.
+
+`coefs_` and `intercepts_` are views of the vector that the core takes, so that a prediction copies no parameters, and a weight
+that a person changes in place is the weight that predicts. It knows nothing of fitting.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from glassprop.core.arrays import core_array
+from glassprop.core.network import Network, Parameters
+from glassprop.core.passes import outputs_of
+from glassprop.estimators.settings import OUT_ACTIVATIONS, core_activations
+from glassprop.estimators.sparse import dense_parts
+
+SPARSE = ["csr", "csc"]
+LOSSES = {shown: loss for loss, shown in OUT_ACTIVATIONS.items()}  # one whose link is this output activation
+
+
+class Ready:
+    """What a prediction needs beside rows, kept between two of them: parameters as the core takes them, and networks."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
+        self._networks: dict[tuple, Network] = {}
+
+    def __reduce__(self) -> tuple:
+        return (_nothing, ())  # a pickle holds the parameters once, and no addresses
+
+    def parameters_of(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> Parameters:
+        """Those of these arrays: their views, or else arrays that a person put in their place."""
+        own, given = self.parameters, [*coefs, *intercepts]
+        views = [*own.W, *own.b]
+        same = len(views) == len(given) and all(
+            view is array or np.array_equal(view, array) for view, array in zip(views, given, strict=True)
+        )
+        if not same:
+            self.parameters = own = Parameters.from_arrays(coefs, intercepts)
+        return own
+
+    def network(self, layers: tuple[int, ...], activation: Any, output: str) -> Network:
+        """The network of these activations, by scikit-learn's names."""
+        key = layers, tuple(activation) if isinstance(activation, list) else activation, output
+        if key not in self._networks:
+            activations = core_activations(activation, len(layers) - 2)
+            self._networks[key] = Network(layers, activations, loss=LOSSES.get(output, "half_squared_error"))
+        return self._networks[key]
+
+
+def _nothing() -> None:
+    """What is left of a `Ready` in a pickle or a deep copy."""
+
+
+class Outputs:
+    """What an estimator predicts by; it is one of the bases of both."""
+
+    coefs_: list[np.ndarray]
+    intercepts_: list[np.ndarray]
+    out_activation_: str
+    activation: Any
+
+    def _parameters(self, dtype: Any = None) -> Parameters:
+        return Parameters.from_arrays(self.coefs_, self.intercepts_, dtype)
+
+    def _shown(self, parameters: Parameters) -> dict[str, Any]:
+        """Fitted attributes with a copy of the parameters."""
+        own = parameters.copy()
+        return {"coefs_": [*own.W], "intercepts_": [*own.b], "_ready": Ready(own)}
+
+    def _show(self, parameters: Parameters) -> None:
+        self.__dict__.update(self._shown(parameters))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        if "coefs_" not in state or state.get("_ready") is not None:  # a shallow copy has the arrays of what it was copied from
+            return
+        try:
+            self._show(self._parameters())
+        except (TypeError, ValueError):  # what was put into coefs_ is complained about where it is used
+            return
+        memory = state.get("_optimizer")
+        if memory is not None and memory.left is state["coefs_"]:
+            self.__dict__["_optimizer"] = replace(memory, left=self.coefs_)
+
+    def _to_predict(self, X: Any) -> Any:
+        """X checked, as scikit-learn checks it: nothing is asked of a plain table that is as it should be."""
+        fitted = self.__dict__
+        if type(X) is np.ndarray and X.ndim == 2 and X.dtype in (np.float64, np.float32) and len(X):
+            with np.errstate(over="ignore", invalid="ignore"):
+                finite = math.isfinite(X.sum())
+            named = "feature_names_in_" in fitted
+            if finite and "coefs_" in fitted and not named and X.shape[1] == fitted.get("n_features_in_"):
+                return X
+        check_is_fitted(self)
+        return validate_data(self, X, accept_sparse=SPARSE, reset=False)
+
+    def _outputs(self, X: Any, g: list[np.ndarray] | None = None) -> np.ndarray:
+        """h_L of every row of X as `_to_predict` leaves it, (rows, outputs); g_L is added to `g`, in parts, if it is given."""
+        ready = self.__dict__.get("_ready") or Ready(self._parameters())
+        parameters = ready.parameters_of(self.coefs_, self.intercepts_)
+        network = ready.network(parameters.layers, self.activation, self.out_activation_)
+        dtype, parts = np.result_type(X.dtype, self.coefs_[0].dtype), []
+        for part in dense_parts(X):
+            before = None
+            if g is not None:
+                g.append(before := np.empty((len(part), network.layers[-1]), dtype))
+            parts.append(outputs_of(network, parameters, core_array(part, dtype), g=before))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)

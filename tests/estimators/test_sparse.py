@@ -1,0 +1,116 @@
+"""Sparse tables: the numbers of dense ones in every bit, without the memory that the dense table would take."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix, random_array
+from sklearn.datasets import load_digits
+
+import glassprop as gp
+from glassprop import MLPClassifier, MLPRegressor
+from glassprop.estimators import sparse
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X[:431], Y[:431]
+LARGE = random_array((40_000, 500), density=0.01, rng=0, dtype=np.float64)
+DENSE_BYTES = 40_000 * 500 * 8
+
+CASES = {
+    "defaults": {},
+    "early stopping": {"early_stopping": True},
+    "early stopping by a score": {"early_stopping": True, "scoring": "neg_log_loss", "shuffle": False},
+    "no shuffle": {"shuffle": False},
+    "dropout": {"dropout": 0.3, "batch_size": 64},
+    "sgd": {"solver": "sgd", "learning_rate": "invscaling", "batch_size": 10},
+    "a schedule": {"learning_rate": gp.Cosine(0.01, steps=9)},
+    "one batch": {"batch_size": 431, "alpha": 1.0},
+}
+
+
+@pytest.fixture(params=[200, 10_000])
+def by_steps(monkeypatch, request):
+    """Every sparse table is large, and so many rows are dense at a time: two batches, or more than there are."""
+    monkeypatch.setattr(sparse, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(sparse, "CHUNK_BYTES", request.param * 64 * 8)
+
+
+def assert_equal(one, other):
+    for mine, theirs in zip(one.coefs_ + one.intercepts_, other.coefs_ + other.intercepts_, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert one.loss_curve_ == other.loss_curve_
+    assert one.validation_scores_ == other.validation_scores_
+
+
+@pytest.mark.parametrize("container", [csr_matrix, csc_matrix, csr_array, csc_array])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_steps_on_dense_rows_are_the_steps_on_the_dense_table(case, weighted, container, by_steps):
+    weights = np.random.default_rng(0).uniform(0, 2, len(X)) if weighted else None
+    given = {"hidden_layer_sizes": 12, "batch_size": 100, "max_iter": 4, "random_state": 0, "warm_start": True} | CASES[case]
+    dense, by_rows = MLPClassifier(**given), MLPClassifier(**given)
+    for _ in range(2):
+        dense.fit(X, Y, sample_weight=weights)
+        by_rows.fit(container(X), Y, sample_weight=weights)
+        assert_equal(dense, by_rows)
+    if not dense.early_stopping:
+        dense.partial_fit(X, Y, sample_weight=weights)
+        by_rows.partial_fit(container(X), Y, sample_weight=weights)
+        assert_equal(dense, by_rows)
+
+
+def test_numbers_and_single_precision(by_steps):
+    told, table = [], csr_matrix(X.astype(np.float32))
+    models = [MLPRegressor(max_iter=3, batch_size=50, random_state=0) for _ in range(2)]
+    models[1].set_callbacks(lambda epoch: told.append(epoch.loss))
+    for model, rows in zip(models, (table.toarray(), table), strict=True):
+        model.fit(rows, np.column_stack([Y, Y**2]), eval_set=(table, np.column_stack([Y, Y**2])))
+    assert_equal(*models)
+    assert models[0].validation_loss_curve_ == models[1].validation_loss_curve_
+    assert told == models[0].loss_curve_
+    assert models[1].coefs_[0].dtype == np.float32
+
+
+def test_the_whole_table_is_one_for_lbfgs(by_steps):
+    given = {"solver": "lbfgs", "max_iter": 3, "random_state": 0}
+    one, other = MLPClassifier(**given).fit(X, Y), MLPClassifier(**given).fit(csr_matrix(X), Y)
+    np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
+
+
+def peak_of(function, *arguments):
+    """Most bytes that it holds at a time, and what it returns."""
+    tracemalloc.start()
+    try:
+        found = function(*arguments)
+        return tracemalloc.get_traced_memory()[1], found
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_training_on_a_large_table_takes_some_rows_at_a_time(early_stopping, monkeypatch):
+    monkeypatch.setattr(sparse, "WHOLE_BYTES", DENSE_BYTES - 1)
+    monkeypatch.setattr(sparse, "CHUNK_BYTES", DENSE_BYTES // 50)
+    model = MLPRegressor(hidden_layer_sizes=8, random_state=0, max_iter=1, early_stopping=early_stopping)
+    peak, _ = peak_of(model.fit, LARGE.tocsr(), np.arange(40_000.0))
+    assert peak < DENSE_BYTES / 4  # early stopping makes a tenth of the rows dense
+
+
+def test_predicting_a_large_table_takes_some_rows_at_a_time():
+    model = MLPRegressor(hidden_layer_sizes=8, random_state=0, max_iter=1).fit(LARGE.tocsr()[:300], np.arange(300.0))
+    expected = model.predict(LARGE.tocsr()[:5000].toarray())
+    for container in (LARGE.tocsr(), csc_matrix(LARGE)):
+        peak, found = peak_of(model.predict, container)
+        np.testing.assert_array_equal(found[:5000], expected)
+        assert peak < DENSE_BYTES / 2
+
+
+def test_wide_rows_are_predicted_alone(monkeypatch):
+    monkeypatch.setattr(sparse, "CHUNK_BYTES", 1)
+    model = MLPClassifier(5, random_state=0, max_iter=2).fit(X, Y)
+    for method in (model.predict, model.predict_log_proba):
+        np.testing.assert_array_equal(method(csr_matrix(X[:20])), method(X[:20]))
