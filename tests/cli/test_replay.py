@@ -87,7 +87,9 @@ def test_a_weight_as_csv_json_and_picture(run, recorded, tmp_path):
 def test_divergence_is_found(run, diverged):
     ended = run("replay", diverged, "--find", "divergence")
     assert ended.code == 0
-    assert ended.out.startswith("diverged  diverged at step 3 (epoch 1): the activations of layer 3 ceased to be finite")
+    assert ended.out.startswith(
+        "diverged  diverged at step 3 (epoch 1): the loss, from the outputs of layer 3, ceased to be finite"
+    )
     assert ended.out.endswith("--step 2 explains the last step that was taken\n")
     facts = json.loads(run("replay", diverged, "--find", "divergence", "--json").out)
     assert (facts["diverged_at"], facts["step"], facts["loss"][-1]) == (3, [0, 1, 2, 3], None)

@@ -362,8 +362,7 @@ def test_python_is_entered_about_five_times_a_second_and_nothing_is_allocated(mo
     assert sum(calls) > 0.5, "the machine has become too fast for this test: give it more epochs"
     # growing towards a fifth of a second takes a few short calls; row orders are drawn for 50,000 epochs of 40 rows at most
     assert len(calls) <= 10 + max(6 * seconds, 500_000 / 50_000)
-    # handing over the call's three arrays, however many epochs it runs
-    assert set(allocations) == {3}
+    assert set(allocations) == {0}
 
 
 def test_memory_does_not_grow(plane):

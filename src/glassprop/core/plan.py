@@ -25,7 +25,7 @@ PLAN = np.dtype(
             "earlier_steps",  # done before step 0 on other rows; the rule's t and dropout count them too
             "as_scikit_learn",  # 1: see Workspace
             "patience",  # epochs without improvement after which to stop; 0: never
-            "alike",  # 1: one learning rate for all layers, and no decay
+            "alike",  # 1: the rule may take all parameters in one go, with the padding between layers
             "at_once",  # 1: the rule takes a block as soon as its gradient is there, see blocks.gradient
             "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see step.STAGES
             "loss", "rule", "product",  # other kernels

@@ -56,8 +56,8 @@ def _multiply_add(builder, vector, paired):
 
 def _make_tile(rows: int, vectors: int, paired: bool) -> Any:
     """The intrinsic for a tile of `rows` rows and `vectors` vector registers of columns; `paired`, of pairs of bfloat16."""
-    # an FMA takes four cycles and two begin in each: fewer than eight sums would wait for themselves, so each is kept in parts
-    parts = max(1, 8 // (rows * vectors))
+    # an FMA takes four cycles and two begin in each: the sums of a single row would wait for themselves, so each is kept in parts
+    parts = 8 // vectors if rows == 1 else 1
 
     @intrinsic
     def tile(typingctx, c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):

@@ -140,6 +140,7 @@ class _Rule:
     states: ClassVar[tuple[str, ...]]  # what the state vectors are called
     ranges: ClassVar[dict[str, tuple[float, float]]] = {}  # own constants in the kernel's order, with open upper bounds
     _formula: ClassVar[str] = ""
+    at_rest: ClassVar[bool] = True  # state stays zero where the gradient always was, as in padding
     betas: ClassVar[tuple[str, ...]] = ()  # constants that need bias correction
     learning_rate: Any
 
@@ -259,6 +260,7 @@ class Rprop(_Rule):
     name: ClassVar = "rprop"
     kernel_body: ClassVar = staticmethod(_rprop)
     states: ClassVar = ("previous", "d")
+    at_rest: ClassVar = False
     ranges: ClassVar = {"shrink": (0.0, 1.0), "grow": (1.0, math.inf), "smallest": (0.0, math.inf), "largest": (0.0, math.inf)}
     _formula: ClassVar = (
         "d := min(d · grow, largest) if G · previous > 0 else max(d · shrink, smallest) if G · previous < 0 else d; "

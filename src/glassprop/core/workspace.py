@@ -180,7 +180,7 @@ class Workspace:
         self.set(
             rule=optimizer.kernel(self.unit.dtype), weight_decay=optimizer.weight_decay, clip_norm=optimizer.clip_norm or 0.0
         )
-        self.set(alike=not optimizer.layer_factors and optimizer.weight_decay == 0)
+        self.set(alike=optimizer.at_rest and not optimizer.layer_factors and optimizer.weight_decay == 0)
         for l, factor in enumerate(optimizer.layer_factors or (), start=1):
             self.layers[l]["rate_factor"] = factor
 
