@@ -56,7 +56,7 @@ def _multiply_add(builder, vector, paired):
 
 def _make_tile(rows: int, vectors: int, paired: bool) -> Any:
     """The intrinsic for a tile of `rows` rows and `vectors` vector registers of columns; `paired`, of pairs of bfloat16."""
-    # an FMA takes four cycles and two begin in each: the sums of a single row would wait for themselves, so each is kept in parts
+    # an FMA takes four cycles and two begin in each: sums of a single row would wait for themselves, so each is kept in parts
     parts = 8 // vectors if rows == 1 else 1
 
     @intrinsic
