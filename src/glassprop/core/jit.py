@@ -278,6 +278,18 @@ def panel_width(typingctx, x):
 
 
 @intrinsic
+def panel_loop(typingctx, x):
+    """`panel_width`, hidden from the compiler: it would unroll a loop over a panel's width before that could become vectors."""
+    width = PANEL_BYTES * 8 // getattr(x, "dtype", x).bitwidth
+
+    def codegen(context, builder, sig, args):
+        number = ir.IntType(64)
+        return builder.asm(ir.FunctionType(number, [number]), "", "=r,0", [number(width)], False)
+
+    return types.int64(x), codegen
+
+
+@intrinsic
 def like(typingctx, constant, x):
     """`constant` in the type of `x`: a bare 0.5 would turn float32 arithmetic into float64."""
     kind = types.unliteral(constant)

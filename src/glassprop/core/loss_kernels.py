@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from glassprop.core.elementary import single
-from glassprop.core.jit import like, panel_width, scalar, separate_pointers
+from glassprop.core.jit import like, panel_loop, panel_width, scalar, separate_pointers
 from glassprop.core.vectors import new_line
 
 _EPSILON_32, _EPSILON_64 = (float(np.finfo(dtype).eps) for dtype in ("float32", "float64"))
@@ -33,10 +33,10 @@ def plain_kernel(value, delta_of):
     def loss_kernel(g, h, y, w, delta, losses, n, constants):
         c = like(constants[0], h[0])
         width = panel_width(h)
-        for r in range(width):
+        for r in range(panel_loop(h)):
             losses[r] = like(0, h[0])
         for o in range(n):
-            for r in range(width):
+            for r in range(panel_loop(h)):
                 i = o * width + r
                 losses[r] += value(g[i], h[i], y[i], c)
                 delta[i] = w[r] * delta_of(g[i], h[i], y[i], c)
@@ -53,10 +53,10 @@ def own_kernel(value, slope):
     def loss_kernel(g, h, y, w, delta, losses, n, constants):
         zero = like(0, h[0])
         width = panel_width(h)
-        for r in range(width):
+        for r in range(panel_loop(h)):
             losses[r] = zero
         for o in range(n):
-            for r in range(width):
+            for r in range(panel_loop(h)):
                 i = o * width + r
                 delta[i] = value(h[i], y[i])
                 losses[r] += delta[i]
@@ -75,25 +75,25 @@ def cross_entropy_kernel(clip):
         width = panel_width(h)
         largest = -like(math.log(clipped(like(0, h[0]))), h[0])
         top, most, mass, chosen = new_line(h), new_line(h), new_line(h), new_line(h)
-        for r in range(width):
+        for r in range(panel_loop(h)):
             top[r], most[r], mass[r], chosen[r] = g[r], h[r], like(0, h[0]), like(0, h[0])
         for o in range(1, n):
-            for r in range(width):
+            for r in range(panel_loop(h)):
                 # written so that NaN, which compares false, stays
                 top[r] = top[r] if g[o * width + r] <= top[r] else g[o * width + r]
                 most[r] = most[r] if h[o * width + r] <= most[r] else h[o * width + r]
         for o in range(n):
-            for r in range(width):
+            for r in range(panel_loop(h)):
                 target = y[o * width + r]
                 mass[r] += target
                 # 0 times a difference that has overflowed would be NaN
                 chosen[r] += target * (g[o * width + r] - top[r]) if target != 0 else like(0, target)
-        for r in range(width):
+        for r in range(panel_loop(h)):
             losses[r] = -mass[r] * like(math.log(most[r]), h[0]) - chosen[r]
             if clip and losses[r] > largest:
                 losses[r] = largest
         for o in range(n):
-            for r in range(width):
+            for r in range(panel_loop(h)):
                 delta[o * width + r] = w[r] * (h[o * width + r] * mass[r] - y[o * width + r])
 
     return loss_kernel

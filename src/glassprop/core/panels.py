@@ -22,7 +22,7 @@ import numpy as np
 from glassprop.core.jit import at, inner, panel_width, shift, within
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
 from glassprop.core.processor import prefetch
-from glassprop.core.vectors import copy_part, lanes_of, largest_bits, pair_up, transpose_square
+from glassprop.core.vectors import copy_part, copy_row, lanes_of, largest_bits, pair_up, transpose_square
 
 #: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
 LAYER = np.dtype(
@@ -213,9 +213,7 @@ def gather_rows(plan, X, order, start, stop, layer, first, last, unit):
                 prefetch(shift(coming, line * (width // 2)))
             source, target = at(X, (numbers[base + i] if order else base + i) * inputs, unit), shift(q, i * width)
             for block in range(whole):
-                part, place = shift(source, block * width), shift(target, block * plan.most_panels * square)
-                for j in range(width):
-                    place[j] = part[j]
+                copy_row(shift(source, block * width), shift(target, block * plan.most_panels * square))
             copy_part(shift(source, whole * width), inputs - whole * width, shift(target, whole * plan.most_panels * square))
         for block in range(layer.padded // width):
             columns = min(width, inputs - block * width)

@@ -50,17 +50,17 @@ def _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first
         row_weights = at(plan.scratch, plan.batch_weights + p * width, unit)
         for i in range(width):
             row_weights[i] = unit if i < count else like(0, unit)
+        panel = at(plan.scratch, plan.targets + p * top.padded * width, unit)
+        for i in range(top.units * width if classes else 0):
+            panel[i] = share_of_all
         for i in range(count):
-            panel = at(plan.scratch, plan.targets + p * top.padded * width + i, unit)
             row = numbers[base + i] if order else base + i
             if classes:
-                for o in range(top.units):
-                    panel[o * width] = share_of_all
-                panel[np.int64(at(Y, row, unit)[0]) * width] += keep
+                panel[np.int64(at(Y, row, unit)[0]) * width + i] += keep
             else:
                 line = at(Y, row * top.units, unit)
                 for o in range(top.units):
-                    panel[o * width] = line[o] * keep + share_of_all
+                    panel[o * width + i] = line[o] * keep + share_of_all
             if weights:
                 row_weights[i] = given[row]
                 mass += np.float64(row_weights[i])

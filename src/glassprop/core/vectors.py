@@ -146,6 +146,22 @@ def pair_up(source, count, half, target):
 
 
 @intrinsic
+def copy_row(typingctx, source, target):
+    """Copy as many numbers as a panel row has."""
+    signature = types.void(source, source)
+
+    def codegen(context, builder, sig, args):
+        vector, lanes = vector_of(sig.args[0])
+        align = sig.args[0].dtype.bitwidth // 8
+        starts = [index(start) for start in range(0, PANEL_BYTES // align, lanes)]
+        for start, values in [(start, load(builder, args[0], start, vector, align)) for start in starts]:
+            builder.store(values, vector_pointer(builder, args[1], start, vector), align=align)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def copy_part(typingctx, source, count, target):
     """Copy `count` numbers, fewer than a panel row has, and zeros after them up to a whole number of vectors."""
     signature = types.void(source, types.int64, source)
