@@ -75,16 +75,21 @@ class Activation:
             return (get_activation, (self.name, "output_activation"))
         return (Activation, (self.name, self.phi, self.dphi, self.reads, self.formula, self.slope))
 
-    def kernel(self, which: Literal["phi", "dphi"], dtype: np.dtype) -> int:
-        """Address of the compiled kernel h := φ(h) (``"phi"``, in place) or δ := δ ⊙ φ′ (``"dphi"``) for blocks of `dtype`."""
+    def kernel(self, which: Literal["phi", "dphi", "both"], dtype: np.dtype) -> int:
+        """Address of a compiled kernel for blocks of `dtype`.
+
+        ``"phi"``: h := φ(h). ``"dphi"``: δ := δ ⊙ φ′(h). ``"both"``: h := φ(z), z := φ′(z), where φ′ reads g: most of what the
+        two are computed from they have in common, and the backward pass is left with a product, δ := δ ⊙ z.
+        """
         key = f"{which}-{np.dtype(dtype).name}"
         if key not in self._addresses:
-            function = getattr(self, which)
             built_in = ACTIVATIONS.get(self.name) is self
             if self.name == "softmax":
                 body = _softmax
+            elif which == "both":
+                body = _both_kernel(scalar(self.phi), scalar(self.dphi))
             else:
-                body = (_phi_kernel if which == "phi" else _dphi_kernel)(scalar(function))
+                body = _phi_kernel(scalar(self.phi)) if which == "phi" else _dphi_kernel(scalar(self.dphi))
             try:
                 self._addresses[key] = kernel(
                     body, f"{self.name}-{which}", dtype, "pn" if which == "phi" else "ppn", cached=built_in
@@ -92,6 +97,9 @@ class Activation:
             except Exception as error:
                 if built_in:
                     raise
+                if which == "both":  # say which of the two
+                    self.kernel("phi", dtype)
+                    which = "dphi"
                 raise cannot_be_compiled(f"{which} of activation {self.name!r}", "one number", error) from error
         return self._addresses[key]
 
@@ -112,6 +120,17 @@ def _dphi_kernel(dphi):
             delta[i] *= dphi(z[i])
 
     return dphi_kernel
+
+
+def _both_kernel(phi, dphi):
+    def both_kernel(z, h, n):
+        separate_pointers(n)
+        for i in range(n):
+            g = z[i]
+            h[i] = phi(g)
+            z[i] = dphi(g)
+
+    return both_kernel
 
 
 def _softmax(h, n):
@@ -239,10 +258,6 @@ def _softplus(g):
     return (g if g > like(0, g) else like(0, g)) + log1p_of_unit(exp(-abs(g)))
 
 
-def _softplus_slope(h):
-    return -expm1(-h)
-
-
 def _softsign(g):
     return g / (like(1, g) + abs(g))
 
@@ -270,7 +285,7 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("gelu", _gelu, _gelu_slope, "g", "g Φ(g)", "Φ(g) + g Φ′(g)"),
         Activation("silu", _silu, _silu_slope, "g", "g σ(g)", "σ(g) (1 + g (1 − σ(g)))"),
         Activation("mish", _mish, _mish_slope, "g", "g tanh(log(1 + eᵍ))", "t + g σ(g) (1 − t²), t = tanh(log(1 + eᵍ))"),
-        Activation("softplus", _softplus, _softplus_slope, "h", "log(1 + eᵍ)", "1 − e⁻ʰ", positive=True),
+        Activation("softplus", _softplus, sigmoid, "g", "log(1 + eᵍ)", "σ(g)", positive=True),
         Activation("softsign", _softsign, _softsign_slope, "h", "g/(1 + |g|)", "(1 − |h|)²"),
         Activation("exp", _exp, _identity, "h", "eᵍ", "h", output_only=True, positive=True),
         Activation("softmax", _exp, _identity, "h", "eᵍ/Σ eᵍ", "", output_only=True, positive=True),
@@ -289,3 +304,14 @@ def get_activation(value: str | Activation, argument: str = "activation") -> Act
     if value not in ACTIVATIONS:
         raise unknown_name(argument, value, ACTIVATIONS if argument == "output_activation" else HIDDEN)
     return ACTIVATIONS[value]
+
+
+def multiply_kernel(dtype: np.dtype) -> int:
+    """Address of the kernel δ := δ ⊙ z, for slopes that ``"both"`` has left."""
+    name = np.dtype(dtype).name
+    if name not in _multiply:
+        _multiply[name] = kernel(_dphi_kernel(scalar(_identity)), "multiply", dtype, "ppn")
+    return _multiply[name]
+
+
+_multiply: dict[str, int] = {}

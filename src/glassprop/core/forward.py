@@ -36,8 +36,14 @@ def drop(source, target, first_unit, last_unit, units, first_row, rate, key):
 
 
 @inner
-def activate(layer, g, a, n):
-    """φ(g) of `n` numbers into a, which may be g."""
+def activate(layer, g, a, z, n, slopes):
+    """φ(g) of `n` numbers into a, which may be g; and where `slopes` are wanted now, φ′(g) into z, which may be g."""
+    if slopes and layer.both != 0:
+        if layer.z != layer.g:
+            for i in range(n):
+                z[i] = g[i]
+        call_kernel(layer.both, (z, a, n))
+        return
     if layer.g != layer.a:
         for i in range(n):
             a[i] = g[i]
@@ -51,10 +57,11 @@ def sums_suffice(layer, paired):
 
 
 @within
-def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key, thread, unit):
+def layer_forward(plan, below, layer, first, last, depth, slopes, paired, rate, drop_key, thread, unit):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
 
-    `depth`, where it is not 0, is how many rows of a panel the backward pass will want; `paired` multiplies pairs of bfloat16.
+    `depth`, where it is not 0, is how many rows of a panel the backward pass will want in Q; where `slopes` is not 0, δ will be
+    asked for; `paired` multiplies pairs of bfloat16.
     Partner: `backward.layer_backward`.
     """
     width, scratch = panel_width(unit), plan.scratch
@@ -65,7 +72,7 @@ def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key
             h = at(scratch, below.h + panel * below.padded * width, unit)
             pair_up(h, below.units * width, lines * width, at(scratch, source + panel * lines * width, unit))
     # an output with its loss's own link, which may be softmax, a function of all units
-    at_once = layer.phi != 0 and layer.dphi == 0
+    whole = layer.phi != 0 and layer.dphi == 0
     for start in range(0, layer.units, layer.rows_at_once):
         rows = min(layer.rows_at_once, layer.units - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
@@ -77,33 +84,34 @@ def layer_forward(plan, below, layer, first, last, depth, paired, rate, drop_key
         for panel in range(first, last):
             here = (panel * layer.padded + start) * width
             h_below = at(scratch, source + panel * lines * width, unit)
-            g, a = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit)
+            g, a, z = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.z + here, unit)
             call_kernel(product, (g, width, rows, width, W, ZERO, row, ONE, h_below, ZERO, b, ONE, ONE, count))
-            if layer.phi != 0 and not at_once:
-                activate(layer, g, a, rows * width)
+            if layer.phi != 0 and not whole:
+                activate(layer, g, a, z, rows * width, slopes)
             if layer.dropout > 0:
-                h, whole = shift(at(scratch, layer.h + here, unit), -start * width), shift(a, -start * width)
-                drop(whole, h, start, start + rows, layer.units, panel * width, rate, drop_key)
-            if not at_once:
+                h, panel_of_a = shift(at(scratch, layer.h + here, unit), -start * width), shift(a, -start * width)
+                drop(panel_of_a, h, start, start + rows, layer.units, panel * width, rate, drop_key)
+            if not whole:
                 note_largest(plan, at(scratch, layer.h + here, unit), rows * width, panel, 0)
             if depth > 0:
                 panel_to_units(plan, layer, start, rows, panel, depth, unit)
-    for panel in range(first, last if at_once else first):
+    for panel in range(first, last if whole else first):
         here = panel * layer.padded * width
-        activate(layer, at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), layer.units * width)
+        g, a = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit)
+        activate(layer, g, a, g, layer.units * width, ZERO)
 
 
-def forward(plan, layers, first, last, depth, training, step, thread, unit):
+def forward(plan, layers, first, last, depth, slopes, training, step, thread, unit):
     """g_l and h_l of all layers for panels first..last of the rows in layer 0; dropout and bfloat16 act in training.
 
-    `depth` is as for `layer_forward`. Partner: `backward.backward`.
+    `depth` and `slopes` are as for `layer_forward`. Partner: `backward.backward`.
     """
     top, paired = layers.size - 1, training != 0 and plan.paired_product != 0
     for l in range(1, top + 1):
         rate = layers[l].dropout if training else 0.0
         key = dropout_key(plan.seed, step, l) if rate > 0 else NO_KEY
         wanted = ZERO if l == top or sums_suffice(layers[l + 1], paired) else depth
-        layer_forward(plan, layers[l - 1], layers[l], first, last, wanted, paired, rate, key, thread, unit)
+        layer_forward(plan, layers[l - 1], layers[l], first, last, wanted, slopes, paired, rate, key, thread, unit)
         if paired:
             for panel in range(first, last):
                 pair_squares(plan, layers[l - 1], panel, unit)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glassprop.core.activations import multiply_kernel
 from glassprop.core.jit import at, inner, panel_width, shift, within
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
 from glassprop.core.processor import prefetch
@@ -47,8 +48,9 @@ LAYER = np.dtype(
         ("delta", np.int64),  # P: error terms
         ("h_pairs", np.int64),  # [panel][pair][row] of h
         ("delta_pairs", np.int64),  # the same of δ, and afterwards [panel][unit][pair of rows]
-        ("z", np.int64),  # g or a: what φ′ reads
+        ("z", np.int64),  # P: what the kernel of φ′ reads: a, or slopes that the forward pass has left, in place of g if it may
         ("phi", np.int64),  # addresses of kernels; 0 is the identity
+        ("both", np.int64),  # φ and the slopes, where φ′ reads g; 0: φ alone
         ("dphi", np.int64),
         ("dropout", np.float64),
         ("rate_factor", np.float64),  # of the learning rate
@@ -139,10 +141,14 @@ def lay_out(
         plain = activation.name == "identity"
         if not plain and (keep_g or is_output or activation.reads == "g"):
             row["g"] = claim(units)
-        row["z"] = row["g"] if activation.reads == "g" else row["a"]
-        row["phi"] = 0 if plain else activation.kernel("phi", dtype)
         linked = is_output and activation.name == network.loss.link
-        row["dphi"] = 0 if plain or linked else activation.kernel("dphi", dtype)
+        if activation.reads == "g" and not (plain or linked):
+            row["z"] = claim(units) if keep_g or is_output else row["g"]
+            row["both"], row["dphi"] = activation.kernel("both", dtype), multiply_kernel(dtype)
+        else:
+            row["z"] = row["a"]
+            row["dphi"] = 0 if plain or linked else activation.kernel("dphi", dtype)
+        row["phi"] = 0 if plain else activation.kernel("phi", dtype)
     targets = claim(network.layers[-1])
     weights, losses, zero = claim(1), claim(1), claim(1)
     return Layout(table, end + threads * packed_size, targets, weights, losses, zero, end, packed_size, blocks)

@@ -102,7 +102,7 @@ def _losses(plan, layers, Y, classes, weights, order, start, stop, first, last, 
 #: The stages of a step: kernels by the name of their address in the plan, and their arguments in the letters of `kernel`.
 STAGES: dict[str, tuple[Callable, str]] = {
     "do_gather": (gather_rows, "Pnnnnlnnu"),
-    "do_forward": (forward, "PLnnnnnnu"),
+    "do_forward": (forward, "PLnnnnnnnu"),
     "do_losses": (_losses, "PLnnnnnnnncu"),
     "do_backward": (backward, "PLnnnnnu"),
     "do_gradient": (gradient, "PLnndcnndnnu"),
@@ -151,7 +151,7 @@ def _validate(plan, layers, sums, thread, unit):
         start, stop = (v - low) * width, plan.validation_rows
         here = shift(sums, 2 * (v - low))
         call_kernel(plan.do_gather, (plan, plan.validation_X, off, start, stop, layers[0], low, last, unit))
-        call_kernel(plan.do_forward, (plan, layers, low, last, off, off, start, thread, unit))
+        call_kernel(plan.do_forward, (plan, layers, low, last, off, off, off, start, thread, unit))
         Y, classes, weights = plan.validation_Y, plan.validation_classes, plan.validation_weights
         call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, off, start, stop, low, last, here, unit))
 
@@ -230,7 +230,8 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
         if parts & FORWARD:
             call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers[0], low, high, unit))
             wanted = depth if parts & BACKWARD else depth * 0
-            call_kernel(plan.do_forward, (plan, layers, low, high, wanted, training, t, thread, unit))
+            slopes = parts & (LOSS | BACKWARD)
+            call_kernel(plan.do_forward, (plan, layers, low, high, wanted, slopes, training, t, thread, unit))
         if parts & OUTPUT:
             scatter_rows(scratch, layers[-1], start, stop, plan.output, low, high, unit)
         if parts & LOSS:
