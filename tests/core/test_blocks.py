@@ -24,13 +24,15 @@ def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workspace, "FLOPS_PER_THREAD", 1e-9)
 
 
-def trained(case: cases.Case, optimizer: Any, at_once: bool, steps: int = 8, **settings: Any) -> Workspace:
-    """Memory after `steps` steps in batches of 40."""
+def trained(
+    case: cases.Case, optimizer: Any, at_once: bool, steps: int = 8, batch_size: int = 40, **settings: Any
+) -> Workspace:
+    """Memory after `steps` steps."""
     theta, rows = case.parameters.theta.copy(), len(case.X)
     Y, weights = check_targets(case.network, case.Y, rows, theta.dtype), check_weights(case.weights, rows, theta.dtype)
     memory = Workspace(
-        case.network, theta, case.X, Y, weights, batch_size=40, optimizer=optimizer, steps=steps,
-        epochs=-(-steps // -(-rows // 40)), seed=3, at_once=at_once, **settings,
+        case.network, theta, case.X, Y, weights, batch_size=batch_size, optimizer=optimizer, steps=steps,
+        epochs=-(-steps // -(-rows // batch_size)), seed=3, at_once=at_once, **settings,
     )  # fmt: skip
     memory["rates"][:] = 0.01
     memory.run(0, steps, plan.TRAIN)
@@ -86,18 +88,29 @@ def test_blocks_of_long_rows_are_smaller() -> None:
     same(case, at_once, after)
 
 
-@pytest.mark.parametrize(("network", "optimizer"), [({"l2": 0.2}, gp.SGD(0.1)), ({}, gp.SGD(0.1, clip_norm=1.0))])
-def test_what_needs_the_whole_gradient_gets_it(network: dict[str, float], optimizer: Any) -> None:
-    case = cases.case((4, 5, 2), rows=40, **network).of("float32")
-    assert not trained(case, optimizer, True).plan["at_once"][0]
+def test_clipping_gets_the_whole_gradient() -> None:
+    case = cases.case((4, 5, 2), rows=40).of("float32")
+    assert not trained(case, gp.SGD(0.1, clip_norm=1.0), True).plan["at_once"][0]
+
+
+@pytest.mark.parametrize("own", [{}, {"as_scikit_learn": True}])
+def test_a_large_penalty_gets_the_whole_gradient(own: dict[str, bool]) -> None:
+    """Its memory holds it then, and otherwise one block of a layer. Rows that weigh less make scikit-learn's penalty larger."""
+    case = cases.case((40, 100, 3), rows=40, l2=0.05, weighted=True).of("float32")
+    case.weights[:] = 1e-3 if own else 1.0
+    work = trained(case, gp.SGD(1e-3), True, steps=1, **own)
+    blocks = work["gradient"][: 64 * 40].reshape(2, -1)
+    assert blocks[0].any()
+    assert blocks[1].any() == bool(own)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("what", ["gradient", "delta", "h", "slope"])
+@pytest.mark.parametrize("what", ["gradient", "sum", "bias", "delta", "h", "slope"])
 def test_a_step_that_is_refused_changes_nothing(what: str, dtype: str) -> None:
     """Numbers of h and δ that are finite each, and whose products are not; then δ and h themselves; a slope that is NaN."""
     steep = gp.Activation("steep", lambda g: g, lambda g: math.nan if g > 100 else 1.0)
-    case, largest = cases.case((40, 70, 3), rows=40, activation="relu").of(dtype), np.finfo(dtype).max
+    activation = "tanh" if what == "bias" else "relu"
+    case, largest = cases.case((40, 70, 3), rows=400, activation=activation).of(dtype), np.finfo(dtype).max
     if what == "slope":
         case = replace(case, network=gp.Network((40, 70, 3), steep))
     if what == "gradient":
@@ -105,14 +118,24 @@ def test_a_step_that_is_refused_changes_nothing(what: str, dtype: str) -> None:
         case.X[17] *= inputs
         case.parameters.W[0][:] /= inputs
         case.Y[17] = target
+    elif what == "sum":  # each product is finite, their sum over rows is not
+        inputs, target = {"float32": (4e19, 2e17), "float64": (1e90, 1e65)}[dtype]
+        case.X[:] = inputs
+        case.parameters.W[0][:] = 0
+        case.Y[:] = target
+    elif what == "bias":
+        case.parameters.W[1][:] = {"float32": 1e37, "float64": 1e160}[dtype]
+        for zero in (case.parameters.W[0], *case.parameters.b):
+            zero[:] = 0
+        case.X[:], case.Y[:] = 1e-30, 1
     elif what == "delta":
         case.parameters.W[1][2] = case.Y[17] = largest
     else:
         case.X[17] = largest if what == "h" else 1e3
     with np.errstate(all="ignore"):
-        memory = trained(case, gp.Adam(0.01), True)
+        memory = trained(case, gp.Adam(0.01), True, batch_size=400)
     assert memory.progress["status"][0] == plan.DIVERGED
     assert memory.progress["step"][0] == 0
     np.testing.assert_array_equal(memory["theta"], case.parameters.theta)
     assert not memory["state"].any()
-    assert np.isfinite(memory.progress["loss"][0]) == (what in ("gradient", "slope"))
+    assert np.isfinite(memory.progress["loss"][0]) == (what in ("gradient", "sum", "bias", "slope"))

@@ -314,3 +314,19 @@ def test_what_decays_becomes_zero() -> None:
     assert (velocity.W[0] == 0).all()  # 1e-39 is below the smallest normal one
     tiny = np.float32(1e-40)
     assert tiny * np.float32(1) == tiny != 0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_row_without_weight_has_no_slope_even_where_that_is_infinite(weighted: bool) -> None:
+    """poisson with an output of 0: in rows that fill up the last panel with what earlier targets were, or of weight 0."""
+    network = gp.Network((1, 1), output_activation="softplus", loss="poisson")
+    parameters = gp.Parameters.from_arrays([[[1.0]]], [[0.0]], "float32")
+    X, Y, weights = np.ones((40, 1), np.float32), np.full((40, 1), 50.0, np.float32), np.ones(40)
+    X[39], Y[32:] = -200, 0
+    if weighted:
+        X[38], Y[38], weights[38] = -200, 1000, 0
+    run = gp.train(
+        network, X, Y, weights=weights if weighted else None, parameters=parameters, optimizer=gp.SGD(1e-6), batch_size=32,
+        epochs=1, shuffle=False, seed=0,
+    )  # fmt: skip
+    assert not run.diverged

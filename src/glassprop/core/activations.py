@@ -71,19 +71,24 @@ class Activation:
 
     def __reduce__(self) -> tuple:
         # a built-in row is itself wherever it arrives; addresses of machine code must never travel to another process
-        if ACTIVATIONS.get(self.name) is self:
+        if self.built_in:
             return (get_activation, (self.name, "output_activation"))
         return (Activation, (self.name, self.phi, self.dphi, self.reads, self.formula, self.slope))
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is a row of the table."""
+        return ACTIVATIONS.get(self.name) is self
 
     def kernel(self, which: Literal["phi", "dphi", "both"], dtype: np.dtype) -> int:
         """Address of a compiled kernel for blocks of `dtype`.
 
-        ``"phi"``: h := φ(h). ``"dphi"``: δ := δ ⊙ φ′(h). ``"both"``: h := φ(z), z := φ′(z), where φ′ reads g: most of what the
-        two are computed from they have in common, and the backward pass is left with a product, δ := δ ⊙ z.
+        ``"phi"``: h := φ(h). ``"dphi"``: δ := δ ⊙ φ′(z). ``"both"``: h := φ(z), z := φ′(z), where φ′ reads g: most
+        of what the two are computed from they have in common, and the backward pass is left with a product, δ := δ ⊙ z. For
+        the table alone: what a user's own φ shares with its φ′ might be rounded otherwise than in φ by itself.
         """
         key = f"{which}-{np.dtype(dtype).name}"
         if key not in self._addresses:
-            built_in = ACTIVATIONS.get(self.name) is self
             if self.name == "softmax":
                 body = _softmax
             elif which == "both":
@@ -92,14 +97,11 @@ class Activation:
                 body = _phi_kernel(scalar(self.phi)) if which == "phi" else _dphi_kernel(scalar(self.dphi))
             try:
                 self._addresses[key] = kernel(
-                    body, f"{self.name}-{which}", dtype, "pn" if which == "phi" else "ppn", cached=built_in
+                    body, f"{self.name}-{which}", dtype, "pn" if which == "phi" else "ppn", cached=self.built_in
                 )
             except Exception as error:
-                if built_in:
+                if self.built_in:
                     raise
-                if which == "both":  # say which of the two
-                    self.kernel("phi", dtype)
-                    which = "dphi"
                 raise cannot_be_compiled(f"{which} of activation {self.name!r}", "one number", error) from error
         return self._addresses[key]
 

@@ -31,8 +31,8 @@ def layer_backward(plan, below, layer, first, last, paired, rate, drop_key, thre
         for panel in range(first, last):
             delta = at(scratch, layer.delta + panel * layer.padded * width, unit)
             pair_up(delta, layer.units * width, lines * width, at(scratch, source + panel * lines * width, unit))
-    for start in range(0, below.units, layer.columns_at_once):
-        rows = min(layer.columns_at_once, below.units - start)
+    for start in range(0, below.units, layer.resident_columns):
+        rows = min(layer.resident_columns, below.units - start)
         W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
         if pack:
             pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)

@@ -50,7 +50,7 @@ def penalize(dW, W, n, l2, l1):
         w = W[i]
         sign = l1 if w > 0 else (-l1 if w < 0 else l1 * w)
         dW[i] += l2 * w + sign
-        penalty += np.float64(like(0.5, w) * l2 * w * w + l1 * abs(w))
+        penalty += 0.5 * np.float64(l2) * np.float64(w) * np.float64(w) + np.float64(l1 * abs(w))  # float32's w² may overflow
     return penalty
 
 
@@ -59,8 +59,8 @@ def finish(plan, dW, W, n, factor, unit):
     """`n` numbers of dW: times `factor` (1/Σ w), plus the penalties'. Returns Σ dW² and l2/2 Σ W² + l1 Σ |W|."""
     squares, penalty = np.float64(scale_numbers(dW, n, factor)), 0.0
     if plan.l2 != 0 or plan.l1 != 0:
-        share = factor if plan.as_scikit_learn else unit
-        penalty = penalize(dW, W, n, like(plan.l2, unit) * share, like(plan.l1, unit) * share)
+        of_mass = factor if plan.as_scikit_learn else unit
+        penalty = penalize(dW, W, n, like(plan.l2, unit) * of_mass, like(plan.l1, unit) * of_mass)
         squares = squares_of(dW, n)
     elif beyond(squares):
         squares = squares_of(dW, n)

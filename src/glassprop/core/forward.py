@@ -9,6 +9,7 @@ import numpy as np
 
 from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift, within
 from glassprop.core.panels import note_largest, pair_rows, pair_squares, panel_to_units
+from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.vectors import pair_up
 
@@ -73,8 +74,8 @@ def layer_forward(plan, below, layer, first, last, depth, slopes, paired, rate, 
             pair_up(h, below.units * width, lines * width, at(scratch, source + panel * lines * width, unit))
     # an output with its loss's own link, which may be softmax, a function of all units
     whole = layer.phi != 0 and layer.dphi == 0
-    for start in range(0, layer.units, layer.rows_at_once):
-        rows = min(layer.rows_at_once, layer.units - start)
+    for start in range(0, layer.units, layer.resident_rows):
+        rows = min(layer.resident_rows, layer.units - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
         row = layer.stride
         if paired:
@@ -104,14 +105,28 @@ def layer_forward(plan, below, layer, first, last, depth, slopes, paired, rate, 
 def forward(plan, layers, first, last, depth, slopes, training, step, thread, unit):
     """g_l and h_l of all layers for panels first..last of the rows in layer 0; dropout and bfloat16 act in training.
 
-    `depth` and `slopes` are as for `layer_forward`. Partner: `backward.backward`.
+    `depth` is as for `layer_forward`; `slopes` are parts of the step: δ_L goes with LOSS, all others with BACKWARD. Partner:
+    `backward.backward`.
     """
     top, paired = layers.size - 1, training != 0 and plan.paired_product != 0
     for l in range(1, top + 1):
         rate = layers[l].dropout if training else 0.0
         key = dropout_key(plan.seed, step, l) if rate > 0 else NO_KEY
         wanted = ZERO if l == top or sums_suffice(layers[l + 1], paired) else depth
-        layer_forward(plan, layers[l - 1], layers[l], first, last, wanted, slopes, paired, rate, key, thread, unit)
+        layer_forward(
+            plan,
+            layers[l - 1],
+            layers[l],
+            first,
+            last,
+            wanted,
+            slopes if l == top else slopes & BACKWARD,
+            paired,
+            rate,
+            key,
+            thread,
+            unit,
+        )
         if paired:
             for panel in range(first, last):
                 pair_squares(plan, layers[l - 1], panel, unit)

@@ -28,7 +28,7 @@ clipped = scalar(clipped)
 
 
 def plain_kernel(value, delta_of):
-    """Of functions of (g, h, y, constant)."""
+    """Of functions of (g, h, y, constant). A row without weight, such as those that fill up the last panel, has no slope."""
 
     def loss_kernel(g, h, y, w, delta, losses, n, constants):
         c = like(constants[0], h[0])
@@ -39,16 +39,13 @@ def plain_kernel(value, delta_of):
             for r in range(panel_loop(h)):
                 i = o * width + r
                 losses[r] += value(g[i], h[i], y[i], c)
-                delta[i] = w[r] * delta_of(g[i], h[i], y[i], c)
+                delta[i] = w[r] * delta_of(g[i], h[i], y[i], c) if w[r] != like(0, c) else like(0, c)  # 0 · ∞ would be NaN
 
     return loss_kernel
 
 
 def own_kernel(value, slope):
-    """Of a user's functions of (h, y), whatever kind of number they return.
-
-    A row without weight, such as those that fill up the last panel, has no slope, even where that would be infinite.
-    """
+    """Of a user's functions of (h, y), whatever kind of number they return; rows without weight as in `plain_kernel`."""
 
     def loss_kernel(g, h, y, w, delta, losses, n, constants):
         zero = like(0, h[0])

@@ -39,8 +39,8 @@ LAYER = np.dtype(
         ("size", np.int64),  # elements of W and b together, from W on
         ("block", np.int64),  # rows of W in a block of dW
         ("blocks", np.int64),
-        ("rows_at_once", np.int64),  # of W, that stay in the second-level cache while they meet all panels
-        ("columns_at_once", np.int64),  # the same of columns, in the backward product
+        ("resident_rows", np.int64),  # of W, that stay in the second-level cache while they meet all panels
+        ("resident_columns", np.int64),  # the same of columns, in the backward product
         ("g", np.int64),  # P: pre-activations; the same as a where they are not kept
         ("a", np.int64),  # P: φ(g); the same as h where there is no dropout
         ("h", np.int64),  # P: what the next layer reads
@@ -50,7 +50,7 @@ LAYER = np.dtype(
         ("delta_pairs", np.int64),  # the same of δ, and afterwards [panel][unit][pair of rows]
         ("z", np.int64),  # P: what the kernel of φ′ reads: a, or slopes that the forward pass has left, in place of g if it may
         ("phi", np.int64),  # addresses of kernels; 0 is the identity
-        ("both", np.int64),  # φ and the slopes, where φ′ reads g; 0: φ alone
+        ("both", np.int64),  # φ and the slopes, of built-in activations where φ′ reads g; 0: φ alone
         ("dphi", np.int64),
         ("dropout", np.float64),
         ("rate_factor", np.float64),  # of the learning rate
@@ -60,7 +60,7 @@ LAYER = np.dtype(
 
 
 BLOCK_ROWS = 32  # of W, at most, in a block of dW, the unit of work that threads share out
-BLOCK_BYTES = 1 << 19  # of a block, at most: half of what the second-level cache holds
+BLOCK_BYTES = 1 << 19  # of a block, if it holds more than a tile of rows: half of what the second-level cache holds
 TILE_ROWS = 8  # a block has whole tiles of rows (tile.py)
 AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
 RESIDENT = 8192  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
@@ -68,7 +68,7 @@ ROWS_AHEAD = 4  # rows of X between the one that is gathered and the one that is
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
 
 
-def resident_rows(depth: int, width: int) -> int:
+def resident(depth: int, width: int) -> int:
     """How many rows of W, each `depth` long, to take at a time; whole squares, whatever the machine."""
     return max(32, min(128, RESIDENT * width // depth // 32 * 32))
 
@@ -129,25 +129,25 @@ def lay_out(
         row["blocks"] = -(-units // int(row["block"]))
         blocks += int(row["blocks"])
         inputs = network.layers[l - 1]
-        row["rows_at_once"], row["columns_at_once"] = resident_rows(inputs, width), resident_rows(units, width)
+        row["resident_rows"], row["resident_columns"] = resident(inputs, width), resident(units, width)
         if l > 1 and (paired or units * inputs >= PACK_FROM * width):
             row["packed_row"] = row_stride(round_up(units, width), width)
-            packed_size = max(packed_size, int(row["columns_at_once"] * row["packed_row"]))
+            packed_size = max(packed_size, int(row["resident_columns"] * row["packed_row"]))
         if paired:
             row["paired_row"] = row_stride(int(table[l - 1]["pairs"]), width)
-            packed_size = max(packed_size, int(row["rows_at_once"] * row["paired_row"]))
+            packed_size = max(packed_size, int(row["resident_rows"] * row["paired_row"]))
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
         plain = activation.name == "identity"
         if not plain and (keep_g or is_output or activation.reads == "g"):
             row["g"] = claim(units)
         linked = is_output and activation.name == network.loss.link
-        if activation.reads == "g" and not (plain or linked):
+        row["z"] = row["g"] if activation.reads == "g" else row["a"]
+        if activation.reads == "g" and activation.built_in and not (plain or linked):
             row["z"] = claim(units) if keep_g or is_output else row["g"]
             row["both"], row["dphi"] = activation.kernel("both", dtype), multiply_kernel(dtype)
-        else:
-            row["z"] = row["a"]
-            row["dphi"] = 0 if plain or linked else activation.kernel("dphi", dtype)
+        elif not (plain or linked):
+            row["dphi"] = activation.kernel("dphi", dtype)
         row["phi"] = 0 if plain else activation.kernel("phi", dtype)
     targets = claim(network.layers[-1])
     weights, losses, zero = claim(1), claim(1), claim(1)
@@ -203,7 +203,8 @@ def note_largest(plan, pointer, count, panel, which):
 def gather_rows(plan, X, order, start, stop, layer, first, last, unit):
     """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
 
-    Places in P from `stop` on are filled with the last row; in Q they keep what they held, which no product counts.
+    Places in P from `stop` on are filled with the last row; in Q they keep the finite numbers that they held, which error terms
+    of zero multiply.
     """
     numbers, width = at(order, 0, start), panel_width(unit)
     square, inputs = width * width, layer.units

@@ -54,7 +54,7 @@ PLAN = np.dtype(
         *((name, np.float64) for name in (
             "keep", "share",  # label smoothing: y := keep y + share
             "loss_scale",  # of the mean over rows, before the penalty is added; it does not scale the gradient
-            "bound",  # of |h| |δ| times the rows, up to which no gradient overflows
+            "bound",  # below which a gradient is far from overflowing, and so is its square
             "l2", "l1", "weight_decay",
             "clip_norm",  # 0: no clipping
             "tolerance",  # by how much the monitored value must fall to count as improved

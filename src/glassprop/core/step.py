@@ -131,12 +131,22 @@ def _add_up(sums, pairs):
 
 
 @within
-def _largest_product(plan, panels, unit):
-    """The largest |h| times the largest |δ| of the batch, which no product of the two exceeds; NaN or ∞ where one is."""
+def _may_act_at_once(plan, loss, rows, panels, scale, unit):
+    """1 where no gradient of the batch can overflow, before or after it is scaled: the rule need not see all of it first.
+
+    No sum over rows exceeds their number times the largest |h|, or the 1 that stands for it in db, times the largest |δ|. A
+    penalty of at most a tenth of a finite weight does not overflow. (Its value may, in float64, for a weight above 1e154.)
+    """
+    if plan.at_once == 0 or not math.isfinite(loss):
+        return panels * 0
     bits, h, delta = at(plan.largest, 0, panels), panels * 0, panels * 0
     for p in range(panels):
         h, delta = max(h, bits[2 * p]), max(delta, bits[2 * p + 1])
-    return np.float64(from_bits(h, unit)) * np.float64(from_bits(delta, unit))
+    largest_h = np.float64(from_bits(h, unit))
+    largest_h = 1.0 if largest_h < 1.0 else largest_h  # NaN compares false and stays
+    bound = largest_h * np.float64(from_bits(delta, unit)) * rows * max(1.0, scale)
+    penalty = max(plan.l2, plan.l1) * (scale if plan.as_scikit_learn else 1.0)
+    return np.int64(bound < plan.bound and penalty <= 0.1)
 
 
 @inner
@@ -199,14 +209,57 @@ def _end_epoch(plan, now, layers, epoch, steps_per_epoch, rate, parts, thread, u
     meet(plan)
 
 
+@within
+def _by_panels(plan, layers, order, start, stop, depth, parts, t, thread, unit):
+    """What panels of the batch are shared out for: rows, forward, outputs, losses and δ, as far as the parts ask for them."""
+    width, training = panel_width(unit), parts & UPDATE
+    low, high = share((stop - start + width - 1) // width, thread, plan.threads)
+    if plan.at_once != 0:
+        for i in range(2 * low, 2 * high):
+            at(plan.largest, i, start)[0] = 0
+    if parts & FORWARD:
+        wanted, slopes = depth if parts & BACKWARD else depth * 0, parts & (LOSS | BACKWARD)
+        call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers[0], low, high, unit))
+        call_kernel(plan.do_forward, (plan, layers, low, high, wanted, slopes, training, t, thread, unit))
+    if parts & OUTPUT:
+        scatter_rows(plan.scratch, layers[-1], start, stop, plan.output, low, high, unit)
+    if parts & LOSS:
+        Y, classes, weights, sums = plan.Y, plan.classes, plan.weights, at(plan.sums, 0, 1.0)
+        call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, order, start, stop, low, high, sums, unit))
+    if parts & BACKWARD:
+        call_kernel(plan.do_backward, (plan, layers, low, high, training, t, thread, unit))
+
+
+@within
+def _note_losses(plan, now, rows, panels, leader):
+    """The batch's loss without penalty, its Σ w, and the factor with which both count in the epoch; noted by the leader."""
+    total, mass = _add_up(at(plan.sums, 0, 1.0), panels)
+    total *= plan.loss_scale
+    loss = total / mass if mass > 0 else 0.0
+    per_mass = rows / mass if plan.as_scikit_learn and mass > 0 else 1.0
+    if leader:
+        now.loss = loss
+        now.loss_sum += total * per_mass
+        now.weight_sum += mass * per_mass
+    return loss, mass, per_mass
+
+
+@within
+def _note_gradient(plan, now, loss, weight, leader):
+    """The batch's loss with the penalty, and the norm of the gradient; noted by the leader, the penalty with `weight`."""
+    squares, penalty = _add_up(at(plan.sums, 2 * plan.most_panels, 1.0), plan.blocks)
+    if leader:
+        now.loss = loss + penalty
+        now.loss_sum += penalty * weight
+        now.gradient_norm = math.sqrt(squares)
+    return loss + penalty, math.sqrt(squares)
+
+
 @inner
 def _steps(plan, now, layers, first, last, parts, thread, unit):
     """See `run`."""
-    batch, scratch, leader = plan.batch_size, plan.scratch, thread == 0
+    batch, leader, width, training = plan.batch_size, thread == 0, panel_width(unit), parts & UPDATE
     steps_per_epoch = (plan.rows + batch - 1) // batch
-    training = parts & UPDATE
-    paired = training != 0 and plan.paired_product != 0
-    sums = at(plan.sums, 0, 1.0)
     loss, norm, mass, per_mass = now.loss, now.gradient_norm, 0.0, 1.0
     if not meet(plan):
         return first
@@ -216,57 +269,27 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
         epoch = step // steps_per_epoch
         start = (step - epoch * steps_per_epoch) * batch
         stop = min(start + batch, plan.rows)
-        rows = stop - start
-        width = panel_width(unit)
-        panels = (rows + width - 1) // width
+        rows, panels = stop - start, (stop - start + width - 1) // width
         # a single panel need not be summed beyond its rows
-        depth = width if panels > 1 or paired else rows
-        low, high = share(panels, thread, plan.threads)
+        depth = width if panels > 1 or (training and plan.paired_product != 0) else rows
         order = plan.order + (epoch - plan.first_epoch) * plan.rows * 8 if plan.order else plan.order
         t = plan.earlier_steps + step  # what the rule and dropout go by
-        if plan.at_once != 0:
-            for i in range(2 * low, 2 * high):
-                at(plan.largest, i, start)[0] = 0
-        if parts & FORWARD:
-            call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers[0], low, high, unit))
-            wanted = depth if parts & BACKWARD else depth * 0
-            slopes = parts & (LOSS | BACKWARD)
-            call_kernel(plan.do_forward, (plan, layers, low, high, wanted, slopes, training, t, thread, unit))
-        if parts & OUTPUT:
-            scatter_rows(scratch, layers[-1], start, stop, plan.output, low, high, unit)
-        if parts & LOSS:
-            Y, classes, weights = plan.Y, plan.classes, plan.weights
-            call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, order, start, stop, low, high, sums, unit))
-        if parts & BACKWARD:
-            call_kernel(plan.do_backward, (plan, layers, low, high, training, t, thread, unit))
+        _by_panels(plan, layers, order, start, stop, depth, parts, t, thread, unit)
         meet(plan)
         if parts & LOSS:
-            total, mass = _add_up(sums, panels)
-            total *= plan.loss_scale
-            loss = total / mass if mass > 0 else 0.0
-            per_mass = rows / mass if plan.as_scikit_learn and mass > 0 else 1.0
-            if leader:
-                now.loss = loss
-                now.loss_sum += total * per_mass
-                now.weight_sum += mass * per_mass
+            loss, mass, per_mass = _note_losses(plan, now, rows, panels, leader)
         rate = at(plan.rates, step - plan.first_step, 1.0)[0] if training or parts & EPOCHS else 0.0
         at_once = start * 0
         if parts & BACKWARD:
-            beyond = at(plan.sums, 2 * plan.most_panels, 1.0)
             scale = 1.0 / mass if mass > 0 else 0.0
-            if training and plan.at_once != 0 and math.isfinite(loss):
-                at_once = np.int64(_largest_product(plan, panels, unit) * rows * scale < plan.bound)
+            if training:
+                at_once = _may_act_at_once(plan, loss, rows, panels, scale, unit)
+            sums = at(plan.sums, 2 * plan.most_panels, 1.0)
             call_kernel(
-                plan.do_gradient, (plan, layers, panels, depth, scale, beyond, training, at_once, rate, t + 1, thread, unit)
+                plan.do_gradient, (plan, layers, panels, depth, scale, sums, training, at_once, rate, t + 1, thread, unit)
             )
             meet(plan)
-            squares, penalty = _add_up(beyond, plan.blocks)
-            loss += penalty
-            norm = math.sqrt(squares)
-            if leader:
-                now.loss = loss
-                now.loss_sum += penalty * mass * per_mass
-                now.gradient_norm = norm
+            loss, norm = _note_gradient(plan, now, loss, mass * per_mass, leader)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 if leader:
                     now.status = DIVERGED

@@ -145,14 +145,8 @@ class Workspace:
         self._take_objective(network, as_scikit_learn)
         if optimizer:
             self._take_optimizer(optimizer)
-            self.set(
-                at_once=at_once and self._may_act_at_once(network, optimizer), bound=1e37 if dtype == np.float32 else 1e140
-            )
-
-    def _may_act_at_once(self, network: Network, optimizer: Optimizer) -> bool:
-        """Whether the rule may act on a block before the whole gradient is known, and whether that pays."""
-        small_penalties = max(network.l2, network.l1) <= 0.1  # of a finite weight, they cannot overflow
-        return small_penalties and not optimizer.clip_norm and self["theta"].size >= AT_ONCE_FROM
+            pays = theta.size >= AT_ONCE_FROM and not optimizer.clip_norm  # clipping needs the whole gradient first
+            self.set(at_once=at_once and pays, bound=1e37 if dtype == np.float32 else 1e140)
 
     def _take_objective(self, network: Network, as_scikit_learn: bool) -> None:
         loss, outputs = network.loss, network.layers[-1]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from glassprop.core.workspace import Workspace
     from glassprop.training.run import Run
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: row orders by NumPy's generator
 SHARE = 0.01  # of the time, that writing checkpoints may take
 MOST = 64  # checkpoints kept; then every second one is dropped, and they become half as frequent
 
