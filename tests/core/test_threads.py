@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core import panels, passes, workspace
+from glassprop.core import panels, passes, threads, workspace
 from glassprop.core.threads import run_in_threads
 
 
@@ -177,3 +178,24 @@ def test_a_small_prediction_starts_no_threads(monkeypatch: pytest.MonkeyPatch) -
 def test_threads_must_be_a_whole_number(threads: Any) -> None:
     with pytest.raises((ValueError, TypeError), match="threads"):
         gp.train(gp.Network((1, 1)), [[1.0], [2.0]], [1.0, 2.0], threads=threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system lets no thread choose its processor")
+def test_other_threads_leave_the_processor_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, before they begin; then they may run wherever this one may. A system that forbids it is left alone."""
+    asked: list[set[int]] = []
+    monkeypatch.setattr(threads, "_processor_number", lambda: lambda: 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, processors: asked.append(set(processors)))
+    assert run_in_threads(lambda thread: thread, 3, np.zeros(16, np.int64)) == 0
+    assert sorted(asked, key=len) == [{0, 2}, {0, 2}, {0, 1, 2}, {0, 1, 2}]
+
+    def forbidden(pid: int, processors: set[int]) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
+    assert run_in_threads(lambda thread: thread, 2, np.zeros(16, np.int64)) == 0
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, processors: asked.append(set(processors)))
+    assert run_in_threads(lambda thread: thread, 2, np.zeros(16, np.int64)) == 0
+    assert len(asked) == 4

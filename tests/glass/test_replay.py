@@ -257,7 +257,7 @@ def test_what_is_no_recorded_run(recorded, tmp_path):
     for spoilt, message in (
         (text[:50], "its run.json is damaged"),
         ("[]", "not a recorded run of glassprop"),
-        (text.replace('"format_version": 1', '"format_version": 99'), "recorded in format 99"),
+        (text.replace('"format_version": 2', '"format_version": 99'), "recorded in format 99"),
         (text.replace('"seed"', '"sead"'), "its run.json is damaged"),
         (text.replace('"silu"', '"silly"'), "uses the activation 'silly'"),
     ):

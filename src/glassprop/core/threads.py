@@ -11,6 +11,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
@@ -54,6 +55,25 @@ def meet(plan):
     return True
 
 
+@functools.cache
+def _processor_number() -> Callable[[], int] | None:
+    """A function that tells on which processor the calling thread runs; None where the system lets no thread choose."""
+    return getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
+
+
+def leave(processor: int) -> None:
+    """Move the calling thread to another processor than this one, once; afterwards it may run where it might before.
+
+    The system may start a thread on the processor of the one that starts it, and leave it there for longer than a short run
+    takes.
+    """
+    allowed = os.sched_getaffinity(0)
+    if others := allowed - {processor}:
+        with suppress(OSError):  # a system that does not permit it
+            os.sched_setaffinity(0, others)
+            os.sched_setaffinity(0, allowed)
+
+
 def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarray) -> int:
     """Call ``function(thread)`` in each of `threads` threads, 0 being this one; return what that one returned.
 
@@ -64,8 +84,13 @@ def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarra
     team[:] = 0
     raised: list[BaseException] = []
 
+    number = _processor_number()
+    here = number() if number else None
+
     def guarded(thread: int) -> None:
         try:
+            if here is not None:
+                leave(here)
             function(thread)
         except BaseException as error:
             team[LEFT] = 1
