@@ -17,7 +17,7 @@ from benchmarks.surroundings import ROOT, THREADS, data_folder, markdown, say
 
 ROUNDS = 5
 MOST = 4  # times as many rounds are taken, at most, where the machine is not steady
-REST = 0.05  # seconds between samples, in which the other's threads go to sleep
+REST = 0.3  # seconds between samples, in which the other's threads go to sleep: OpenBLAS's take more than 0.05
 CASES = {  # name: (table, what differs from the defaults, epochs, the gain that is aimed at)
     "digits, defaults": ("digits", {}, 50, 5),
     "digits, batch_size=32": ("digits", {"batch_size": 32}, 20, 10),

@@ -198,4 +198,6 @@ def test_other_threads_leave_the_processor_of_the_first(monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1})
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, processors: asked.append(set(processors)))
     assert run_in_threads(lambda thread: thread, 2, np.zeros(16, np.int64)) == 0
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    assert run_in_threads(lambda thread: thread, 2, np.zeros(16, np.int64), lasting=False) == 0
     assert len(asked) == 4

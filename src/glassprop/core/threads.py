@@ -74,10 +74,11 @@ def leave(processor: int) -> None:
             os.sched_setaffinity(0, allowed)
 
 
-def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarray) -> int:
+def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarray, lasting: bool = True) -> int:
     """Call ``function(thread)`` in each of `threads` threads, 0 being this one; return what that one returned.
 
-    What is raised in another thread is raised here.
+    What is raised in another thread is raised here. Where the call is not `lasting`, moving to another processor would cost more
+    than it gains.
     """
     if threads == 1:
         return function(0)
@@ -85,7 +86,7 @@ def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarra
     raised: list[BaseException] = []
 
     number = _processor_number()
-    here = number() if number else None
+    here = number() if number and lasting else None
 
     def guarded(thread: int) -> None:
         try:

@@ -19,6 +19,7 @@ from glassprop.core.threads import run_in_threads, yield_address
 from glassprop.core.tile import product_kernel
 from glassprop.core.update import Optimizer
 
+LASTING = 16  # steps of a call, from which on its threads look for a processor each
 FLOPS_PER_THREAD = 2e6  # of a step, from which on a thread of its own pays; see docs/performance.md
 _ready: set[np.dtype] = set()  # precisions whose machine code is there
 
@@ -213,4 +214,5 @@ class Workspace:
             lambda thread: int(run(self.plan, self.progress, self.layers, first, last, parts, thread, self.unit)),
             threads,
             self["team"],
+            lasting=last - first >= LASTING,
         )
