@@ -118,7 +118,7 @@ def test_a_thread_that_never_comes_lets_the_others_go(monkeypatch: pytest.Monkey
     memory.threads = 2
     start = case.parameters.theta.copy()
 
-    def interrupted(function: Any, threads: int, team: np.ndarray) -> int:
+    def interrupted(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
         def first_interrupted(thread: int) -> int:
             if thread == 0:
                 raise KeyboardInterrupt
@@ -139,7 +139,7 @@ def test_what_is_raised_in_another_thread_is_raised_here(monkeypatch: pytest.Mon
     memory = cases.workspace(case, gp.SGD(), 64, 1)
     memory.threads = 2
 
-    def broken(function: Any, threads: int, team: np.ndarray) -> int:
+    def broken(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
         def second_broken(thread: int) -> int:
             if thread == 1:
                 raise MemoryError("in the other thread")
@@ -157,7 +157,9 @@ def test_what_is_raised_in_another_thread_is_raised_here(monkeypatch: pytest.Mon
 def test_predictions_have_the_same_bits_for_any_number_of_threads(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passes, "THREADED_FROM", 0)
     started: list[int] = []
-    monkeypatch.setattr(workspace, "run_in_threads", lambda f, n, team: started.append(n) or run_in_threads(f, n, team))
+    monkeypatch.setattr(
+        workspace, "run_in_threads", lambda f, n, team, lasting: started.append(n) or run_in_threads(f, n, team, lasting)
+    )
     case = cases.case((7, 40, 30, 3), rows=rows, activation="tanh").of("float32")
     one, three = (passes.predict(case.network, case.parameters, case.X, threads=threads) for threads in (1, 3))
     np.testing.assert_array_equal(one, three)
@@ -166,7 +168,9 @@ def test_predictions_have_the_same_bits_for_any_number_of_threads(rows: int, mon
 
 def test_a_small_prediction_starts_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
-    monkeypatch.setattr(workspace, "run_in_threads", lambda f, n, team: started.append(n) or run_in_threads(f, n, team))
+    monkeypatch.setattr(
+        workspace, "run_in_threads", lambda f, n, team, lasting: started.append(n) or run_in_threads(f, n, team, lasting)
+    )
     monkeypatch.setattr(workspace, "available_threads", lambda: 2)
     network = gp.Network((64, 256, 256, 10))
     for rows in (128, 1024):

@@ -77,8 +77,8 @@ def leave(processor: int) -> None:
 def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarray, lasting: bool = True) -> int:
     """Call ``function(thread)`` in each of `threads` threads, 0 being this one; return what that one returned.
 
-    What is raised in another thread is raised here. Where the call is not `lasting`, moving to another processor would cost more
-    than it gains.
+    What is raised in another thread is raised here. Where the call is not `lasting`, moving to another processor would cost
+    more than it gains.
     """
     if threads == 1:
         return function(0)
