@@ -160,7 +160,7 @@ import numpy as np, glassprop as gp
 from glassprop.core import jit, step
 network = gp.Network((1, 1), output_activation="leaky_relu")
 parameters = gp.Parameters.from_arrays([[[1.0]]], [[0.0]])
-fwd = gp.forward(network, parameters, [[-1.0], [2.0]])
+fwd = gp.forward(network, parameters, np.array([[-1.0], [2.0]], "float64"))
 back = gp.backward(network, parameters, fwd, [[0.0], [0.0]])
 hits = sum(step.run.stats.cache_hits.values()) + sum(sum(kernel.stats.cache_hits.values()) for kernel in jit._kernels)
 misses = sum(step.run.stats.cache_misses.values()) + sum(sum(kernel.stats.cache_misses.values()) for kernel in jit._kernels)
@@ -168,12 +168,11 @@ print(*fwd.output[:, 0], back.db[0][0], hits, misses)
 """
 
 
-def run_program(folder: Path) -> tuple[list[float], float, int, int]:
-    """The program, in a process of its own, with the package in `folder`: outputs, gradient, hits, misses."""
+def run_program(folder: Path, dtype: str = "float64") -> tuple[list[float], float, int, int]:
+    """The program, in a process of its own, with the package in `folder` if it is there: outputs, gradient, hits, misses."""
     environment = os.environ | {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(folder / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True, env=environment, cwd=folder
-    )
+    command = [sys.executable, "-c", PROGRAM.replace("float64", dtype)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=folder)
     *outputs, db, hits, misses = done.stdout.split()
     return [float(output) for output in outputs], float(db), int(hits), int(misses)
 
@@ -207,6 +206,39 @@ def test_stale_machine_code_is_never_run(tmp_path: Path) -> None:
     assert outputs == [-0.02, 2.0]
     assert db == 0
     assert (hits, misses) == (0, compiled)
+
+
+def test_processes_that_compile_at_the_same_time_keep_each_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One saves its code while the other is about to write."""
+    one, other = (jit._CodeFiles(str(tmp_path), "function") for _ in range(2))
+    write = one._open_for_write
+
+    def late(path: str) -> object:
+        monkeypatch.undo()
+        other.save(("float64",), "code for float64")
+        return write(path)
+
+    monkeypatch.setattr(one, "_open_for_write", late)
+    one.save(("float32",), "code for float32")
+    for files in (one, other):
+        assert [files.load((dtype,)) for dtype in DTYPES] == ["code for float64", "code for float32"]
+
+
+def test_code_of_another_signature_is_never_run(tmp_path: Path) -> None:
+    """Whatever lies under a file's name: it says itself what it is."""
+    wanted = {dtype: run_program(tmp_path, dtype)[:2] for dtype in DTYPES}
+    by_function: dict[str, list[Path]] = {}
+    for file in (tmp_path / "cache").rglob("*.nbc"):
+        by_function.setdefault(file.name.rsplit(".", 2)[0], []).append(file)
+    pairs = [files for files in by_function.values() if len(files) == 2]  # one for each precision
+    assert len(pairs) >= 4  # the entry, φ, φ′, the loss
+    for one, other in pairs:
+        contents = one.read_bytes()
+        one.write_bytes(other.read_bytes())
+        other.write_bytes(contents)
+    for dtype in DTYPES:
+        *numbers, _, misses = run_program(tmp_path, dtype)
+        assert (tuple(numbers), misses) == (wanted[dtype], len(pairs))
 
 
 def test_a_users_functions_are_never_taken_from_disk() -> None:

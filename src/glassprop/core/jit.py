@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import pickle
 import sys
 import warnings
 from collections.abc import Callable
@@ -102,13 +103,57 @@ within = numba.njit(**_INNER, fastmath=FLAGS, inline="always")
 PANEL_BYTES = 128
 
 
-@functools.cache
-def sources_digest() -> str:
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sources() -> str:
     """Hash of every file of the core. Numba itself looks only at the file of a cached function, not at what it calls."""
     digest = hashlib.sha256(f"{sys.version_info[:2]}{numba.__version__}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+#: Taken as the core is imported: code of files that are edited later, while this process runs, must not pass for theirs.
+SOURCES = _sources()
+
+
+class _CodeFiles(IndexDataCacheFile):
+    """Machine code on disk, a file for each signature, which says itself what it was compiled from and for.
+
+    Numba's index of numbered files lets two processes that compile at the same time give one number to two signatures.
+    """
+
+    def __init__(self, folder: str, base: str) -> None:
+        super().__init__(cache_path=folder, filename_base=base, source_stamp=SOURCES)
+        self._base = base
+
+    def _place(self, key: tuple) -> tuple[str, bytes]:
+        """The file of a signature, and the line with which it begins if it is valid."""
+        text = repr(key)
+        return f"{self._base}.{_sha(text)[:16]}.nbc", _sha(SOURCES + text).encode() + b"\n"
+
+    def holds(self, key: tuple) -> bool:
+        name, stamp = self._place(key)
+        try:
+            with open(self._data_path(name), "rb") as file:
+                return file.readline() == stamp
+        except OSError:
+            return False
+
+    def load(self, key: tuple) -> Any:
+        name, stamp = self._place(key)
+        try:
+            with open(self._data_path(name), "rb") as file:
+                return pickle.load(file) if file.readline() == stamp else None
+        except OSError:  # not there, or replaced just now
+            return None
+
+    def save(self, key: tuple, data: Any) -> None:
+        name, stamp = self._place(key)
+        with self._open_for_write(self._data_path(name)) as file:
+            file.write(stamp + self._dump(data))
 
 
 class _CoreCache(FunctionCache):
@@ -117,12 +162,14 @@ class _CoreCache(FunctionCache):
     def __init__(self, function: Callable, name: str) -> None:
         super().__init__(function)
         self._rule = name
-        self._cache_file = IndexDataCacheFile(
-            cache_path=self._cache_path, filename_base=f"{self._impl.filename_base}-{name}", source_stamp=sources_digest()
-        )
+        self._cache_file = _CodeFiles(self._cache_path, f"{self._impl.filename_base}-{name}")
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple:
         return (sig, codegen.magic_tuple(), self._rule)
+
+    def holds(self, sig: Any, target_context: Any) -> bool:
+        target_context.refresh()
+        return self._cache_file.holds(self._index_key(sig, target_context.codegen()))
 
 
 def _enable_cache(dispatcher: Any, function: Callable, name: str) -> None:
@@ -144,14 +191,12 @@ def entry(function: Callable) -> Any:
     return dispatcher
 
 
-def must_compile(dispatcher: Any, unit: np.floating) -> bool:
-    """Whether the entry's first call with `unit` will have to compile: it is neither in memory nor on disk."""
-    kind = numba.typeof(unit)
-    known = {signature[-1] for signature in dispatcher.signatures}
+def must_compile(dispatcher: Any, *arguments: Any) -> bool:
+    """Whether the entry's first call with such arguments will have to compile: it is neither in memory nor on disk."""
+    signature = tuple(numba.typeof(argument) for argument in arguments)
     cache = dispatcher._cache
-    if kind not in known and isinstance(cache, _CoreCache):
-        known |= {key[0][-1] for key in cache._cache_file._load_index()}
-    return kind not in known
+    on_disk = isinstance(cache, _CoreCache) and cache.holds(signature, dispatcher.targetctx)
+    return signature not in dispatcher.signatures and not on_disk
 
 
 # --- kernels -----------------------------------------------------------------------------------------------------------

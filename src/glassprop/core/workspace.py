@@ -12,7 +12,7 @@ import numpy as np
 
 from glassprop.core.jit import available_threads, must_compile
 from glassprop.core.network import Network, aligned_zeros, panel_columns
-from glassprop.core.panels import AT_ONCE_FROM, lay_out, new_scratch
+from glassprop.core.panels import AT_ONCE_FROM, LAYER, lay_out, new_scratch
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
 from glassprop.core.step import run, stages
 from glassprop.core.threads import run_in_threads, yield_address
@@ -26,7 +26,7 @@ _ready: set[np.dtype] = set()  # precisions whose machine code is there
 
 def will_compile(dtype: np.dtype) -> bool:
     """Whether the next call in this precision has to compile first, since machine code is neither in memory nor on disk."""
-    return must_compile(run, dtype.type(1))
+    return must_compile(run, np.zeros(1, PLAN), np.zeros(1, PROGRESS), np.zeros(1, LAYER), 0, 0, 0, 0, dtype.type(1))
 
 
 def useful_threads(network: Network, batch_size: int, panels: int, most: int | None) -> int:
