@@ -43,28 +43,44 @@ def beyond(squares):
 
 
 @inner_sum
-def penalize(dW, W, n, l2, l1):
-    """Add the penalties' gradient to dW; returns l2/2 Σ W² + l1 Σ |W|."""
+def penalty_of(W, n, l2, l1):
+    """l2/2 Σ W² + l1 Σ |W| in float64, as `squares_of`."""
     penalty = 0.0
     for i in range(n):
-        w = W[i]
-        sign = l1 if w > 0 else (-l1 if w < 0 else l1 * w)
-        dW[i] += l2 * w + sign
-        penalty += 0.5 * np.float64(l2) * np.float64(w) * np.float64(w) + np.float64(l1 * abs(w))  # float32's w² may overflow
+        w = np.float64(W[i])
+        penalty += 0.5 * np.float64(l2) * w * w + np.float64(l1) * abs(w)
     return penalty
+
+
+@inner_sum
+def scale_and_penalize(dW, W, n, factor, l2, l1):
+    """dW := factor dW + the penalties' gradient; returns Σ dW², Σ W², Σ |W|, added up in the precision of dW."""
+    squares, W_squares, W_sizes = like(0, factor), like(0, factor), like(0, factor)
+    for i in range(n):
+        w = W[i]
+        x = dW[i] * factor + (l2 * w + (l1 if w > 0 else (-l1 if w < 0 else l1 * w)))
+        dW[i] = x
+        squares += x * x
+        W_squares += w * w
+        W_sizes += abs(w)
+    return squares, W_squares, W_sizes
 
 
 @inner
 def finish(plan, dW, W, n, factor, unit):
     """`n` numbers of dW: times `factor` (1/Σ w), plus the penalties'. Returns Σ dW² and l2/2 Σ W² + l1 Σ |W|."""
-    squares, penalty = np.float64(scale_numbers(dW, n, factor)), 0.0
+    penalty = 0.0
     if plan.l2 != 0 or plan.l1 != 0:
         of_mass = factor if plan.as_scikit_learn else unit
-        penalty = penalize(dW, W, n, like(plan.l2, unit) * of_mass, like(plan.l1, unit) * of_mass)
-        squares = squares_of(dW, n)
-    elif beyond(squares):
-        squares = squares_of(dW, n)
-    return squares, penalty
+        l2, l1 = like(plan.l2, unit) * of_mass, like(plan.l1, unit) * of_mass
+        numbers, W_squares, W_sizes = scale_and_penalize(dW, W, n, factor, l2, l1)
+        penalty = 0.5 * np.float64(l2) * np.float64(W_squares) + np.float64(l1) * np.float64(W_sizes)
+        if beyond(np.float64(W_squares)):
+            penalty = penalty_of(W, n, l2, l1)
+    else:
+        numbers = scale_numbers(dW, n, factor)
+    squares = np.float64(numbers)
+    return squares_of(dW, n) if beyond(squares) else squares, penalty
 
 
 @inner
