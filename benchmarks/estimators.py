@@ -27,7 +27,10 @@ CASES = {  # name: (table, what differs from the defaults, epochs, the gain that
     "digits, solver='sgd'": ("digits", {"solver": "sgd"}, 50, 1),
     "digits, solver='lbfgs'": ("digits", {"solver": "lbfgs"}, 30, 1),
     "iris, defaults": ("iris", {}, 100, 1),
-    "digits, predict of one row 1,000 times": ("digits", {"calls": 1000}, 5, 1),
+    "digits, predict of one row 1,000 times": ("digits", {"calls": 1000, "rows": 1}, 5, 1),
+    "sparse, 1 number in 100, defaults": ("sparse-100", {}, 5, 1),
+    "sparse, 1 number in 1,000, defaults": ("sparse-1000", {}, 5, 1),
+    "sparse, 1 number in 100, predict": ("sparse-100", {"calls": 10, "rows": 4000}, 2, 1),
     "California housing, defaults": ("california", {}, 20, 5),
     "California housing, batch_size=32": ("california", {"batch_size": 32}, 5, 10),
     "California housing, hidden_layer_sizes=(512, 512)": ("california", {"hidden_layer_sizes": (512, 512)}, 2, 3),
@@ -52,9 +55,14 @@ def measure(cases: tuple[str, ...] = tuple(CASES), rounds: int = ROUNDS) -> dict
 def tables() -> dict:
     """X and y of every table that is there, inputs standardised."""
     import numpy as np
+    from scipy.sparse import csr_array, random_array
     from sklearn.datasets import load_digits, load_iris
 
     found = {"digits": load_digits(return_X_y=True), "iris": load_iris(return_X_y=True)}
+    rng = np.random.default_rng(0)
+    for every in (100, 1000):  # as tables of words are
+        X = csr_array(random_array((4000, 10_000), density=1 / every, rng=rng))
+        found[f"sparse-{every}"] = X, (X @ rng.standard_normal(10_000) > 0).astype(int)
     folder = data_folder("california-housing")
     if folder is not None:
         rows = np.genfromtxt(folder / "housing.csv", delimiter=",", skip_header=1, usecols=range(9))
@@ -73,7 +81,7 @@ def compare(case: str, table: tuple, rounds: int, threads: int) -> dict:
     from glassprop.bench.statistics import STEADY
 
     name, differs, epochs, aim = CASES[case]
-    parameters = {key: value for key, value in differs.items() if key not in ("folds", "calls")} | {
+    parameters = {key: value for key, value in differs.items() if key not in ("folds", "calls", "rows")} | {
         "max_iter": epochs,
         "random_state": 0,
     }
@@ -87,7 +95,7 @@ def compare(case: str, table: tuple, rounds: int, threads: int) -> dict:
             cross_val_score(model, *table, cv=differs["folds"])
         elif "calls" in differs:
             for _ in range(differs["calls"]):
-                model.predict(table[0][:1])
+                model.predict(table[0][: differs["rows"]])
         else:
             model.fit(*table)
         return time.perf_counter() - begun

@@ -32,11 +32,10 @@ CASES = {
 }
 
 
-@pytest.fixture(params=[200, 10_000])
-def by_steps(monkeypatch, request):
-    """Every sparse table is large, and so many rows are dense at a time: two batches, or more than there are."""
-    monkeypatch.setattr(sparse, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(sparse, "CHUNK_BYTES", request.param * 64 * 8)
+@pytest.fixture
+def kept_sparse(monkeypatch):
+    """However many numbers a table has that are not 0."""
+    monkeypatch.setattr(sparse, "DENSE_FROM", np.inf)
 
 
 def assert_equal(one, other):
@@ -49,7 +48,7 @@ def assert_equal(one, other):
 @pytest.mark.parametrize("container", [csr_matrix, csc_matrix, csr_array, csc_array])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_steps_on_dense_rows_are_the_steps_on_the_dense_table(case, weighted, container, by_steps):
+def test_fits_of_sparse_tables_are_those_of_dense_ones(case, weighted, container, kept_sparse):
     weights = np.random.default_rng(0).uniform(0, 2, len(X)) if weighted else None
     given = {"hidden_layer_sizes": 12, "batch_size": 100, "max_iter": 4, "random_state": 0, "warm_start": True} | CASES[case]
     dense, by_rows = MLPClassifier(**given), MLPClassifier(**given)
@@ -63,7 +62,7 @@ def test_steps_on_dense_rows_are_the_steps_on_the_dense_table(case, weighted, co
         assert_equal(dense, by_rows)
 
 
-def test_numbers_and_single_precision(by_steps):
+def test_numbers_and_single_precision(kept_sparse):
     told, table = [], csr_matrix(X.astype(np.float32))
     models = [MLPRegressor(max_iter=3, batch_size=50, random_state=0) for _ in range(2)]
     models[1].set_callbacks(lambda epoch: told.append(epoch.loss))
@@ -75,7 +74,7 @@ def test_numbers_and_single_precision(by_steps):
     assert models[1].coefs_[0].dtype == np.float32
 
 
-def test_the_whole_table_is_one_for_lbfgs(by_steps):
+def test_the_whole_table_is_one_batch_for_lbfgs(kept_sparse):
     given = {"solver": "lbfgs", "max_iter": 3, "random_state": 0}
     one, other = MLPClassifier(**given).fit(X, Y), MLPClassifier(**given).fit(csr_matrix(X), Y)
     np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
@@ -92,25 +91,39 @@ def peak_of(function, *arguments):
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_training_on_a_large_table_takes_some_rows_at_a_time(early_stopping, monkeypatch):
-    monkeypatch.setattr(sparse, "WHOLE_BYTES", DENSE_BYTES - 1)
-    monkeypatch.setattr(sparse, "CHUNK_BYTES", DENSE_BYTES // 50)
+def test_training_on_a_sparse_table_takes_no_dense_one(early_stopping):
     model = MLPRegressor(hidden_layer_sizes=8, random_state=0, max_iter=1, early_stopping=early_stopping)
     peak, _ = peak_of(model.fit, LARGE.tocsr(), np.arange(40_000.0))
-    assert peak < DENSE_BYTES / 4  # early stopping makes a tenth of the rows dense
+    assert peak < DENSE_BYTES / 10
 
 
-def test_predicting_a_large_table_takes_some_rows_at_a_time():
+def test_predicting_a_sparse_table_takes_no_dense_one():
     model = MLPRegressor(hidden_layer_sizes=8, random_state=0, max_iter=1).fit(LARGE.tocsr()[:300], np.arange(300.0))
     expected = model.predict(LARGE.tocsr()[:5000].toarray())
     for container in (LARGE.tocsr(), csc_matrix(LARGE)):
         peak, found = peak_of(model.predict, container)
         np.testing.assert_array_equal(found[:5000], expected)
-        assert peak < DENSE_BYTES / 2
+        assert peak < DENSE_BYTES / 10
 
 
-def test_wide_rows_are_predicted_alone(monkeypatch):
-    monkeypatch.setattr(sparse, "CHUNK_BYTES", 1)
-    model = MLPClassifier(5, random_state=0, max_iter=2).fit(X, Y)
-    for method in (model.predict, model.predict_log_proba):
-        np.testing.assert_array_equal(method(csr_matrix(X[:20])), method(X[:20]))
+def test_tables_with_few_zeros_are_made_dense(monkeypatch):
+    """Where that takes little memory: dense products are faster then."""
+    assert isinstance(sparse.training_table(csr_matrix(X)), np.ndarray)
+    assert not isinstance(sparse.training_table(LARGE.tocsr()), np.ndarray)
+    monkeypatch.setattr(sparse, "DENSE_BYTES", X.nbytes - 1)
+    assert not isinstance(sparse.training_table(csr_matrix(X)), np.ndarray)
+
+
+def test_numbers_may_stand_in_any_order_and_in_parts(kept_sparse):
+    rows, columns = np.nonzero(X)
+    values = X[rows, columns]
+    backwards = csr_matrix((np.tile(values[::-1] / 2, 2), (np.tile(rows[::-1], 2), np.tile(columns[::-1], 2))), X.shape)
+    jumbled = csr_matrix((backwards.data.copy(), backwards.indices.copy(), backwards.indptr.copy()), X.shape)
+    for start, stop in zip(jumbled.indptr[:-1], jumbled.indptr[1:], strict=True):
+        jumbled.indices[start:stop] = jumbled.indices[start:stop][::-1]
+        jumbled.data[start:stop] = jumbled.data[start:stop][::-1]
+    jumbled.has_sorted_indices = jumbled.has_canonical_format = False
+    before = jumbled.indices.copy()
+    given = {"hidden_layer_sizes": 12, "max_iter": 2, "random_state": 0}
+    assert_equal(MLPClassifier(**given).fit(X, Y), MLPClassifier(**given).fit(jumbled, Y))
+    np.testing.assert_array_equal(jumbled.indices, before)  # a table is left as it was

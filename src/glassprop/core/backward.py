@@ -11,6 +11,7 @@ from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, withi
 from glassprop.core.panels import note_largest, pack_columns, pair_rows
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
+from glassprop.core.sparse import lines_of_block
 from glassprop.core.vectors import pair_up, sum_rows
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
@@ -68,14 +69,14 @@ def backward(plan, layers, first, last, training, step, thread, unit):
 
 
 @inner
-def block_gradient(plan, below, layer, start, units, place, panels, depth, paired, unit):
+def block_gradient(plan, below, layer, start, units, place, panels, depth, paired, listed, unit):
     """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units, into the gradient's memory from `place` on.
 
     These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
     """
     width, scratch = panel_width(unit), plan.scratch
     product, source, lines, row = plan.product, layer.delta, layer.padded, width
-    if sums_suffice(layer, paired):
+    if listed == 0 and sums_suffice(layer, paired):
         h, delta = at(scratch, below.h, unit), at(scratch, layer.delta, unit)
         sum_rows(h, below.padded * width, below.units, delta, layer.padded * width, panels, at(plan.gradient, place, unit))
         return
@@ -83,13 +84,20 @@ def block_gradient(plan, below, layer, start, units, place, panels, depth, paire
         product, source, lines, row, depth = plan.paired_product, layer.delta_pairs, layer.pairs, width // 2, width // 2
     delta, zero = at(scratch, source + start * row, unit), at(scratch, plan.zero, unit)
     far = layer.size > FAR and plan.at_once == 0
-    for block in range(below.padded // width):
+    for block in range((below.units + width - 1) // width):
         dW = at(plan.gradient, place + block * width, unit)
         for u in range(units if far else 0):  # call for what will be written: rows lie far apart
             prefetch(shift(dW, u * layer.stride))
             prefetch(shift(dW, u * layer.stride + width // 2))
         right = at(scratch, below.q + block * plan.most_panels * width * width, unit)
         columns_here, panel = min(width, below.units - block * width), lines * width
+        if listed != 0:
+            places, count, right = lines_of_block(plan, below, block, unit)
+            call_kernel(
+                listed,
+                (dW, layer.stride, units, columns_here, delta, ZERO, row, places, right, ZERO, zero, ZERO, ONE, count),
+            )
+            continue
         call_kernel(
             product,
             (dW, layer.stride, units, columns_here, delta, panel, row, ONE, right, width * width, zero, ZERO, panels, depth),

@@ -133,7 +133,7 @@ def gradient(plan, layers, panels, depth, scale, sums, training, at_once, rate, 
     paired, done = training != 0 and plan.paired_product != 0, ZERO
     constants = rule_constants(plan, t, thread)
     for l in range(layers.size - 1, 0, -1):
-        below, layer = layers[l - 1], layers[l]
+        below, layer, listed = layers[l - 1], layers[l], plan.listed_product if l == 1 else ZERO
         constants[0] = rate * layer.rate_factor
         keep = decay(plan, constants[0], unit)
         mine, others = share(layer.blocks, thread, plan.threads)
@@ -141,7 +141,7 @@ def gradient(plan, layers, panels, depth, scale, sums, training, at_once, rate, 
             start = r * layer.block
             units, here = min(layer.block, layer.units - start), layer.W + start * layer.stride
             place = layer.W + mine * layer.block * layer.stride if at_once else here
-            block_gradient(plan, below, layer, start, units, place, panels, depth, paired, unit)
+            block_gradient(plan, below, layer, start, units, place, panels, depth, paired, listed, unit)
             bias_gradient(plan, layer, start, units, panels, unit)
             squares, penalty = finish_block(plan, layer, start, units, place, scale, unit)
             sums[2 * (done + r)], sums[2 * (done + r) + 1] = squares, penalty

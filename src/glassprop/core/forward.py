@@ -11,6 +11,7 @@ from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift,
 from glassprop.core.panels import note_largest, pair_rows, pair_squares, panel_to_units
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
+from glassprop.core.sparse import lines_of_panel
 from glassprop.core.vectors import pair_up
 
 # numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
@@ -58,15 +59,17 @@ def sums_suffice(layer, paired):
 
 
 @within
-def layer_forward(plan, below, layer, first, last, depth, slopes, paired, rate, drop_key, thread, unit):
+def layer_forward(plan, below, layer, first, last, depth, slopes, paired, listed, rate, drop_key, thread, unit):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
 
     `depth`, where it is not 0, is how many rows of a panel the backward pass will want in Q; where `slopes` is not 0, δ will be
-    asked for; `paired` multiplies pairs of bfloat16.
+    asked for; `paired` multiplies pairs of bfloat16, and `listed`, where it is not 0, is the product for a sparse input.
     Partner: `backward.layer_backward`.
     """
     width, scratch = panel_width(unit), plan.scratch
-    product, source, lines, count = plan.product, below.h, below.padded, below.units
+    product, source, lines, count, column = plan.product, below.h, below.padded, below.units, ONE
+    if listed != 0:
+        product = listed
     if paired:
         product, source, lines, count = plan.paired_product, below.h_pairs, below.pairs, below.pairs
         for panel in range(first, last):
@@ -86,7 +89,9 @@ def layer_forward(plan, below, layer, first, last, depth, slopes, paired, rate, 
             here = (panel * layer.padded + start) * width
             h_below = at(scratch, source + panel * lines * width, unit)
             g, a, z = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.z + here, unit)
-            call_kernel(product, (g, width, rows, width, W, ZERO, row, ONE, h_below, ZERO, b, ONE, ONE, count))
+            if listed != 0:
+                column, count = lines_of_panel(plan, below, panel)
+            call_kernel(product, (g, width, rows, width, W, ZERO, row, column, h_below, ZERO, b, ONE, ONE, count))
             if layer.phi != 0 and not whole:
                 activate(layer, g, a, z, rows * width, slopes)
             if layer.dropout > 0:
@@ -122,6 +127,7 @@ def forward(plan, layers, first, last, depth, slopes, training, step, thread, un
             wanted,
             slopes if l == top else slopes & BACKWARD,
             paired,
+            plan.listed_product if l == 1 else ZERO,
             rate,
             key,
             thread,

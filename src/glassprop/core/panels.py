@@ -88,12 +88,18 @@ class Layout(NamedTuple):
 
 
 def lay_out(
-    network: Network, dtype: np.dtype, batch_size: int, keep_g: bool = False, threads: int = 1, paired: bool = False
+    network: Network,
+    dtype: np.dtype,
+    batch_size: int,
+    keep_g: bool = False,
+    threads: int = 1,
+    paired: bool = False,
+    lines: tuple[int, int] | None = None,
 ) -> Layout:
     """Lay out scratch memory for batches of up to `batch_size` rows.
 
     `keep_g` keeps the pre-activations of all layers, for showing them; otherwise only those that some φ′ or the loss reads.
-    `paired` makes room for operands in bfloat16.
+    `paired` makes room for operands in bfloat16. `lines`: most of a panel of a sparse input, and of a thread's blocks.
     """
     width = panel_columns(dtype)
     panels = -(-batch_size // width)
@@ -112,6 +118,10 @@ def lay_out(
     for l, units in enumerate(network.layers):
         row, is_output = table[l], l == len(network.layers) - 1
         row["units"], row["padded"], row["rate_factor"], row["dropout"] = units, round_up(units, width), 1.0, rates[l]
+        if l == 0 and lines:
+            row["padded"], row["h"], row["q"] = lines[0], end, end + lines[0] * panels * width
+            end = int(row["q"]) + threads * lines[1] * width
+            continue
         row["h"] = row["a"] = row["g"] = row["z"] = claim(units)
         row["pairs"] = round_up(-(-units // 2), width // 2)
         if paired:

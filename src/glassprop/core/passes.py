@@ -14,6 +14,7 @@ from glassprop.core.network import Network, Parameters
 from glassprop.core.panels import read_panels
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS, OUTPUT, UPDATE
 from glassprop.core.schedules import learning_rates
+from glassprop.core.sparse import SparseTable
 from glassprop.core.update import SGD, Optimizer
 from glassprop.core.workspace import Workspace
 
@@ -237,7 +238,7 @@ def predict(network: Network, parameters: Parameters, X: Any, batch_size: int = 
 def outputs_of(
     network: Network,
     parameters: Parameters,
-    X: np.ndarray,
+    X: np.ndarray | SparseTable,
     batch_size: int = 512,
     threads: int | None = None,
     g: np.ndarray | None = None,
@@ -250,20 +251,27 @@ def outputs_of(
     output = np.empty((len(X), network.layers[-1]), X.dtype)
     if 2 * len(X) * network.n_parameters < THREADED_FROM:
         threads = 1
+    sparse = isinstance(X, SparseTable)
     idle = network.idle.setdefault((X.dtype.char, batch_size), [])
     try:
-        work = idle.pop() if threads == 1 else Workspace(network, own.theta, X, batch_size=batch_size, threads=threads)
+        work = (
+            idle.pop()
+            if threads == 1 and not sparse
+            else Workspace(network, own.theta, X, batch_size=batch_size, threads=threads)
+        )
     except IndexError:  # none is idle
         work = Workspace(network, own.theta, X, batch_size=batch_size, rows=batch_size)
     work.plan["rows"], work.plan["theta"] = len(X), own.theta.ctypes.data
-    work.plan["X"], work.plan["output"] = X.ctypes.data, output.ctypes.data
+    work.plan["output"] = output.ctypes.data
+    if isinstance(X, np.ndarray):
+        work.plan["X"] = X.ctypes.data
     batches = -(-len(X) // batch_size)
     for batch in range(batches if g is not None else 1):  # g is gone when the next batch comes
         work.run(batch, batches if g is None else batch + 1, FORWARD | OUTPUT)
         if g is not None:
             part = g[batch * batch_size : (batch + 1) * batch_size]
             part[...] = read_panels(work["scratch"], int(work.layers[-1]["g"]), network.layers[-1], len(part))
-    if threads == 1 and len(idle) < MOST_IDLE and work["scratch"].nbytes <= IDLE_BYTES:
+    if threads == 1 and not sparse and len(idle) < MOST_IDLE and work["scratch"].nbytes <= IDLE_BYTES:
         work.arrays["X"] = work.arrays["theta"] = None  # not kept
         idle.append(work)
     return output

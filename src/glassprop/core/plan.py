@@ -30,12 +30,13 @@ PLAN = np.dtype(
             "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see step.STAGES
             "loss", "rule", "product",  # other kernels
             "paired_product",  # of pairs of bfloat16 in training steps, or absent
+            "listed_product", "do_collect",  # of a sparse X, or absent; see sparse.py
             "theta_size",
             "theta", "gradient",  # (theta_size,)
             "state",  # (2, theta_size)
             "best",  # (theta_size,): theta of the best epoch
             "scratch",
-            "X", "Y", "weights",  # (rows, inputs), (rows, outputs or 1), (rows,) or absent
+            "X", "Y", "weights",  # (rows, inputs) or a SparseTable's addresses, (rows, outputs or 1), (rows,) or absent
             "validation_X", "validation_Y", "validation_weights",
             "order",  # (epochs, rows) int64 row numbers, or absent: rows in their own order
             "rates",  # float64, learning rate of each step
@@ -49,6 +50,10 @@ PLAN = np.dtype(
             "most_panels",  # of a batch
             "blocks",  # of the gradient
             "largest",  # int64, pairs: bits of the largest |h| and |δ| of panels, where the rule acts at once
+            "lines", "line_counts",  # int64, of a sparse X: inputs of every panel's lines, and how many
+            "block_lines", "block_table",  # places of the rows of every block's lines, and (first line, lines) of blocks
+            "share_lines",  # lines of blocks that one thread has room for
+            "seen", "places",  # int64, for finding a panel's lines
             "threads", "team", "give_way",  # see threads.py
         )),
         *((name, np.float64) for name in (

@@ -31,6 +31,7 @@ from glassprop.core.plan import (
     UPDATE,
 )  # fmt: skip
 from glassprop.core.processor import FLUSH, float_mode, set_float_mode
+from glassprop.core.sparse import collect_columns, gather_sparse_rows
 from glassprop.core.threads import meet, share
 from glassprop.core.vectors import from_bits
 
@@ -108,16 +109,24 @@ STAGES: dict[str, tuple[Callable, str]] = {
     "do_gradient": (gradient, "PLnndcnndnnu"),
     "do_update": (update, "PLddnnu"),
 }
+#: Those of a sparse X, in place of the ones above or beside them.
+SPARSE_STAGES: dict[str, tuple[Callable, str]] = {
+    "do_gather": (gather_sparse_rows, "Pnnnnlnnu"),
+    "do_collect": (collect_columns, "PLnnnnu"),
+}
 _RECORDS = {"P": PLAN, "l": LAYER, "L": [LAYER]}
-_stages: dict[str, dict[str, int]] = {}
+_stages: dict[tuple[str, bool], dict[str, int]] = {}
 
 
-def stages(dtype: np.dtype) -> dict[str, int]:
-    """Address of every stage, by its name in the plan."""
-    name = np.dtype(dtype).name
-    if name not in _stages:
-        _stages[name] = {stage: kernel(body, stage, dtype, takes, records=_RECORDS) for stage, (body, takes) in STAGES.items()}
-    return _stages[name]
+def stages(dtype: np.dtype, sparse: bool = False) -> dict[str, int]:
+    """Address of every stage, by its name in the plan, or of those of a sparse X."""
+    key = np.dtype(dtype).name, sparse
+    if key not in _stages:
+        _stages[key] = {
+            stage: kernel(body, f"{stage}-sparse" if sparse else stage, dtype, takes, records=_RECORDS)
+            for stage, (body, takes) in (SPARSE_STAGES if sparse else STAGES).items()
+        }
+    return _stages[key]
 
 
 @within
@@ -227,6 +236,8 @@ def _by_panels(plan, layers, order, start, stop, depth, parts, t, thread, unit):
         Y, classes, weights, sums = plan.Y, plan.classes, plan.weights, at(plan.sums, 0, 1.0)
         call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, order, start, stop, low, high, sums, unit))
     if parts & BACKWARD:
+        if plan.do_collect != 0:
+            call_kernel(plan.do_collect, (plan, layers, order, start, stop, thread, unit))
         call_kernel(plan.do_backward, (plan, layers, low, high, training, t, thread, unit))
 
 

@@ -23,6 +23,7 @@ from numba.extending import intrinsic
 
 from glassprop.core.jit import PANEL_BYTES, inner, kernel, shift
 from glassprop.core.vectors import (
+    INDEX,
     VECTOR_BYTES,
     BFloat,
     first_lanes,
@@ -54,8 +55,8 @@ def _multiply_add(builder, vector, paired):
     return lambda left, right, sums: builder.call(fma, [left, right, sums])
 
 
-def _make_tile(rows: int, vectors: int, paired: bool) -> Any:
-    """The intrinsic for a tile of `rows` rows and `vectors` vector registers of columns; `paired`, of pairs of bfloat16."""
+def _make_tile(rows: int, vectors: int, paired: bool, listed: bool) -> Any:
+    """The intrinsic for a tile of `rows` rows and `vectors` vector registers of columns; see `product_kernel`."""
     # an FMA takes four cycles and two begin in each: sums of a single row would wait for themselves, so each is kept in parts
     parts = 8 // vectors if rows == 1 else 1
 
@@ -70,6 +71,7 @@ def _make_tile(rows: int, vectors: int, paired: bool) -> Any:
             width = PANEL_BYTES * 8 // sig.args[0].dtype.bitwidth
             align = sig.args[0].dtype.bitwidth // 8
             multiply_add = _multiply_add(builder, vector, paired)
+            columns_of_a = builder.inttoptr(a_k, INDEX.as_pointer())
             start = []
             for r in range(rows):
                 value = builder.load(builder.gep(bias, [builder.mul(bias_row, index(r))]))
@@ -81,7 +83,7 @@ def _make_tile(rows: int, vectors: int, paired: bool) -> Any:
                 b_block = builder.gep(b, [builder.mul(o, b_outer)])
 
                 def inner_body(k, sums):
-                    column = builder.mul(k, a_k)
+                    column = builder.load(builder.gep(columns_of_a, [k])) if listed else builder.mul(k, a_k)
                     line = builder.mul(k, index(width))
                     right = [load(builder, b_block, builder.add(line, index(v * lanes)), vector, align) for v in range(vectors)]
                     results = []
@@ -132,9 +134,9 @@ def _stripe_width(typingctx, pointer):
     return types.int64(pointer), codegen
 
 
-def _make_rows(tile_rows: int, paired: bool) -> Any:
+def _make_rows(tile_rows: int, paired: bool, listed: bool) -> Any:
     """Compute rows `r` to the last multiple of `tile_rows` in one stripe of C, and return the row after them."""
-    tile = _make_tile(tile_rows, VECTORS, paired)
+    tile = _make_tile(tile_rows, VECTORS, paired, listed)
 
     @inner
     def compute_rows(r, rows, c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
@@ -149,8 +151,8 @@ def _make_rows(tile_rows: int, paired: bool) -> Any:
     return compute_rows
 
 
-def _make_product(paired: bool) -> Any:
-    main_rows, rows_4, rows_2, rows_1 = (_make_rows(n, paired) for n in (MAIN_ROWS, 4, 2, 1))
+def _make_product(paired: bool, listed: bool) -> Any:
+    main_rows, rows_4, rows_2, rows_1 = (_make_rows(n, paired, listed) for n in (MAIN_ROWS, 4, 2, 1))
 
     def product_panel(c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
         """The first `columns` columns of a panel of C (rows, width) = bias + A B, in tiles of rows; see the module's formula.
@@ -173,13 +175,13 @@ def _make_product(paired: bool) -> Any:
 _addresses: dict[str, int] = {}
 
 
-def product_kernel(dtype: np.dtype, paired: bool = False) -> int:
+def product_kernel(dtype: np.dtype, paired: bool = False, listed: bool = False) -> int:
     """Address of the compiled product: compiled by itself, since the optimiser would meet it again in every caller.
 
     Of `paired` operands every element of A and of B is two numbers of bfloat16 in the place of one of float32, and k counts
-    pairs.
+    pairs. Of a `listed` A, `a_k` is the address of a list of int64: ``A[0, r, k]`` lies at ``a + r*a_row + list[k]``.
     """
-    name = f"product-{np.dtype(dtype).name}{'-paired' if paired else ''}"
+    name = f"product-{np.dtype(dtype).name}{'-paired' if paired else ''}{'-listed' if listed else ''}"
     if name not in _addresses:
-        _addresses[name] = kernel(_make_product(paired), name, dtype, "pnnnpnnnpnpnnn")
+        _addresses[name] = kernel(_make_product(paired, listed), name, dtype, "pnnnpnnnpnpnnn")
     return _addresses[name]

@@ -14,6 +14,7 @@ from glassprop.core.jit import available_threads, must_compile
 from glassprop.core.network import Network, aligned_zeros, panel_columns
 from glassprop.core.panels import AT_ONCE_FROM, LAYER, lay_out, new_scratch
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
+from glassprop.core.sparse import SparseTable
 from glassprop.core.step import run, stages
 from glassprop.core.threads import run_in_threads, yield_address
 from glassprop.core.tile import product_kernel
@@ -43,7 +44,7 @@ class Workspace:
     network : Network
     theta : ndarray
         Flat parameters, float32 or float64, which decide the precision; updated in place.
-    X : ndarray, (rows, inputs)
+    X : ndarray or SparseTable, (rows, inputs)
     Y : ndarray, (rows, outputs) or (rows, 1), optional
     weights : ndarray, (rows,), optional
         All as `arrays.py` prepares them, in the precision of `theta`.
@@ -75,14 +76,14 @@ class Workspace:
         self,
         network: Network,
         theta: np.ndarray,
-        X: np.ndarray,
+        X: np.ndarray | SparseTable,
         Y: np.ndarray | None = None,
         weights: np.ndarray | None = None,
         *,
         batch_size: int,
         rows: int | None = None,
         optimizer: Optimizer | None = None,
-        validation: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None,
+        validation: tuple[np.ndarray | SparseTable, np.ndarray, np.ndarray | None] | None = None,
         seed: int = 0,
         order_epochs: int = 0,
         steps: int = 1,
@@ -97,12 +98,14 @@ class Workspace:
     ) -> None:
         dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
         batch_size, width = min(batch_size, rows), panel_columns(dtype)
-        held: tuple[np.ndarray | None, ...] = validation or (None, None, None)
+        held = validation or (None, None, None)
         validation_rows = 0 if held[0] is None else len(held[0])
         panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
         self.threads = useful_threads(network, batch_size, panels, threads)
-        layout = lay_out(network, dtype, batch_size, keep_g, self.threads, paired)
+        lines = self._sparse_lines(network, X, held[0], batch_size, width) if isinstance(X, SparseTable) else None
+        layout = lay_out(network, dtype, batch_size, keep_g, self.threads, paired, lines)
         self.unit = dtype.type(1)
+        self._tables: list[SparseTable] = []
         self.layers, self.plan, self.progress = layout.layers, np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
         self.arrays: dict[str, np.ndarray | None] = {
@@ -111,10 +114,10 @@ class Workspace:
             "state": aligned_zeros((2, theta.size), dtype) if optimizer else None,
             "best": theta.copy() if keep_best else None,
             "scratch": new_scratch(layout, dtype),
-            "X": X,
+            "X": self._address_of(X),
             "Y": Y,
             "weights": weights,
-            "validation_X": held[0],
+            "validation_X": self._address_of(held[0]),
             "validation_Y": held[1],
             "validation_weights": held[2],
             "order": np.zeros((order_epochs, rows), np.int64) if order_epochs else None,
@@ -141,6 +144,8 @@ class Workspace:
             paired_product=product_kernel(dtype, paired=True) if paired else 0,
         )
         self.set(**stages(dtype))
+        if lines:
+            self._take_lines(network, lines, panels, width)
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, give_way=yield_address())
         self._take_objective(network, as_scikit_learn)
@@ -148,6 +153,37 @@ class Workspace:
             self._take_optimizer(optimizer)
             pays = theta.size >= AT_ONCE_FROM and not optimizer.clip_norm  # clipping needs the whole gradient first
             self.set(at_once=at_once and pays, bound=1e37 if dtype == np.float32 else 1e140)
+
+    def _address_of(self, X: np.ndarray | SparseTable | None) -> np.ndarray | None:
+        if not isinstance(X, SparseTable):
+            return X
+        self._tables.append(X)  # what is handed over by address must stay
+        return X.addresses()
+
+    def _sparse_lines(
+        self, network: Network, X: SparseTable, validation: np.ndarray | SparseTable | None, batch_size: int, width: int
+    ) -> tuple[int, int]:
+        """Lines of a panel, and of a thread's blocks of inputs, at most."""
+        if validation is not None and not isinstance(validation, SparseTable):
+            raise TypeError("validation rows must be sparse where X is")
+        inputs = network.layers[0]
+        of_panel = max(table.most(width) for table in (X, validation) if table is not None)
+        return max(1, min(inputs, of_panel)), X.most(batch_size) + -(-inputs // width)
+
+    def _take_lines(self, network: Network, lines: tuple[int, int], panels: int, width: int) -> None:
+        """Memory for the lists of sparse.py; pages of the last two that no thread needs are never touched."""
+        inputs, dtype = network.layers[0], self.unit.dtype
+        self.set(
+            lines=np.zeros(panels * lines[0], np.int64),
+            line_counts=np.zeros(panels, np.int64),
+            block_lines=np.zeros(self.threads * lines[1], np.int64),
+            block_table=np.zeros(2 * -(-inputs // width), np.int64),
+            share_lines=lines[1],
+            seen=np.zeros(panels * -(-inputs // 64), np.int64),
+            places=np.zeros(panels * inputs, np.int64),
+            listed_product=product_kernel(dtype, listed=True),
+        )
+        self.set(**stages(dtype, sparse=True))
 
     def _take_objective(self, network: Network, as_scikit_learn: bool) -> None:
         loss, outputs = network.loss, network.layers[-1]

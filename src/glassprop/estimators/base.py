@@ -167,7 +167,7 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         given, hidden = (X, y, sample_weight), self._hidden_layers()
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._checked(X, y, incremental, reset=first)
-        table = self._rows(X, y, sample_weight, incremental, by_steps=self.solver != "lbfgs")
+        table = self._rows(X, y, sample_weight, incremental)
         layers = (X.shape[1], *hidden, self.n_outputs_)
         network = self._network(layers)
         if first or incremental or not isinstance(self.random_state, Integral) or not hasattr(self, "_random_state"):
@@ -219,15 +219,14 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         activations, penalties = core_activations(self.activation, len(layers) - 2), {"l2": self.alpha, "l1": self.l1}
         return Network(layers, activations, loss=self._core_loss(), dropout=self.dropout, **penalties)
 
-    def _rows(self, X: Any, y: Any, sample_weight: Any, incremental: bool, by_steps: bool = False) -> Rows:
+    def _rows(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Rows:
         """X, Y and weights as the core takes them; but X sparse, where `training_table` leaves it so."""
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         weights = check_weights(self._row_weights(y, sample_weight, incremental), X.shape[0], X.dtype, "sample_weight")
         Y, self.n_outputs_ = self._targets(y)
         network = self._network((X.shape[1], *self._hidden_layers(), self.n_outputs_))
-        table = training_table(X, by_steps)
-        return table, check_targets(network, Y, X.shape[0], X.dtype, "y"), weights
+        return training_table(X), check_targets(network, Y, X.shape[0], X.dtype, "y"), weights
 
     def _refuse_what_goes_by_epochs(self, eval_set: Any) -> None:
         asked = {"eval_set": eval_set is not None, "dropout": np.any(self.dropout), "weight_decay": self.weight_decay}
@@ -297,8 +296,7 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         memory.held = held if self.warm_start else None
         validation, labels = None, None
         if held is not None:
-            part = X[held].toarray() if issparse(X) else X[held]
-            validation, labels = (part, Y[held], None if weights is None else weights[held]), y[held]
+            validation, labels = (X[held], Y[held], None if weights is None else weights[held]), y[held]
         elif eval_set is not None:
             validation, labels = self._eval_rows(eval_set, X.dtype)
         if validation is not None and self.__dict__.get("validation_loss_curve_") is None:
@@ -315,7 +313,8 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         X, Y, weights = self._rows(X, y, eval_set[2] if len(eval_set) == 3 else None, incremental=True)
         if self.n_outputs_ != outputs:
             raise ValueError(f"y of eval_set must have {outputs} outputs as y has; got {self.n_outputs_}")
-        return (core_array(X, dtype), core_array(Y, dtype), None if weights is None else core_array(weights, dtype)), y
+        X = X if issparse(X) else core_array(X, dtype)
+        return (X, core_array(Y, dtype), None if weights is None else core_array(weights, dtype)), y
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -209,7 +209,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         parts: list[np.ndarray] = []
         probabilities = self._probabilities(self._outputs(self._to_predict(X), parts))
-        g = np.concatenate(parts)
+        (g,) = parts
         if self._several:
             return [log_softmax(log_expit(part), axis=1) for part in self._label_binarizer.parts(g)]
         small = probabilities < np.sqrt(np.finfo(probabilities.dtype).eps)

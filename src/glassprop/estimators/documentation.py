@@ -93,7 +93,7 @@ n_layers_, n_outputs_, out_activation_ : int, int and str
 
 FIT = """
 X : array-like or sparse matrix, (rows, inputs)
-    float32 is computed in float32, everything else in float64. A sparse one is made dense, a large one some rows at a time.
+    float32 is computed in float32, everything else in float64. A sparse one is multiplied as such.
 y : array-like, (rows,) or (rows, outputs)
     {targets}
 sample_weight : array-like, (rows,), optional

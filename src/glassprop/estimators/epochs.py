@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 
 from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import DIVERGED, TRAIN
 from glassprop.core.schedules import learning_rates
+from glassprop.core.sparse import SparseTable
 from glassprop.core.workspace import Workspace
 from glassprop.estimators.callbacks import Listeners
 from glassprop.estimators.draws import RowOrders
 from glassprop.estimators.judge import Judge
 from glassprop.estimators.settings import changes_by_epoch, schedule, update_rule
-from glassprop.estimators.sparse import Chunks
+from glassprop.estimators.sparse import core_table
 from glassprop.training.data import Data
 from glassprop.training.loop import ORDER_ENTRIES, Epoch, Pace
 
@@ -77,16 +77,17 @@ class EpochLoop:
         self.orders, self.judge, self.listeners = orders, judge, listeners
         rows, batch_size = data.rows, batch_rows(model.batch_size, data.rows)
         self.per = -(-rows // batch_size)  # steps in an epoch
-        self.chunks = Chunks(data, batch_size) if issparse(data.X) else None
-        most = 1 if judge or listeners or self.chunks else min(model.max_iter, model.n_iter_no_change + 1)
+        most = 1 if judge or listeners else min(model.max_iter, model.n_iter_no_change + 1)
         self.room = int(max(1, min(most, ORDER_ENTRIES // rows)))
         rule = update_rule(model)
         self.schedule, self.changes = schedule(model, rule), changes_by_epoch(model)
         threads = None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs)
+        X, dtype, held = core_table(data.X, parameters.dtype), parameters.dtype, data.validation
+        validation = None if held is None else (core_table(held[0], dtype, isinstance(X, SparseTable)), *held[1:])
         self.work = Workspace(
-            network, parameters.theta, data.X if self.chunks is None else np.empty((0, 0), data.X.dtype), data.Y, data.weights,
-            rows=rows, batch_size=batch_size, optimizer=rule, validation=data.validation, seed=memory.seed,
-            order_epochs=self.room if orders.needed or self.chunks else 0, steps=self.room * self.per, epochs=self.room,
+            network, parameters.theta, X, data.Y, data.weights,
+            rows=rows, batch_size=batch_size, optimizer=rule, validation=validation, seed=memory.seed,
+            order_epochs=self.room if orders.needed else 0, steps=self.room * self.per, epochs=self.room,
             threads=threads, as_scikit_learn=True, at_once=True,
         )  # fmt: skip
         self.work.set(state=memory.state, earlier_steps=memory.steps)
@@ -116,14 +117,9 @@ class EpochLoop:
         if not within:
             if self.listeners:
                 self.listeners.begin_epoch()
-            if self.chunks:
-                self.orders.write(self.chunks.order)
-            elif self.orders.needed:
+            if self.orders.needed:
                 for e in range(epoch, -(-last // per)):
                     self.orders.write(self.work["order"][e - epoch])
-        if self.chunks:
-            last = min(last, self.step + self.chunks.steps)
-            self.chunks.hand_in(self.work, within, last - epoch * per)
         self.work["rates"][: last - self.step] = self._rates(epoch, last)
         self.work.set(first_step=self.step, first_epoch=epoch)
         first, self.step = self.step, self.work.run(self.step, last, TRAIN)

@@ -10,6 +10,7 @@ import numpy as np
 from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import FORWARD, OUTPUT
 from glassprop.core.workspace import Workspace
+from glassprop.estimators.sparse import core_table
 from glassprop.training.data import Rows
 
 ROWS_AT_A_TIME = 512
@@ -32,10 +33,11 @@ class Judge:
 
     def __init__(self, model: Any, network: Network, parameters: Parameters, rows: Rows, labels: Any) -> None:
         self._model, self._parameters, self._rows, self._labels = model, parameters, rows, labels
-        self._batches = -(-len(rows[0]) // ROWS_AT_A_TIME)
+        self._batches = -(-rows[0].shape[0] // ROWS_AT_A_TIME)
         self._scorer = None
         if model.scoring is None:
-            self._work = Workspace(network, parameters.theta, rows[0], batch_size=ROWS_AT_A_TIME, output=True)
+            X = core_table(rows[0], parameters.dtype)
+            self._work = Workspace(network, parameters.theta, X, batch_size=ROWS_AT_A_TIME, output=True)
         else:
             from sklearn.metrics import check_scoring
 

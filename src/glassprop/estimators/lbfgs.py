@@ -16,6 +16,7 @@ from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS
 from glassprop.core.workspace import Workspace
 from glassprop.estimators.callbacks import Listeners
+from glassprop.estimators.sparse import core_table
 from glassprop.training.data import Data
 from glassprop.training.loop import Epoch
 
@@ -39,10 +40,11 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
     from scipy.optimize import minimize
     from sklearn.exceptions import ConvergenceWarning
 
-    rows, threads = len(data.X), None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs)
+    rows, threads = data.rows, None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs)
     work = Workspace(
-        network, parameters.theta, data.X, data.Y, data.weights, batch_size=rows, threads=threads, as_scikit_learn=True
-    )
+        network, parameters.theta, core_table(data.X, parameters.dtype), data.Y, data.weights, batch_size=rows,
+        threads=threads, as_scikit_learn=True,
+    )  # fmt: skip
     reported = float(work.plan["loss_scale"][0])
     work.set(loss_scale=1.0)  # what is minimised is what the gradient is of
     gradient = parameters.with_theta(work["gradient"])

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from glassprop.core.arrays import core_array
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import outputs_of
 from glassprop.estimators.settings import OUT_ACTIVATIONS, core_activations
-from glassprop.estimators.sparse import dense_parts
+from glassprop.estimators.sparse import core_table
 
 SPARSE = ["csr", "csc"]
 LOSSES = {shown: loss for loss, shown in OUT_ACTIVATIONS.items()}  # one whose link is this output activation
@@ -101,14 +100,12 @@ class Outputs:
         return validate_data(self, X, accept_sparse=SPARSE, reset=False)
 
     def _outputs(self, X: Any, g: list[np.ndarray] | None = None) -> np.ndarray:
-        """h_L of every row of X as `_to_predict` leaves it, (rows, outputs); g_L is added to `g`, in parts, if it is given."""
+        """h_L of every row of X as `_to_predict` leaves it, (rows, outputs); g_L is added to `g`, if it is given."""
         ready = self.__dict__.get("_ready") or Ready(self._parameters())
         parameters = ready.parameters_of(self.coefs_, self.intercepts_)
         network = ready.network(parameters.layers, self.activation, self.out_activation_)
-        dtype, parts = np.result_type(X.dtype, self.coefs_[0].dtype), []
-        for part in dense_parts(X):
-            before = None
-            if g is not None:
-                g.append(before := np.empty((len(part), network.layers[-1]), dtype))
-            parts.append(outputs_of(network, parameters, core_array(part, dtype), g=before))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        dtype = np.result_type(X.dtype, self.coefs_[0].dtype)
+        before = None
+        if g is not None:
+            g.append(before := np.empty((X.shape[0], network.layers[-1]), dtype))
+        return outputs_of(network, parameters, core_table(X, dtype), g=before)

@@ -1,0 +1,162 @@
+"""Tables of mostly zeros, and the lines of a batch in which anything stands: the first layer's products skip the rest.
+
+It knows rows of X and how they lie as operands, not what is multiplied with them. Of P and Q of the input (panels.py) only some
+lines are kept here, and lists of them: of a panel, the inputs that are not 0 in all its rows; of a block of `width` inputs, the
+rows of the batch that are not 0 in all of them. Lists are ascending, so that sums add the same numbers in the same order as
+those of the dense table. A list is never empty: a line of zeros stands in it then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from glassprop.core.jit import at, panel_width, shift, within
+from glassprop.core.panels import note_largest
+from glassprop.core.threads import share
+from glassprop.core.vectors import trailing_zeros
+
+
+@dataclass(frozen=True, eq=False)
+class SparseTable:
+    """The numbers that are not 0: of row r, ``values[starts[r]:starts[r + 1]]`` in those columns, ascending, none twice."""
+
+    starts: np.ndarray  # (rows + 1,) int64
+    columns: np.ndarray  # int64
+    values: np.ndarray  # of the computing precision
+    inputs: int
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.values.dtype
+
+    def most(self, rows: int) -> int:
+        """How many numbers so many rows can hold at most."""
+        return int(np.sort(np.diff(self.starts))[-rows:].sum())
+
+    def addresses(self) -> np.ndarray:
+        """What the core takes for the address of X."""
+        return np.array([self.starts.ctypes.data, self.columns.ctypes.data, self.values.ctypes.data], np.int64)
+
+
+@within
+def _table(X, unit):
+    off = X * 0
+    addresses = at(X, 0, off)
+    return at(addresses[0], 0, off), at(addresses[1], 0, off), at(addresses[2], 0, unit)
+
+
+@within
+def _clear(line, width):
+    for i in range(width):
+        line[i] = 0
+
+
+def gather_sparse_rows(plan, X, order, start, stop, layer, first, last, unit):
+    """`panels.gather_rows` for a sparse X: the lines of panels first..last, and the inputs that they are of."""
+    starts, columns, values = _table(X, unit)
+    numbers, width, off = at(order, 0, start), panel_width(unit), start * 0
+    words, one = (layer.units + 63) // 64, off + 1
+    # memory of the first panel's serves all of a call, and so all of a thread's
+    seen, place = at(plan.seen, first * words, off), at(plan.places, first * layer.units, off)
+    for panel in range(first, last):
+        base = start + panel * width
+        count, lines = min(width, stop - base), off
+        inputs = at(plan.lines, panel * layer.padded, off)
+        p = at(plan.scratch, layer.h + panel * layer.padded * width, unit)
+        for i in range(count):
+            row = numbers[base + i] if order else base + i
+            for n in range(starts[row], starts[row + 1]):
+                j = columns[n]
+                seen[j >> 6] |= one << (j & 63)
+        for word in range(words):
+            bits = seen[word]
+            seen[word] = 0
+            while bits != 0:
+                j = (word << 6) + trailing_zeros(bits)
+                bits &= bits - 1
+                inputs[lines], place[j] = j, lines
+                lines += 1
+        if lines == 0:
+            inputs[0], lines = 0, one
+        _clear(p, lines * width)
+        for i in range(width):  # the last row stands for those beyond the batch, see panels.py
+            row = base + min(i, count - 1)
+            row = numbers[row] if order else row
+            for n in range(starts[row], starts[row + 1]):
+                p[place[columns[n]] * width + i] = values[n]
+        at(plan.line_counts, panel, off)[0] = lines
+        note_largest(plan, p, lines * width, panel, 0)
+
+
+@within
+def _first_from(columns, low, high, wanted):
+    """The first place from `low` on, or `high`, where the ascending columns are at least `wanted`."""
+    while low < high:
+        middle = (low + high) // 2
+        if columns[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def collect_columns(plan, layers, order, start, stop, thread, unit):
+    """The lines of this thread's blocks of inputs for a batch, and where the error terms of their rows lie in a panel of P."""
+    starts, columns, values = _table(plan.X, unit)
+    layer, numbers, width, off = layers[0], at(order, 0, start), panel_width(unit), start * 0
+    low, high = share((layer.units + width - 1) // width, thread, plan.threads)
+    table, places = at(plan.block_table, 0, off), at(plan.block_lines, 0, off)  # (first line, lines) of every block
+    for block in range(low, high):
+        table[2 * block + 1] = 0
+    for i in range(start, stop):
+        row, before = numbers[i] if order else i, off - 1
+        for n in range(_first_from(columns, starts[row], starts[row + 1], low * width), starts[row + 1]):
+            block = columns[n] // width
+            if block >= high:
+                break
+            if block != before:
+                table[2 * block + 1] += 1
+            before = block
+    line = thread * plan.share_lines
+    for block in range(low, high):
+        table[2 * block] = line
+        line += max(off + 1, table[2 * block + 1])
+        table[2 * block + 1] = 0
+    q = at(plan.scratch, layer.q, unit)
+    for i in range(start, stop):
+        row, before, line = numbers[i] if order else i, off - 1, off
+        place = (i - start) // width * layers[1].padded * width + (i - start) % width
+        for n in range(_first_from(columns, starts[row], starts[row + 1], low * width), starts[row + 1]):
+            block = columns[n] // width
+            if block >= high:
+                break
+            if block != before:
+                line = table[2 * block] + table[2 * block + 1]
+                table[2 * block + 1] += 1
+                places[line] = place
+                _clear(shift(q, line * width), width)
+            before = block
+            q[line * width + columns[n] - block * width] = values[n]
+    for block in range(low, high):
+        if table[2 * block + 1] == 0:
+            places[table[2 * block]], table[2 * block + 1] = 0, 1
+            _clear(shift(q, table[2 * block] * width), width)
+
+
+@within
+def lines_of_panel(plan, layer, panel):
+    """Address of the list of inputs of a panel's lines, and their number."""
+    return plan.lines + panel * layer.padded * 8, at(plan.line_counts, panel, panel)[0]
+
+
+@within
+def lines_of_block(plan, layer, block, unit):
+    """Address of the list of places of a block's lines, their number, and the first line."""
+    table = at(plan.block_table, 2 * block, block)
+    width = panel_width(unit)
+    return plan.block_lines + table[0] * 8, table[1], at(plan.scratch, layer.q + table[0] * width, unit)

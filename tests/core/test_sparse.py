@@ -1,0 +1,122 @@
+"""Steps on a sparse table: those on the dense one, in every bit where no sum is kept in parts, for any number of threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import glassprop as gp
+from glassprop.core.passes import outputs_of
+from glassprop.core.plan import FORWARD, TRAIN
+from glassprop.core.sparse import SparseTable
+from glassprop.core.workspace import Workspace
+
+ROWS, BATCH, EPOCHS = 173, 70, 3  # a last batch of 33 rows, a row more than a panel of float32
+
+
+def sparse(X: np.ndarray) -> SparseTable:
+    rows, columns = np.nonzero(X)
+    starts = np.searchsorted(rows, np.arange(len(X) + 1))
+    return SparseTable(starts.astype(np.int64), columns.astype(np.int64), X[rows, columns], X.shape[1])
+
+
+def table(inputs: int, density: float, dtype: str, rows: int = ROWS) -> np.ndarray:
+    rng = np.random.default_rng(inputs)
+    X = rng.normal(size=(rows, inputs)) * (rng.uniform(size=(rows, inputs)) < density)
+    X[[3, 9, rows - 1]] = 0  # rows of nothing, the one that fills up the last panel among them
+    X[:, inputs // 2] = 0
+    return X.astype(dtype)
+
+
+def trained(network: gp.Network, X: np.ndarray | SparseTable, threads: int = 1, weights: bool = False) -> list[np.ndarray]:
+    """Parameters, optimizer state and history after some epochs with validation."""
+    rng = np.random.default_rng(0)
+    Y = rng.normal(size=(ROWS, network.layers[-1])).astype(X.dtype)
+    w = rng.uniform(0, 2, ROWS).astype(X.dtype) if weights else None
+    held = table(network.layers[0], 0.02, str(X.dtype), rows=41)
+    steps = -(-ROWS // BATCH)
+    theta = network.initialize(seed=1).astype(X.dtype).theta
+    work = Workspace(
+        network, theta, X, Y, w, batch_size=BATCH, optimizer=gp.Adam(0.01), threads=threads, at_once=True, seed=5,
+        validation=(sparse(held) if isinstance(X, SparseTable) else held, Y[:41], None),
+        order_epochs=EPOCHS, steps=EPOCHS * steps, epochs=EPOCHS,
+    )  # fmt: skip
+    for epoch in range(EPOCHS):
+        work["order"][epoch] = rng.permutation(ROWS)
+    work["rates"][:] = 0.01
+    assert work.run(0, EPOCHS * steps, TRAIN) == EPOCHS * steps
+    history = work["history"].view(np.float64)
+    return [theta, work["state"], history]
+
+
+NETWORKS = {
+    "one layer": ((130, 4), {}),
+    "odd widths": ((77, 6, 2), {"activation": "tanh"}),
+    "penalties": ((200, 12, 8, 2), {"l2": 0.1, "l1": 0.01}),
+    "dropout": ((64, 10, 2), {"dropout": 0.4}),
+    "more inputs than a square": ((33, 34, 2), {"activation": "gelu"}),
+    "blocks at once": ((1100, 64, 2), {}),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("density", [0.0, 0.01, 0.3, 1.0])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_is_that_of_the_dense_table(name: str, density: float, dtype: str) -> None:
+    layers, options = NETWORKS[name]
+    network = gp.Network(layers, **options)
+    X = table(layers[0], density, dtype)
+    for mine, dense in zip(trained(network, sparse(X)), trained(network, X), strict=True):
+        np.testing.assert_array_equal(mine, dense)
+
+
+@pytest.mark.parametrize("name", ["penalties", "blocks at once"])
+def test_any_number_of_threads_computes_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glassprop.core.workspace.FLOPS_PER_THREAD", 1)
+    layers, options = NETWORKS[name]
+    network, X = gp.Network(layers, **options), table(layers[0], 0.02, "float64")
+    alone = trained(network, sparse(X), 1, weights=True)
+    for threads in (2, 3):
+        for mine, other in zip(trained(network, sparse(X), threads, weights=True), alone, strict=True):
+            np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 1e-4)])
+@pytest.mark.parametrize("layers", [(90, 1), (90, 5, 1), (90, 3)])
+def test_sums_kept_in_parts_differ_by_rounding_alone(layers: tuple[int, ...], dtype: str, tolerance: float) -> None:
+    """A row left over by the tiles, and dW of a single unit, are summed up in another order."""
+    network, X = gp.Network(layers), table(layers[0], 0.1, dtype)
+    for mine, dense in zip(trained(network, sparse(X)), trained(network, X), strict=True):
+        np.testing.assert_allclose(mine, dense, rtol=tolerance, atol=tolerance)
+
+
+def test_predictions_are_those_of_the_dense_table() -> None:
+    network, X = gp.Network((150, 8, 2)), table(150, 0.05, "float64", rows=1100)
+    parameters = network.initialize(seed=0).astype(np.float64)
+    for threads in (1, 2):
+        g = np.empty((1100, 2))
+        np.testing.assert_array_equal(
+            outputs_of(network, parameters, sparse(X), threads=threads, g=g), outputs_of(network, parameters, X)
+        )
+        assert np.abs(g).max() > 0
+
+
+def test_only_lines_that_hold_something_are_multiplied() -> None:
+    """What makes it fast: of a panel, the inputs that are not 0 in all of its rows."""
+    X = table(500, 0.01, "float64", rows=16)
+    network = gp.Network((500, 4))
+    theta = network.initialize(seed=0).astype(np.float64).theta
+    work = Workspace(network, theta, sparse(X), batch_size=16)
+    work.run(0, 1, FORWARD)
+    inputs = np.flatnonzero(X.any(axis=0))
+    count = int(work["line_counts"][0])
+    assert count == len(inputs) < 100
+    np.testing.assert_array_equal(work["lines"][:count], inputs)
+    lines = work["scratch"][int(work.layers[0]["h"]) :][: count * 16].reshape(count, 16)
+    np.testing.assert_array_equal(lines, X[:, inputs].T)
+
+
+def test_validation_rows_are_of_the_same_kind() -> None:
+    network, X = gp.Network((9, 1)), table(9, 0.5, "float64")
+    with pytest.raises(TypeError, match="validation rows must be sparse where X is"):
+        Workspace(network, network.initialize().theta, sparse(X), X[:, :1], batch_size=9, validation=(X, X[:, :1], None))
