@@ -42,6 +42,7 @@ def explain(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     row_name: str = "",
+    progress: bool = False,
 ) -> Explanation:
     """One training step as a person would work it by hand: forward, loss, backward, update, and what it did.
 
@@ -73,11 +74,14 @@ def explain(
     full : bool
         Show all.
     check : bool
-        Set central differences beside the gradients: of all that are shown, or in large networks of the largest.
+        Set central differences beside the gradients that are shown: beside all of them, or where that is too much, as with
+        `full` in large networks, beside the largest, as many as some 6·10¹² floating-point operations allow: about a minute.
     input_names, output_names : sequence of str, optional
         What inputs and outputs stand for.
     row_name : str
         Where the row comes from, as it is to be printed.
+    progress : bool
+        Show a progress bar on standard error where the check takes more than a second.
 
     Returns
     -------
@@ -108,6 +112,7 @@ def explain(
     if hasattr(model, "explain"):  # an estimator, which has its own ways to read X and y
         given = {"optimizer": optimizer, "state": state, "step": step, "input_names": input_names, "output_names": output_names}
         shown = {"steps": steps, "neurons": neurons, "full": full, "check": check, "row_name": row_name}
+        shown["progress"] = progress
         options = {name: value for name, value in given.items() if value is not None}
         return model.explain(X, Y, row, sample_weight=weights, **shown, **options)
     if isinstance(model, Run):
@@ -117,11 +122,11 @@ def explain(
     else:
         network, own = _network_of(model, parameters)
         moments = _by_hand(network, own, X, Y, weights, optimizer, state, step)
-    return explain_moments(moments, steps, row, None if full else neurons, names, check)
+    return explain_moments(moments, steps, row, None if full else neurons, names, check, progress)
 
 
 def explain_moments(
-    moments: Moments, steps: int, row: int, most: int | None, names: dict[str, Any], check: bool
+    moments: Moments, steps: int, row: int, most: int | None, names: dict[str, Any], check: bool, progress: bool = False
 ) -> Explanation:
     """Explain so many of the moments, each given with a text about its rows and their numbers in a table (or None).
 
@@ -138,7 +143,7 @@ def explain_moments(
         chosen = chosen or choose(moment, row, most)
         where = about.format(row if numbers is None else numbers[row]) or names.get("row_name", "")
         step = trace(moment, row, chosen, {"input_names": None, "output_names": None} | names | {"row_name": where})
-        traced.append(with_check(moment, step) if check and not moment.drops else step)
+        traced.append(with_check(moment, step, progress) if check and not moment.drops else step)
         if len(traced) == steps:
             break
     return Explanation(tuple(traced))

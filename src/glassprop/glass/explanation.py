@@ -132,14 +132,16 @@ class Check:
     kinks: int  # entries on a kink, where there is no derivative
     wrong: int
     error: float  # the largest difference, over the largest gradient shown of its tensor
+    left_out: int = 0  # gradients shown without a difference: the smallest ones, where all would take too long
 
     @property
     def verdict(self) -> str:
         """The answer in a sentence."""
         kinks = f"; {self.kinks} more lie on a kink, where there is no derivative" if self.kinks else ""
+        left_out = f"; {self.left_out:,} of the smallest have none, which would take too long" if self.left_out else ""
         if not self.entries:
-            return f"Undecided: no gradient could be judged by a central difference{kinks}."
-        judged = f"{self.entries} of the {self.shown} gradients shown were judged{kinks}."
+            return f"Undecided: no gradient could be judged by a central difference{kinks}{left_out}."
+        judged = f"{self.entries} of the {self.shown} gradients shown were judged{kinks}{left_out}."
         if not self.passed:
             return f"Wrong: {self.wrong} gradients differ from their central differences, by up to {self.error:.1e}; {judged}"
         return f"Right: no gradient differs from its central difference by more than {self.error:.1e}, relatively; {judged}"

@@ -274,7 +274,7 @@ class _Writer:
                     rows.append((self.button(name, eq.parameter(step, l, i, j)), *self.numbers(numbers)))
         table = self.table(("parameter", "gradient", "central difference"), rows)
         if len(rows) > MANY:
-            table = f"<details><summary>All {len(rows)} gradients and differences</summary>{table}</details>"
+            table = f"<details><summary>{len(rows)} gradients and their differences</summary>{table}</details>"
         return f"<h3>Is it right?</h3><p>{escape(step.check.verdict)}</p>{table}"
 
     # --- pieces ---

@@ -113,6 +113,7 @@ class Replay:
         neurons: int = 10,
         full: bool = False,
         names: Mapping[str, Any] | None = None,
+        progress: bool = False,
     ) -> Explanation:
         """The step with every number, as `explain` shows it, dropout included.
 
@@ -122,7 +123,7 @@ class Replay:
             From 0.
         row : int
             Of its minibatch, from 0.
-        steps, neurons, full
+        steps, neurons, full, progress
             As of `explain`.
         names : mapping, optional
             ``input_names`` and ``output_names`` as of `explain`.
@@ -147,7 +148,7 @@ class Replay:
                 yield moment, f"row {{}} of the table, in epoch {epoch + 1}", rows
                 self._take(loop, loop.step + 1)
 
-        return explain_moments(moments(), steps, row, None if full else neurons, dict(names or {}), True)
+        return explain_moments(moments(), steps, row, None if full else neurons, dict(names or {}), True, progress)
 
     def watch(self, name: str, first: int = 0, last: int | None = None) -> Watched:
         """Follow one weight or bias through steps `first` to `last` (exclusive).
