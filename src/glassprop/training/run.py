@@ -183,7 +183,7 @@ def train(
         processors with AVX-512's bfloat16 products.
     record : path, optional
         A folder in which to leave what `replay` needs to go back to any step: settings, fingerprints of the data, checkpoints
-        now and then. It takes some milliseconds, and about 1 % of the time.
+        now and then, each on the disk before training goes on. It takes some milliseconds, and about 1 % of the time.
 
     Returns
     -------
