@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from glassprop.core.network import Parameters
 from glassprop.glass.check import KINKED, RIGHT
-from glassprop.glass.differences import Differences, central_differences
+from glassprop.glass.differences import Differences, Objective, central_differences
 from glassprop.glass.explanation import Check, Layer, Step, Tensor
 from glassprop.glass.moment import Moment
 from glassprop.glass.tails import Tails
@@ -18,6 +19,8 @@ from glassprop.training.progress import ProgressLine
 
 FLOPS = 6e12  # that a check may take, about a minute; beyond it the smaller gradients are left out
 LOSSES_PER_ENTRY = 10  # three differences of two losses each, and where kinks are near a second try
+DRAWS = 8  # of what bfloat16's rounding may do to a gradient
+BITS = 2.0**-8  # as much as two factors of 8 significant bits together may be off, relatively
 FEWEST = 12  # entries looked at however large the network is
 PATIENCE = 1.0  # seconds, after which a person wants to know how far it is
 
@@ -45,9 +48,12 @@ def with_check(moment: Moment, step: Step, progress: bool = False) -> Step:
     differences = np.full(len(entries.gradient), np.nan)
     differences[taken] = found.slope
     apart, scale = np.abs(found.slope - entries.gradient[taken]), entries.scale[taken]
-    tolerance = RIGHT if moment.parameters.dtype == np.float64 else KINKED  # float32 itself is no better
+    tolerance = scale * (RIGHT if moment.parameters.dtype == np.float64 else KINKED)  # float32 itself is no better
     known = ~found.kink & (found.uncertainty <= KINKED * scale)
-    wrong = known & (apart > np.maximum(found.uncertainty, tolerance * scale))
+    if moment.paired:
+        tolerance = np.maximum(tolerance, _bfloat16(moment, step)[taken])
+        known &= tolerance < scale  # else rounding leaves nothing of the gradient
+    wrong = known & (apart > np.maximum(found.uncertainty, tolerance))
     errors = np.divide(apart, scale, out=np.zeros_like(apart), where=scale > 0)[known]
     check = Check(
         passed=not wrong.any() and bool(known.any()),
@@ -56,9 +62,39 @@ def with_check(moment: Moment, step: Step, progress: bool = False) -> Step:
         kinks=int(found.kink.sum()),
         wrong=int(wrong.sum()),
         error=float(errors.max(initial=0.0)),
+        bfloat16=float((tolerance[known] / scale[known]).max(initial=0.0)) if moment.paired else 0.0,
         left_out=len(entries.gradient) - len(taken),
     )
     return replace(step, layers=_with_differences(step.layers, differences), check=check)
+
+
+def _bfloat16(moment: Moment, step: Step) -> np.ndarray:
+    """By how much bfloat16's 8 bits may put off each gradient shown.
+
+    Twice the most that any of its tensor moves, in float64, where weights and inputs are moved at random by up to what the two
+    factors of a product are rounded by; and as much of its own products h δ.
+    """
+    objective = Objective(moment.bare, moment.parameters, moment.X.astype(np.float64), moment.Y, moment.weights)
+    X, W, right = objective.X.copy(), [W.copy() for W in objective.parameters.W], _shown(step, objective.gradient())
+    rng, moved = np.random.default_rng(0), [0.0] * len(right)
+    for _ in range(DRAWS):
+        for now, own in zip((objective.X, *objective.parameters.W), (X, *W), strict=True):
+            now[...] = own * (1 + BITS * rng.uniform(-1, 1, own.shape))
+        others = _shown(step, objective.gradient())
+        moved = [max(far, float(np.abs(a - b).max())) for far, a, b in zip(moved, others, right, strict=True)]
+    room = [np.full(part.size, 2 * far) for far, part in zip(moved, right, strict=True)]
+    for l, layer in enumerate(step.layers):
+        h, delta = np.abs(moment.passes.h[l][:, layer.inputs]), np.abs(moment.passes.delta[l][:, layer.units])
+        room[2 * l] += BITS * (h.T @ delta).ravel() / step.loss.weight_sum
+    return np.concatenate(room)
+
+
+def _shown(step: Step, gradient: Parameters) -> list[np.ndarray]:
+    """What is shown of a gradient, tensor by tensor."""
+    parts = []
+    for layer, W, b in zip(step.layers, gradient.W, gradient.b, strict=True):
+        parts += [W[np.ix_(layer.inputs, layer.units)].ravel(), b[list(layer.units)]]
+    return parts
 
 
 def _affordable(tails: Tails, entries: _Entries) -> np.ndarray:

@@ -94,7 +94,7 @@ def explain(
 
     Notes
     -----
-    Dropout is left out. Formulas: docs/derivation.md.
+    Dropout is left out. Of a run in bf16 the factors of products are shown as they were rounded. Formulas: docs/derivation.md.
 
     Examples
     --------
@@ -161,15 +161,16 @@ def _network_of(model: Any, parameters: Parameters | None) -> tuple[Network, Par
 
 
 def _by_hand(
-    network: Network, parameters: Parameters, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, step: int | None
-) -> Moments:
+    network: Network, parameters: Parameters, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, step: int | None,
+    paired: bool = False,
+) -> Moments:  # fmt: skip
     if X is None or Y is None:
         raise TypeError(f"{'X' if X is None else 'Y'} must be given: the rows of the step, with their targets")
     X = check_inputs(network, X)
     own, rule = parameters.astype(X.dtype), _check_rule(network, SGD() if optimizer is None else optimizer)
     moment = Moment(
         network, own, X, check_targets(network, Y, len(X), X.dtype), check_weights(weights, len(X), X.dtype), rule,
-        _check_state(state, own), 0 if step is None else _whole("step", step, 0),
+        _check_state(state, own), 0 if step is None else _whole("step", step, 0), None, paired,
     )  # fmt: skip
     while True:
         yield moment, "", None
@@ -179,7 +180,7 @@ def _by_hand(
 def _of_run(run: Run, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, step: int | None) -> Moments:
     """The steps that the run would take next, without dropout; or, with X and Y, such steps on other rows."""
     settings, data, checkpoint = run._settings, run._data, run._checkpoint
-    last = run.parameters.with_theta(run._theta)
+    last, paired = run.parameters.with_theta(run._theta), settings.precision == "bf16"
     rule = settings.optimizer if optimizer is None else optimizer
     if step is None:
         step = int(checkpoint["progress"]["step"][0]) if checkpoint else 0
@@ -187,7 +188,7 @@ def _of_run(run: Run, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, 
         state = checkpoint["state"]
     if X is not None or Y is not None:
         given = X if X is None else check_inputs(run.network, X, last.dtype)
-        yield from _by_hand(run.network, last, given, Y, weights, rule, state, step)
+        yield from _by_hand(run.network, last, given, Y, weights, rule, state, step, paired)
         return
     if weights is not None:
         raise TypeError("weights go with X and Y; the run has its own")
@@ -198,7 +199,7 @@ def _of_run(run: Run, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, 
         epoch, within = divmod(step, per_epoch)
         rows = order.of(epoch)[within * batch : (within + 1) * batch]
         own_weights = None if data.weights is None else data.weights[rows]
-        moment = Moment(run.network, parameters, data.X[rows], data.Y[rows], own_weights, rule, state, step)
+        moment = Moment(run.network, parameters, data.X[rows], data.Y[rows], own_weights, rule, state, step, None, paired)
         yield moment, f"row {{}} of the training table, in the next minibatch of epoch {epoch + 1}", rows
         parameters, state, step = moment.after.parameters, moment.after.state, step + 1
 

@@ -178,7 +178,7 @@ class _Writer:
     def weight_panel(self, l: int, i: int, j: int) -> str:
         step, layer = self.step, self.step.layers[l - 1]
         here, h = eq.parameter(step, l, i, j), eq.below(step, l, i)
-        numbers = product(Num(float(layer.weights.old[i, j])), Num(float(layer.below[i])))
+        numbers = product(Num(float(layer.factors[i, j])), Num(float(layer.below[i])))
         term = equation(product(here, h), numbers, Num(work_out(numbers)))
         ends = f"<p>from {self.button(f'n-{l - 1}-{i}', h)} to {self.button(f'n-{l}-{j}', eq.unit(step, 'h', l, j))}</p>"
         return (

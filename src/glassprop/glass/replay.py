@@ -28,7 +28,7 @@ from glassprop.training.data import Data, RowOrder
 from glassprop.training.described import UnknownOwn, network_of, optimizer_of
 from glassprop.training.loop import HISTORY, Loop, Settings
 from glassprop.training.record import FORMAT_VERSION, checkpoints, fingerprint, read_tensors, step_of
-from glassprop.training.run import Run
+from glassprop.training.run import Run, check_precision
 
 STEP = FORWARD | LOSS | BACKWARD | UPDATE
 ENTRY = re.compile(r"\s*([Wb])(\d+)\[\s*(\d+)\s*(?:,\s*(\d+)\s*)?\]\s*")
@@ -131,13 +131,8 @@ class Replay:
         Raises
         ------
         ValueError
-            Where there is no such step or row, or the run computed in bf16: products of rounded numbers are not what is shown.
+            Where there is no such step or row.
         """
-        if self._settings.precision == "bf16":
-            raise ValueError(
-                "a step in bf16 multiplies rounded numbers, which is not what an explanation shows: "
-                f"at({step}) is the run before it, to the bit, and glassprop.explain shows the step as it would be in float32"
-            )
         loop = self._to(self._check(step))
 
         def moments() -> Any:
@@ -262,7 +257,7 @@ class Replay:
         parameters = loop.run.parameters.with_theta(loop.work["theta"].copy())
         moment = Moment(
             self.network, parameters, data.X[rows], data.Y[rows], weights, self.optimizer, loop.work["state"].copy(), step,
-            settings.seed,
+            settings.seed, settings.precision == "bf16",
         )  # fmt: skip
         return moment, rows
 
@@ -337,6 +332,7 @@ def replay(
         if optimizer is None:
             name = facts["optimizer"]["learning_rate"]["name"]
             raise ValueError(f"learning_rate must be given: the run had a function of its author's, {name!r}")
+        check_precision(facts["precision"])
         settings = Settings(
             network, optimizer, facts["batch_size"], facts["seed"], facts["shuffle"], 0, 0.0, None, False, (), False, None,
             facts["precision"],

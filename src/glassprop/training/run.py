@@ -242,7 +242,7 @@ def prepare(
         find_scorer(scoring)
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be at least 0; got {tolerance!r}")
-    dtype = _check_precision(precision)
+    dtype = check_precision(precision)
     data = check_data(network, X, Y, weights, validation, int(seed), rows, once, dtype)
     if parameters is None:
         parameters = network.initialize(int(seed))
@@ -257,7 +257,7 @@ def prepare(
     return Run(settings, data, parameters.astype(data.X.dtype).theta), epochs
 
 
-def _check_precision(precision: Any) -> str | None:
+def check_precision(precision: Any) -> str | None:
     """The type that arrays are to have; None goes by the data."""
     dtypes = {"float32": "float32", "float64": "float64", "bf16": "float32"}
     if precision is None:
