@@ -77,6 +77,8 @@ def test_a_recorded_run_is_on_the_disk_when_it_ends(tmp_path, heard):
     assert {os.path.basename(name) for name in names} == {path.name for path in folder.iterdir()}
     for before, (what, source, _) in itertools.pairwise(heard):
         assert what != "named" or before[:2] == ("flushed", source)
+    first = next(i for i, call in enumerate(heard) if call[2] == str(folder / "step-000000000.safetensors"))
+    assert heard[first + 1][:2] == ("flushed", str(folder))  # before training goes on
     assert heard[-1][:2] == ("flushed", str(folder))
     assert heard[0][:2] == ("flushed", str(folder.parent))  # the folder's own name
 

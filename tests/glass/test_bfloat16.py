@@ -12,6 +12,7 @@ import glassprop as gp
 from glassprop.core.panels import read_panels
 from glassprop.core.vectors import has_bfloat16
 from glassprop.glass.moment import to_bfloat16
+from glassprop.glass.page import page_data
 from glassprop.training import run as run_module
 
 pytestmark = pytest.mark.skipif(not has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
@@ -120,6 +121,7 @@ def test_it_is_said_and_shown(tmp_path):
     assert "= x₁ δ₁,₁ = 3.03125·2.5625 = 7.76758" in text
     assert "W₁,₁,₁ := W₁,₁,₁ − η ∂L/∂W₁,₁,₁ = 1.01000 − 0.5·7.76758" in text
     assert "where bfloat16's 8 bits may put it off by" in text
+    assert "1.00781" in page_data(explanation, 6)["steps"][0]["panels"]["e-1-0-0"]
     for form in ("html", "latex", "markdown", "json"):
         assert "1.00781" in explanation.to(form)
     plain = gp.explain(network, parameters, np.array([[3.03]], "f"), [1.0])
@@ -134,6 +136,24 @@ def test_what_rounding_does_is_not_called_wrong(tmp_path):
     assert max(check.error for check in checks) > 0.02
     assert all(check.error < check.bfloat16 for check in checks)
     assert sum(check.entries for check in checks) > 0.8 * sum(check.shown for check in checks)
+
+
+def test_what_is_nothing_but_rounding_is_not_judged():
+    """Where the targets are met but for the last places, δ is what rounding has left."""
+    X = cases.case((3, 1), rows=8).X.astype("f")
+    parameters = gp.Parameters.from_arrays([[[0.3], [-1.1], [0.7]]], [[0.2]], "float32")
+    given = {"parameters": parameters, "optimizer": gp.SGD(1e-9), "epochs": 1, "seed": 0}
+    run = gp.train(gp.Network((3, 1)), X, X @ parameters.W[0] + parameters.b[0], precision="bf16", **given)
+    check = gp.explain(run).steps[0].check
+    assert (check.entries, check.wrong) == (0, 0)
+    assert check.verdict.startswith("Undecided")
+
+
+def test_what_the_row_was_promised_is_of_the_same_products():
+    """Of a batch of one row without penalty, its loss is the objective."""
+    case = cases.case((3, 7, 5, 3), rows=1).of("float32")
+    step = gp.explain(gp.train(case.network, case.X, case.Y, epochs=1, seed=0, precision="bf16")).steps[0]
+    assert step.row_effect.predicted == pytest.approx(step.batch_effect.predicted, rel=1e-6)
 
 
 def test_a_wrong_slope_is_told_all_the_same(tmp_path):
