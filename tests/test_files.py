@@ -1,11 +1,13 @@
 """Files are written whole or not at all."""
 
+import itertools
 import os
 import stat
 import threading
 
 import pytest
 
+import glassprop as gp
 from glassprop import files
 from glassprop.files import check_apart, check_writable, missing_file, write_atomically
 
@@ -30,6 +32,70 @@ def test_what_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypa
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """What was asked of the system, in order: files and folders flushed, names given."""
+    calls, flush, replace = [], os.fsync, os.replace
+
+    def fsync(handle):
+        calls.append(("flushed", os.readlink(f"/proc/self/fd/{handle}"), os.fstat(handle).st_size))
+        flush(handle)
+
+    def rename(source, target):
+        calls.append(("named", str(source), str(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    monkeypatch.setattr(files.os, "replace", rename)
+    return calls
+
+
+on_linux = pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="what a handle stands for is looked up in /proc")
+
+
+@on_linux
+def test_data_are_on_the_disk_before_they_have_their_name_and_then_the_name(tmp_path, heard):
+    path = tmp_path / "a.bin"
+    write_atomically(path, b"12345")
+    (flushed, beside, size), (named, source, target), (again, folder, _) = heard
+    assert (flushed, named, again) == ("flushed", "named", "flushed")
+    assert beside == source != target == str(path)
+    assert size == 5  # all of it had left Python's buffer
+    assert folder == str(tmp_path)
+    heard.clear()
+    write_atomically(path, b"1", flush=False)
+    assert [call[0] for call in heard] == ["flushed", "named"]
+
+
+@on_linux
+def test_a_recorded_run_is_on_the_disk_when_it_ends(tmp_path, heard):
+    folder = tmp_path / "new" / "run"
+    gp.train(gp.Network((1, 1)), [[1.0], [2.0]], [1.0, 2.0], epochs=3, record=folder)
+    names = [target for what, _, target in heard if what == "named"]
+    assert {os.path.basename(name) for name in names} == {path.name for path in folder.iterdir()}
+    for before, (what, source, _) in itertools.pairwise(heard):
+        assert what != "named" or before[:2] == ("flushed", source)
+    first = next(i for i, call in enumerate(heard) if call[2] == str(folder / "step-000000000.safetensors"))
+    assert heard[first + 1][:2] == ("flushed", str(folder))  # before training goes on
+    assert heard[-1][:2] == ("flushed", str(folder))
+    assert heard[0][:2] == ("flushed", str(folder.parent))  # the folder's own name
+
+
+def test_a_file_system_that_flushes_no_folders_will_do(tmp_path, monkeypatch):
+    flush = os.fsync
+
+    def fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError("invalid argument")
+        flush(handle)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    write_atomically(tmp_path / "a", b"1")
+    monkeypatch.delattr(files.os, "O_DIRECTORY", raising=False)
+    write_atomically(tmp_path / "b", b"2")
+    assert (tmp_path / "b").read_bytes() == b"2"
 
 
 def test_links_are_followed_and_permissions_kept(tmp_path):

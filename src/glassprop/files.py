@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -61,11 +62,12 @@ def _same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bo
     return first.is_file() and first.samefile(second)  # a terminal, a pipe or /dev/null may be named twice
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = True) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes, flush: bool = True) -> None:
     """Write `data` beside `path`, then rename: whoever reads sees the old file or the new one, never a part.
 
-    Links are followed, and what is not a file (a pipe, a terminal) is written to as it is. What is not `durable` may be lost
-    in a power cut, but takes a tenth of the time.
+    A power cut leaves no part either: the data are on the disk before the file has its name. The name is, when this returns,
+    unless `flush` is false, which leaves `flush_folder` to the caller, once for several files. Links are followed, and what is
+    not a file (a pipe, a terminal) is written to as it is.
     """
     check_writable(path)
     target = Path(os.path.realpath(path))
@@ -76,11 +78,24 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = 
     try:
         with open(beside, "wb") as file:
             file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
+            file.flush()
+            os.fsync(file.fileno())
         if target.exists():
             os.chmod(beside, target.stat().st_mode & 0o7777)
         os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)
+    if flush:
+        flush_folder(target.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system can: POSIX."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with suppress(OSError):  # not every file system takes it, and the file is in place
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

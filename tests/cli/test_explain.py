@@ -50,6 +50,15 @@ def test_json_is_the_explanation_of_the_api(run, homework):
     assert told.err == ""
 
 
+def test_a_check_that_takes_long_shows_how_far_it_is(run, homework, model, monkeypatch):
+    from glassprop.glass import checked
+
+    monkeypatch.setattr(checked, "PATIENCE", 0.0)
+    assert "gradient 12/12" in run(*homework).err
+    assert run(*homework, "--json").err == ""
+    assert "gradient 115/115" in run("explain", model, "sklearn:iris").err
+
+
 def test_a_row_of_a_table(run, model):
     told = json.loads(run("explain", model, "sklearn:iris", "--row", 73, "--optimizer", "adam", "--json").out)["steps"][0]
     fitted, table = gp.load(model), read_table("sklearn:iris")

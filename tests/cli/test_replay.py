@@ -54,6 +54,17 @@ def test_a_step_is_explained_with_names_and_the_row_of_the_table(run, recorded):
     assert f"(row {ready.train.rows[rows[3]]} of the table, in epoch 3)" in text
 
 
+def test_a_check_that_takes_long_shows_how_far_it_is(run, tmp_path, monkeypatch):
+    from glassprop.glass import checked
+
+    given = ("--layers", "4", "--epochs", "1", "--out", tmp_path / "model.safetensors", "--quiet")
+    assert run("train", "sklearn:iris", *given, "--record", tmp_path / "run").code == 0
+    assert run("replay", tmp_path / "run", "--step", "2").err == ""
+    monkeypatch.setattr(checked, "PATIENCE", 0.0)
+    assert "gradient 35/35" in run("replay", tmp_path / "run", "--step", "2").err
+    assert run("replay", tmp_path / "run", "--step", "2", "--json").err == ""
+
+
 def test_the_end_is_the_model_that_was_saved(recorded):
     from glassprop.tables.preparation import prepare
     from glassprop.tables.reading import read_table

@@ -7,6 +7,8 @@ import pytest
 
 import cases
 import glassprop as gp
+from glassprop.glass import checked
+from glassprop.glass.tails import Tails
 from tests.glass.test_explain import explained, mazur
 
 
@@ -57,16 +59,58 @@ def test_kinks_are_recognised():
     assert "2 more lie on a kink" in check.verdict
 
 
-def test_large_networks_are_checked_where_gradients_are_largest():
+def digits(rows=128):
+    """A step of a network of the usual size, and the differences and gradients shown of its weights and biases."""
     rng = np.random.default_rng(0)
     network = gp.Network((784, 300, 100, 10), loss="cross_entropy")
-    step = gp.explain(network, network.initialize(0), rng.random((64, 784)), rng.integers(0, 10, 64)).steps[0]
-    taken = np.concatenate([np.isfinite(layer.weights.difference).ravel() for layer in step.layers])
-    sizes = np.concatenate([np.abs(layer.weights.gradient).ravel() for layer in step.layers])
-    assert 12 <= step.check.entries < step.check.shown
-    assert taken.sum() < len(taken)
-    assert sizes[taken].min() >= sizes[~taken].max()
+    step = gp.explain(network, network.initialize(0), rng.random((rows, 784)), rng.integers(0, 10, rows)).steps[0]
+    tensors = [tensor for layer in step.layers for tensor in (layer.weights, layer.biases)]
+    return step, *(np.concatenate([getattr(t, name).ravel() for t in tensors]) for name in ("difference", "gradient"))
+
+
+def test_in_networks_of_the_usual_size_every_gradient_shown_has_its_difference():
+    step, differences, gradients = digits()
     assert step.check.passed
+    assert step.check.shown == len(differences) == 330
+    assert step.check.left_out == 0
+    assert np.isfinite(differences).all()
+    assert np.abs(differences - gradients).max() < 1e-6 * np.abs(gradients).max()
+    assert "none" not in step.check.verdict
+
+
+def test_what_is_shown_of_the_largest_networks_can_be_checked():
+    """784-2048-2048-10 with 512 rows."""
+    network = gp.Network((784, 2048, 2048, 10), loss="cross_entropy")
+    shared = Tails(network, gp.Parameters(network.layers, "float32"), np.zeros((512, 784), "float32"), np.zeros(512))
+    each = [shared.flops(l) for l in (1, 2, 3)]
+    assert checked.LOSSES_PER_ENTRY * 110 * sum(each) < checked.FLOPS
+
+
+def test_beyond_the_limit_the_largest_are_checked(monkeypatch):
+    monkeypatch.setattr(checked, "FLOPS", 4e9)
+    step, differences, gradients = digits()
+    taken = np.isfinite(differences)
+    assert 12 < taken.sum() < 330
+    assert np.abs(gradients[taken]).min() >= np.abs(gradients[~taken]).max()
+    assert step.check.left_out == 330 - taken.sum()
+    assert step.check.passed
+    ending = f"; {step.check.left_out} of the smallest have none, which would take too long."
+    assert step.check.verdict.endswith(ending)
+    monkeypatch.setattr(checked, "FLOPS", 0.0)
+    assert np.isfinite(digits()[1]).sum() == checked.FEWEST
+
+
+def test_a_check_that_takes_long_is_seen_if_asked_for(capsys, monkeypatch):
+    monkeypatch.setattr(checked, "PATIENCE", 0.0)
+    mazur()
+    assert capsys.readouterr() == ("", "")
+    mazur(progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "gradient 12/12" in err
+    monkeypatch.setattr(checked, "PATIENCE", 60.0)
+    mazur(progress=True)
+    assert capsys.readouterr().err == ""
 
 
 def test_it_can_be_left_out():

@@ -5,6 +5,8 @@ import pytest
 
 import cases
 import glassprop as gp
+from glassprop.core import workspace
+from glassprop.glass import differences
 from glassprop.glass.differences import Objective, central_differences, entry_numbers
 
 
@@ -86,8 +88,23 @@ def test_no_entries_no_slopes():
     assert central_differences(Objective(case.network, case.parameters, case.X, case.Y), []).slope.shape == (0,)
 
 
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_several_threads_give_the_same_bits(l2, monkeypatch):
+    rng = np.random.default_rng(0)
+    network = gp.Network((64, 128, 10), loss="cross_entropy", l2=l2)
+    X, Y = rng.random((256, 64)), rng.integers(0, 10, 256)
+    one = Objective(network, network.initialize(0), X, Y)
+    monkeypatch.setattr(differences, "THREADED_FROM", 1.0)
+    monkeypatch.setattr(workspace, "available_threads", lambda: 3)
+    three = Objective(network, network.initialize(0), X, Y)
+    assert (one._work.threads, three._work.threads) == (1, 3)
+    for _ in range(100):
+        for objective in (one, three):
+            objective.parameters.b[1][0] += 0.1
+        assert three() == one()
+
+
 def test_rows_that_several_threads_would_share_are_added_up_whole():
-    """The loss alone is asked for without threads: the core adds up before others have finished where there is no gradient."""
     rng = np.random.default_rng(0)
     network = gp.Network((64, 128, 10), loss="cross_entropy")
     X, Y = rng.random((256, 64)), rng.integers(0, 10, 256)

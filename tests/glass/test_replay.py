@@ -83,11 +83,7 @@ def test_the_precision_asked_for_comes_back(precision, every_step, tmp_path):
     recorded = gp.replay(tmp_path / "run", X, Y)
     assert recorded.at(7).parameters.theta.tobytes() == every_step[7][0].tobytes()
     assert recorded.at(20).parameters.theta.tobytes() == run.parameters.theta.tobytes()
-    if precision == "bf16":
-        with pytest.raises(ValueError, match="a step in bf16 multiplies rounded numbers"):
-            recorded.explain(7)
-    else:
-        assert recorded.explain(7)
+    assert recorded.explain(7)
 
 
 def test_from_checkpoints_in_between(every_step, tmp_path, monkeypatch):

@@ -210,6 +210,7 @@ def _from_model(asked: SimpleNamespace) -> Explanation:
         fitted.network, fitted.parameters, batch.X, batch.Y, optimizer=_rule(asked), row=place, step=asked.step,
         steps=asked.steps, neurons=asked.neurons, full=asked.full, input_names=inputs, output_names=answers,
         row_name=f"row {batch.rows[place]} of {asked.table}" + ("" if preparation is None else ", standardised"),
+        progress=not asked.json,
     )  # fmt: skip
 
 
@@ -262,7 +263,7 @@ def _from_numbers(asked: SimpleNamespace) -> Explanation:
     parameters = network.initialize(asked.seed) if asked.weights is None else _read_weights(asked.weights, network)
     return explain_step(
         network, parameters, [x], y if classes else [y], optimizer=_rule(asked), step=asked.step, steps=asked.steps,
-        neurons=asked.neurons, full=asked.full,
+        neurons=asked.neurons, full=asked.full, progress=not asked.json,
     )  # fmt: skip
 
 

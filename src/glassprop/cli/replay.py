@@ -137,7 +137,9 @@ def _say(asked: SimpleNamespace, recorded: Replay) -> int:
 
 def _explain(asked: SimpleNamespace, recorded: Replay, names: dict[str, Any]) -> int:
     form = find_format(asked)
-    shown = recorded.explain(asked.step, asked.row, steps=asked.steps, neurons=asked.neurons, full=asked.full, names=names)
+    shown = recorded.explain(
+        asked.step, asked.row, steps=asked.steps, neurons=asked.neurons, full=asked.full, names=names, progress=not asked.json
+    )
     return show_explanation(asked, shown, form)
 
 

@@ -2,70 +2,157 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from typing import NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from glassprop.core.network import Parameters
 from glassprop.glass.check import KINKED, RIGHT
-from glassprop.glass.differences import Objective, central_differences, entry_numbers
+from glassprop.glass.differences import Differences, Objective, central_differences
 from glassprop.glass.explanation import Check, Layer, Step, Tensor
 from glassprop.glass.moment import Moment
+from glassprop.glass.tails import Tails
+from glassprop.training.progress import ProgressLine
 
-FLOPS = 2e10  # that a check may take, about a second; beyond it the smaller gradients are left out
-LOSSES_PER_ENTRY = 8  # three differences of two losses each, and now and then a second try
+FLOPS = 6e12  # that a check may take, about a minute; beyond it the smaller gradients are left out
+LOSSES_PER_ENTRY = 10  # three differences of two losses each, and where kinks are near a second try
+DRAWS = 8  # of what bfloat16's rounding may do to a gradient
+BITS = 2.0**-8  # as much as two factors of 8 significant bits together may be off, relatively
 FEWEST = 12  # entries looked at however large the network is
+PATIENCE = 1.0  # seconds, after which a person wants to know how far it is
 
 
 class _Entries(NamedTuple):
     """All entries shown, in the order of layers, weights before biases."""
 
-    numbers: np.ndarray  # their places in theta, in float64
+    layer: np.ndarray  # from 1
+    unit: np.ndarray
+    source: np.ndarray  # neuron of the layer below, or -1 of a bias
     gradient: np.ndarray
     scale: np.ndarray  # largest gradient shown of their tensor
 
 
-def with_check(moment: Moment, step: Step) -> Step:
+def with_check(moment: Moment, step: Step, progress: bool = False) -> Step:
     """The step with central differences of the objective beside the gradients shown, largest first if there are too many.
 
     Dropout must not act: the objective is a function of the parameters alone.
     """
-    objective = Objective(moment.bare, moment.parameters, moment.X, moment.Y, moment.weights)
-    entries = _entries(step, entry_numbers(objective.parameters))
-    flops = LOSSES_PER_ENTRY * 2 * len(moment.X) * moment.network.n_parameters
-    most = max(FEWEST, int(FLOPS / flops))
-    taken = np.sort(np.argsort(-np.abs(entries.gradient), kind="stable")[:most])
-    found = central_differences(objective, entries.numbers[taken])
-    differences = np.full(len(entries.numbers), np.nan)
+    entries = _entries(step)
+    tails = Tails(moment.bare, moment.parameters, moment.X, moment.Y, moment.weights)
+    taken = _affordable(tails, entries)
+    with _Line(progress, len(taken)) as line:
+        found = _differences(tails, entries, taken, line)
+    differences = np.full(len(entries.gradient), np.nan)
     differences[taken] = found.slope
     apart, scale = np.abs(found.slope - entries.gradient[taken]), entries.scale[taken]
-    tolerance = RIGHT if moment.parameters.dtype == np.float64 else KINKED  # float32 itself is no better
+    tolerance = scale * (RIGHT if moment.parameters.dtype == np.float64 else KINKED)  # float32 itself is no better
     known = ~found.kink & (found.uncertainty <= KINKED * scale)
-    wrong = known & (apart > np.maximum(found.uncertainty, tolerance * scale))
+    if moment.paired:
+        tolerance = np.maximum(tolerance, _bfloat16(moment, step)[taken])
+        known &= tolerance < scale  # else rounding leaves nothing of the gradient
+    wrong = known & (apart > np.maximum(found.uncertainty, tolerance))
     errors = np.divide(apart, scale, out=np.zeros_like(apart), where=scale > 0)[known]
     check = Check(
         passed=not wrong.any() and bool(known.any()),
         entries=int(known.sum()),
-        shown=len(entries.numbers),
+        shown=len(entries.gradient),
         kinks=int(found.kink.sum()),
         wrong=int(wrong.sum()),
         error=float(errors.max(initial=0.0)),
+        bfloat16=float((tolerance[known] / scale[known]).max(initial=0.0)) if moment.paired else 0.0,
+        left_out=len(entries.gradient) - len(taken),
     )
     return replace(step, layers=_with_differences(step.layers, differences), check=check)
+
+
+def _bfloat16(moment: Moment, step: Step) -> np.ndarray:
+    """By how much bfloat16's 8 bits may put off each gradient shown.
+
+    Twice the most that any of its tensor moves, in float64, where weights and inputs are moved at random by up to what the two
+    factors of a product are rounded by; and as much of its own products h δ.
+    """
+    objective = Objective(moment.bare, moment.parameters, moment.X.astype(np.float64), moment.Y, moment.weights)
+    X, W, right = objective.X.copy(), [W.copy() for W in objective.parameters.W], _shown(step, objective.gradient())
+    rng, moved = np.random.default_rng(0), [0.0] * len(right)
+    for _ in range(DRAWS):
+        for now, own in zip((objective.X, *objective.parameters.W), (X, *W), strict=True):
+            now[...] = own * (1 + BITS * rng.uniform(-1, 1, own.shape))
+        others = _shown(step, objective.gradient())
+        moved = [max(far, float(np.abs(a - b).max())) for far, a, b in zip(moved, others, right, strict=True)]
+    room = [np.full(part.size, 2 * far) for far, part in zip(moved, right, strict=True)]
+    for l, layer in enumerate(step.layers):
+        h, delta = np.abs(moment.passes.h[l][:, layer.inputs]), np.abs(moment.passes.delta[l][:, layer.units])
+        room[2 * l] += BITS * (h.T @ delta).ravel() / step.loss.weight_sum
+    return np.concatenate(room)
+
+
+def _shown(step: Step, gradient: Parameters) -> list[np.ndarray]:
+    """What is shown of a gradient, tensor by tensor."""
+    parts = []
+    for layer, W, b in zip(step.layers, gradient.W, gradient.b, strict=True):
+        parts += [W[np.ix_(layer.inputs, layer.units)].ravel(), b[list(layer.units)]]
+    return parts
+
+
+def _affordable(tails: Tails, entries: _Entries) -> np.ndarray:
+    """The entries that are looked at: those of the largest gradients."""
+    flops = [0.0, *(LOSSES_PER_ENTRY * tails.flops(l) for l in range(1, len(tails.network.layers)))]
+    order = np.argsort(-np.abs(entries.gradient), kind="stable")
+    cost = np.cumsum(np.array(flops)[entries.layer[order]])
+    return np.sort(order[: max(FEWEST, int((cost <= FLOPS).sum()))])
+
+
+def _differences(tails: Tails, entries: _Entries, taken: np.ndarray, line: _Line) -> Differences:
+    """Central differences of the entries taken."""
+    parts: list[Differences] = []
+    order = []
+    for function, places, members in tails.shares(*(column[taken] for column in entries[:3])):
+        parts.append(central_differences(function, places, line.one_more))
+        order.append(members)
+    back = np.argsort(np.concatenate(order))
+    return Differences(*(np.concatenate(column)[back] for column in zip(*parts, strict=True)))
+
+
+class _Line:
+    """How many gradients have been looked at, on standard error, where it takes long and is asked for."""
+
+    def __init__(self, shown: bool, total: int) -> None:
+        self._line: ProgressLine | None = None
+        self._done, self._total, self._due = 0, total, time.perf_counter() + PATIENCE if shown else float("inf")
+
+    def one_more(self) -> None:
+        """Another one is done."""
+        self._done += 1
+        if self._line is None and time.perf_counter() >= self._due:
+            self._line = ProgressLine(True, self._done, self._total, "gradient")
+        if self._line is not None:
+            self._line.show(self._done, self._total)
+
+    def __enter__(self) -> _Line:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._line is not None:
+            self._line.close()
 
 
 def _tensors(layers: tuple[Layer, ...]) -> list[Tensor]:
     return [tensor for layer in layers for tensor in (layer.weights, layer.biases)]
 
 
-def _entries(step: Step, numbers: Parameters) -> _Entries:
-    places = []
-    for layer, W, b in zip(step.layers, numbers.W, numbers.b, strict=True):
-        places += [W[np.ix_(layer.inputs, layer.units)].ravel(), b[list(layer.units)]]
+def _entries(step: Step) -> _Entries:
+    places: list[Any] = []
+    for l, layer in enumerate(step.layers, start=1):
+        units, inputs = np.array(layer.units), np.array(layer.inputs)
+        count, each = units.size, inputs.size
+        places.append((np.full((each + 1) * count, l), np.tile(units, each + 1), np.repeat([*inputs, -1], count)))
+    layers, units, sources = (np.concatenate(column) for column in zip(*places, strict=True))
     gradients = [tensor.gradient.ravel() for tensor in _tensors(step.layers)]
     scales = [np.full(gradient.size, np.abs(gradient).max()) for gradient in gradients]
-    return _Entries(np.concatenate(places).astype(np.int64), np.concatenate(gradients), np.concatenate(scales))
+    return _Entries(layers, units, sources, np.concatenate(gradients), np.concatenate(scales))
 
 
 def _with_differences(layers: tuple[Layer, ...], differences: np.ndarray) -> tuple[Layer, ...]:

@@ -5,12 +5,14 @@ It knows the objective as a function of the flat vector theta, and nothing of la
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from glassprop.core.arrays import check_inputs, check_parameters, check_targets, check_weights
 from glassprop.core.network import Network, Parameters
+from glassprop.core.passes import THREADED_FROM
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS
 from glassprop.core.workspace import Workspace
 
@@ -20,6 +22,14 @@ SHRINK = 8.0  # from one try at an entry to the next, where the differences of t
 LAST_STEP = 1e-8  # below it rounding is all there is
 ENOUGH = 1e-9  # relative uncertainty at which no smaller step is tried
 NOISE = 4.0 * EPSILON  # of the loss, relative: rounding of sums over rows and layers
+
+
+class Function(Protocol):
+    """A function of the flat vector of its ``parameters``, which are changed in place."""
+
+    parameters: Parameters
+
+    def __call__(self) -> float: ...
 
 
 class Objective:
@@ -36,6 +46,11 @@ class Objective:
     Y : array, (rows, outputs) or (rows,)
     weights : array, (rows,), optional
         Row weights.
+
+    Attributes
+    ----------
+    X : ndarray, (rows, inputs)
+        As the core reads it, in float64: a copy only where the one given was not.
 
     Raises
     ------
@@ -58,7 +73,9 @@ class Objective:
         X = check_inputs(network, X, np.float64)
         Y, weights = check_targets(network, Y, len(X), X.dtype), check_weights(weights, len(X), X.dtype)
         self.network, self.parameters = network, parameters.astype(np.float64)
-        self._work = Workspace(network, self.parameters.theta, X, Y, weights, batch_size=len(X))
+        threads = None if 2 * len(X) * network.n_parameters >= THREADED_FROM else 1  # starting them takes time, too
+        self.X = X
+        self._work = Workspace(network, self.parameters.theta, X, Y, weights, batch_size=len(X), threads=threads)
         # the penalties are added where the gradient is: without any, the backward pass can be left out
         self._parts = FORWARD | LOSS | (BACKWARD if network.l2 or network.l1 else 0)
 
@@ -88,7 +105,7 @@ def entry_numbers(parameters: Parameters) -> Parameters:
     return own.with_theta(np.arange(own.theta.size))
 
 
-def central_differences(objective: Objective, entries: Any) -> Differences:
+def central_differences(objective: Function, entries: Any, told: Callable[[], None] | None = None) -> Differences:
     """∂L/∂θ of some entries of theta, each by the step that suits it.
 
     (L(θ + s) − L(θ − s)) / 2s for s = h, h/2, h/4 is extrapolated twice to s = 0 (Richardson 1911). Where the two results
@@ -97,10 +114,12 @@ def central_differences(objective: Objective, entries: Any) -> Differences:
 
     Parameters
     ----------
-    objective : Objective
-        Left as it was.
+    objective : Function
+        Such as an `Objective`; its parameters are left as they were.
     entries : array of int, (entries,)
         Places in ``objective.parameters.theta``; see `entry_numbers`. Neighbours in a tensor should follow one another.
+    told : function, optional
+        Called after every entry.
 
     Returns
     -------
@@ -122,11 +141,13 @@ def central_differences(objective: Objective, entries: Any) -> Differences:
         # the next entry's kinks lie about as near as this one's
         relative = min(FIRST_STEP, SHRINK * found[2] / size)
         rows.append(found)
+        if told is not None:
+            told()
     slope, uncertainty, step, kink = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Differences(np.array(slope, float), np.array(uncertainty, float), np.array(step, float), np.array(kink, bool))
 
 
-def _one_entry(objective: Objective, entry: int, middle: float, step: float) -> tuple[float, float, float, bool]:
+def _one_entry(objective: Function, entry: int, middle: float, step: float) -> tuple[float, float, float, bool]:
     """Slope, uncertainty, step and kink of one entry, with the first steps that do, or the best of all tried."""
     theta = objective.parameters.theta
     here, tries = theta[entry], []
@@ -148,7 +169,7 @@ def _rounding(loss: float, step: float) -> float:
     return 12 * NOISE * abs(loss) / step
 
 
-def _with_step(objective: Objective, entry: int, here: float, step: float, middle: float) -> tuple[float, float, float, bool]:
+def _with_step(objective: Function, entry: int, here: float, step: float, middle: float) -> tuple[float, float, float, bool]:
     theta, slopes, jumps, largest = objective.parameters.theta, [], [], abs(middle)
     for s in (step, step / 2, step / 4):
         theta[entry] = here + s

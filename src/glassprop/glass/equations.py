@@ -81,7 +81,7 @@ def pre_activation(step: Step, l: int, j: int) -> Equation:
     layer = step.layers[l - 1]
     terms: list[Expr] = [product(parameter(step, l, i, j), below(step, l, i)) for i in range(len(layer.inputs))]
     numbers: list[Expr] = [
-        product(Num(float(layer.weights.old[i, j])), Num(float(layer.below[i]))) for i in range(len(layer.inputs))
+        product(Num(float(layer.factors[i, j])), Num(float(layer.below[i]))) for i in range(len(layer.inputs))
     ]
     hidden = layer.size_below - len(layer.inputs)
     if hidden:
@@ -242,7 +242,7 @@ def _paths(step: Step, l: int, j: int) -> Equation:
     layer, upper = step.layers[l - 1], step.layers[l]
     terms: list[Expr] = [product(parameter(step, l + 1, j, k), unit(step, "δ", l + 1, k)) for k in range(len(upper.units))]
     numbers: list[Expr] = [
-        product(Num(float(upper.weights.old[j, k])), Num(float(upper.delta[k]))) for k in range(len(upper.units))
+        product(Num(float(upper.factors[j, k])), Num(float(upper.delta_factors[k]))) for k in range(len(upper.units))
     ]
     if upper.size > len(upper.units):
         terms.append(_rest(upper.size - len(upper.units), "paths"))
@@ -266,7 +266,7 @@ def gradients(step: Step, l: int, i: int | None, j: int) -> list[Equation]:
     tensor, place = tensor_of(step, l, i), j if i is None else (i, j)
     share = Num(float(tensor.share[place]))
     here, delta = parameter(step, l, i, j), unit(step, "δ", l, j)
-    number = Num(float(step.layers[l - 1].delta[j]))
+    number = Num(float(step.layers[l - 1].delta_factors[j]))
     whole = L if not batch_matters(step) else L_ROW
     if i is None:
         lines = [equation(by(whole, here), delta, share)]

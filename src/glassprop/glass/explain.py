@@ -42,6 +42,7 @@ def explain(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     row_name: str = "",
+    progress: bool = False,
 ) -> Explanation:
     """One training step as a person would work it by hand: forward, loss, backward, update, and what it did.
 
@@ -73,11 +74,14 @@ def explain(
     full : bool
         Show all.
     check : bool
-        Set central differences beside the gradients: of all that are shown, or in large networks of the largest.
+        Set central differences beside the gradients that are shown: beside all of them, or where that is too much, as with
+        `full` in large networks, beside the largest, as many as some 6·10¹² floating-point operations allow: about a minute.
     input_names, output_names : sequence of str, optional
         What inputs and outputs stand for.
     row_name : str
         Where the row comes from, as it is to be printed.
+    progress : bool
+        Show a progress bar on standard error where the check takes more than a second.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def explain(
 
     Notes
     -----
-    Dropout is left out. Formulas: docs/derivation.md.
+    Dropout is left out. Of a run in bf16 the factors of products are shown as they were rounded. Formulas: docs/derivation.md.
 
     Examples
     --------
@@ -108,6 +112,7 @@ def explain(
     if hasattr(model, "explain"):  # an estimator, which has its own ways to read X and y
         given = {"optimizer": optimizer, "state": state, "step": step, "input_names": input_names, "output_names": output_names}
         shown = {"steps": steps, "neurons": neurons, "full": full, "check": check, "row_name": row_name}
+        shown["progress"] = progress
         options = {name: value for name, value in given.items() if value is not None}
         return model.explain(X, Y, row, sample_weight=weights, **shown, **options)
     if isinstance(model, Run):
@@ -117,11 +122,11 @@ def explain(
     else:
         network, own = _network_of(model, parameters)
         moments = _by_hand(network, own, X, Y, weights, optimizer, state, step)
-    return explain_moments(moments, steps, row, None if full else neurons, names, check)
+    return explain_moments(moments, steps, row, None if full else neurons, names, check, progress)
 
 
 def explain_moments(
-    moments: Moments, steps: int, row: int, most: int | None, names: dict[str, Any], check: bool
+    moments: Moments, steps: int, row: int, most: int | None, names: dict[str, Any], check: bool, progress: bool = False
 ) -> Explanation:
     """Explain so many of the moments, each given with a text about its rows and their numbers in a table (or None).
 
@@ -138,7 +143,7 @@ def explain_moments(
         chosen = chosen or choose(moment, row, most)
         where = about.format(row if numbers is None else numbers[row]) or names.get("row_name", "")
         step = trace(moment, row, chosen, {"input_names": None, "output_names": None} | names | {"row_name": where})
-        traced.append(with_check(moment, step) if check and not moment.drops else step)
+        traced.append(with_check(moment, step, progress) if check and not moment.drops else step)
         if len(traced) == steps:
             break
     return Explanation(tuple(traced))
@@ -156,15 +161,16 @@ def _network_of(model: Any, parameters: Parameters | None) -> tuple[Network, Par
 
 
 def _by_hand(
-    network: Network, parameters: Parameters, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, step: int | None
-) -> Moments:
+    network: Network, parameters: Parameters, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, step: int | None,
+    paired: bool = False,
+) -> Moments:  # fmt: skip
     if X is None or Y is None:
         raise TypeError(f"{'X' if X is None else 'Y'} must be given: the rows of the step, with their targets")
     X = check_inputs(network, X)
     own, rule = parameters.astype(X.dtype), _check_rule(network, SGD() if optimizer is None else optimizer)
     moment = Moment(
         network, own, X, check_targets(network, Y, len(X), X.dtype), check_weights(weights, len(X), X.dtype), rule,
-        _check_state(state, own), 0 if step is None else _whole("step", step, 0),
+        _check_state(state, own), 0 if step is None else _whole("step", step, 0), None, paired,
     )  # fmt: skip
     while True:
         yield moment, "", None
@@ -174,7 +180,7 @@ def _by_hand(
 def _of_run(run: Run, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, step: int | None) -> Moments:
     """The steps that the run would take next, without dropout; or, with X and Y, such steps on other rows."""
     settings, data, checkpoint = run._settings, run._data, run._checkpoint
-    last = run.parameters.with_theta(run._theta)
+    last, paired = run.parameters.with_theta(run._theta), settings.precision == "bf16"
     rule = settings.optimizer if optimizer is None else optimizer
     if step is None:
         step = int(checkpoint["progress"]["step"][0]) if checkpoint else 0
@@ -182,7 +188,7 @@ def _of_run(run: Run, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, 
         state = checkpoint["state"]
     if X is not None or Y is not None:
         given = X if X is None else check_inputs(run.network, X, last.dtype)
-        yield from _by_hand(run.network, last, given, Y, weights, rule, state, step)
+        yield from _by_hand(run.network, last, given, Y, weights, rule, state, step, paired)
         return
     if weights is not None:
         raise TypeError("weights go with X and Y; the run has its own")
@@ -193,7 +199,7 @@ def _of_run(run: Run, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, 
         epoch, within = divmod(step, per_epoch)
         rows = order.of(epoch)[within * batch : (within + 1) * batch]
         own_weights = None if data.weights is None else data.weights[rows]
-        moment = Moment(run.network, parameters, data.X[rows], data.Y[rows], own_weights, rule, state, step)
+        moment = Moment(run.network, parameters, data.X[rows], data.Y[rows], own_weights, rule, state, step, None, paired)
         yield moment, f"row {{}} of the training table, in the next minibatch of epoch {epoch + 1}", rows
         parameters, state, step = moment.after.parameters, moment.after.state, step + 1
 

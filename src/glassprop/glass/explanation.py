@@ -52,7 +52,7 @@ class Layer:
     size_below: int
     units: tuple[int, ...]  # numbers of the chosen neurons
     inputs: tuple[int, ...]  # numbers of the chosen neurons of the layer below, or of the chosen inputs
-    below: np.ndarray  # (inputs,): h of the layer below, or x
+    below: np.ndarray  # (inputs,): h of the layer below, or x; in bfloat16, where that is multiplied
     rest: np.ndarray  # (units,): Σ W h over the neurons below that were not chosen
     g: np.ndarray  # (units,)
     h: np.ndarray  # (units,)
@@ -65,6 +65,18 @@ class Layer:
     weights: Tensor
     biases: Tensor
     exponentials: float = 0.0  # softmax: Σ e^g over the outputs that were not chosen
+    rounded_weights: np.ndarray | None = None  # (inputs, units): W and δ in bfloat16, where that is multiplied
+    rounded_delta: np.ndarray | None = None  # (units,)
+
+    @property
+    def factors(self) -> np.ndarray:
+        """(inputs, units): W as it stands in products."""
+        return self.weights.old if self.rounded_weights is None else self.rounded_weights
+
+    @property
+    def delta_factors(self) -> np.ndarray:
+        """(units,): δ as it stands in products."""
+        return self.delta if self.rounded_delta is None else self.rounded_delta
 
 
 @dataclass(frozen=True)
@@ -132,17 +144,24 @@ class Check:
     kinks: int  # entries on a kink, where there is no derivative
     wrong: int
     error: float  # the largest difference, over the largest gradient shown of its tensor
+    bfloat16: float = 0.0  # by how much rounding to it may put off a gradient, likewise; 0 where that is not multiplied
+    left_out: int = 0  # gradients shown without a difference: the smallest ones, where all would take too long
 
     @property
     def verdict(self) -> str:
         """The answer in a sentence."""
         kinks = f"; {self.kinks} more lie on a kink, where there is no derivative" if self.kinks else ""
+        left_out = f"; {self.left_out:,} of the smallest have none, which would take too long" if self.left_out else ""
         if not self.entries:
-            return f"Undecided: no gradient could be judged by a central difference{kinks}."
-        judged = f"{self.entries} of the {self.shown} gradients shown were judged{kinks}."
+            return f"Undecided: no gradient could be judged by a central difference{kinks}{left_out}."
+        room = f", where bfloat16's 8 bits may put it off by {self.bfloat16:.1e}" if self.bfloat16 else ""
+        judged = f"{self.entries} of the {self.shown} gradients shown were judged{kinks}{left_out}."
         if not self.passed:
-            return f"Wrong: {self.wrong} gradients differ from their central differences, by up to {self.error:.1e}; {judged}"
-        return f"Right: no gradient differs from its central difference by more than {self.error:.1e}, relatively; {judged}"
+            error = f"by up to {self.error:.1e}{room}"
+            return f"Wrong: {self.wrong} gradients differ from their central differences, {error}; {judged}"
+        return (
+            f"Right: no gradient differs from its central difference by more than {self.error:.1e}, relatively{room}; {judged}"
+        )
 
 
 @dataclass(frozen=True)
@@ -168,6 +187,7 @@ class Step:
     input_names: tuple[str, ...]  # of the chosen inputs and outputs; may be empty
     output_names: tuple[str, ...]
     check: Check | None = None
+    bfloat16: bool = False  # products multiply W, h and δ rounded to it
 
     @property
     def whole(self) -> bool:

@@ -43,6 +43,8 @@ class Moment:
         From zero.
     seed : int or None
         Of dropout; None: without dropout.
+    paired : bool
+        Products multiply bfloat16, of parameters in float32; see `multiplied`.
     """
 
     network: Network
@@ -54,6 +56,11 @@ class Moment:
     state: np.ndarray
     step: int = 0
     seed: int | None = None
+    paired: bool = False
+
+    def multiplied(self, numbers: np.ndarray) -> np.ndarray:
+        """W, h or δ as they stand in products: in float64, rounded to bfloat16 where that is what is multiplied."""
+        return to_bfloat16(numbers) if self.paired else numbers.astype(np.float64, copy=False)
 
     @cached_property
     def rate(self) -> float:
@@ -108,6 +115,7 @@ class Moment:
             optimizer=optimizer,
             seed=self.seed or 0,
             keep_g=True,
+            paired=self.paired,
         )
         work["state"][...] = self.state
         work.set(first_step=self.step, rates=np.array([rate]))
@@ -178,6 +186,12 @@ class Passes:
             if not np.isfinite(h).all():
                 return f"the activations of layer {l} are not finite"
         return "the loss is not finite" if not math.isfinite(self.objective) else "the gradient is not finite"
+
+
+def to_bfloat16(numbers: np.ndarray) -> np.ndarray:
+    """The nearest numbers of 8 significant bits, of two equally near the even one, in float64: as the core has them."""
+    bits = np.ascontiguousarray(numbers, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(np.float64)
 
 
 def changed(network: Network, **changes: Any) -> Network:

@@ -74,6 +74,11 @@ def about(step: Step) -> list[str]:
     rows = "one row" if step.rows == 1 else f"row {step.row} of a batch of {step.rows} rows, counted from 0"
     text = f"{step.network}; {rows}" + (f" ({step.row_name})" if step.row_name else "") + f"; computed in {step.dtype}."
     notes = [text]
+    if step.bfloat16:
+        notes.append(
+            "Products are of bfloat16: W, h and δ stand in them rounded to 8 significant bits, as the core multiplied them, "
+            "and are added up in float32; everything else has its numbers in full."
+        )
     if not step.whole:
         notes.append(
             "Of large layers the neurons that matter most for this row are shown, by |h δ|, with totals of the rest; "

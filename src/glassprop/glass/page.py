@@ -178,7 +178,7 @@ class _Writer:
     def weight_panel(self, l: int, i: int, j: int) -> str:
         step, layer = self.step, self.step.layers[l - 1]
         here, h = eq.parameter(step, l, i, j), eq.below(step, l, i)
-        numbers = product(Num(float(layer.weights.old[i, j])), Num(float(layer.below[i])))
+        numbers = product(Num(float(layer.factors[i, j])), Num(float(layer.below[i])))
         term = equation(product(here, h), numbers, Num(work_out(numbers)))
         ends = f"<p>from {self.button(f'n-{l - 1}-{i}', h)} to {self.button(f'n-{l}-{j}', eq.unit(step, 'h', l, j))}</p>"
         return (
@@ -274,7 +274,7 @@ class _Writer:
                     rows.append((self.button(name, eq.parameter(step, l, i, j)), *self.numbers(numbers)))
         table = self.table(("parameter", "gradient", "central difference"), rows)
         if len(rows) > MANY:
-            table = f"<details><summary>All {len(rows)} gradients and differences</summary>{table}</details>"
+            table = f"<details><summary>{len(rows)} gradients and their differences</summary>{table}</details>"
         return f"<h3>Is it right?</h3><p>{escape(step.check.verdict)}</p>{table}"
 
     # --- pieces ---

@@ -28,7 +28,7 @@ from glassprop.training.data import Data, RowOrder
 from glassprop.training.described import UnknownOwn, network_of, optimizer_of
 from glassprop.training.loop import HISTORY, Loop, Settings
 from glassprop.training.record import FORMAT_VERSION, checkpoints, fingerprint, read_tensors, step_of
-from glassprop.training.run import Run
+from glassprop.training.run import Run, check_precision
 
 STEP = FORWARD | LOSS | BACKWARD | UPDATE
 ENTRY = re.compile(r"\s*([Wb])(\d+)\[\s*(\d+)\s*(?:,\s*(\d+)\s*)?\]\s*")
@@ -113,6 +113,7 @@ class Replay:
         neurons: int = 10,
         full: bool = False,
         names: Mapping[str, Any] | None = None,
+        progress: bool = False,
     ) -> Explanation:
         """The step with every number, as `explain` shows it, dropout included.
 
@@ -122,7 +123,7 @@ class Replay:
             From 0.
         row : int
             Of its minibatch, from 0.
-        steps, neurons, full
+        steps, neurons, full, progress
             As of `explain`.
         names : mapping, optional
             ``input_names`` and ``output_names`` as of `explain`.
@@ -130,13 +131,8 @@ class Replay:
         Raises
         ------
         ValueError
-            Where there is no such step or row, or the run computed in bf16: products of rounded numbers are not what is shown.
+            Where there is no such step or row.
         """
-        if self._settings.precision == "bf16":
-            raise ValueError(
-                "a step in bf16 multiplies rounded numbers, which is not what an explanation shows: "
-                f"at({step}) is the run before it, to the bit, and glassprop.explain shows the step as it would be in float32"
-            )
         loop = self._to(self._check(step))
 
         def moments() -> Any:
@@ -147,7 +143,7 @@ class Replay:
                 yield moment, f"row {{}} of the table, in epoch {epoch + 1}", rows
                 self._take(loop, loop.step + 1)
 
-        return explain_moments(moments(), steps, row, None if full else neurons, dict(names or {}), True)
+        return explain_moments(moments(), steps, row, None if full else neurons, dict(names or {}), True, progress)
 
     def watch(self, name: str, first: int = 0, last: int | None = None) -> Watched:
         """Follow one weight or bias through steps `first` to `last` (exclusive).
@@ -261,7 +257,7 @@ class Replay:
         parameters = loop.run.parameters.with_theta(loop.work["theta"].copy())
         moment = Moment(
             self.network, parameters, data.X[rows], data.Y[rows], weights, self.optimizer, loop.work["state"].copy(), step,
-            settings.seed,
+            settings.seed, settings.precision == "bf16",
         )  # fmt: skip
         return moment, rows
 
@@ -336,6 +332,7 @@ def replay(
         if optimizer is None:
             name = facts["optimizer"]["learning_rate"]["name"]
             raise ValueError(f"learning_rate must be given: the run had a function of its author's, {name!r}")
+        check_precision(facts["precision"])
         settings = Settings(
             network, optimizer, facts["batch_size"], facts["seed"], facts["shuffle"], 0, 0.0, None, False, (), False, None,
             facts["precision"],

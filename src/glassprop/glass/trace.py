@@ -71,6 +71,7 @@ def trace(moment: Moment, row: int, chosen: Chosen, names: dict[str, Any]) -> St
         network=repr(network),
         layer_sizes=network.layers,
         dtype=moment.parameters.dtype.name,
+        bfloat16=moment.paired,
         step=moment.step,
         row=row,
         rows=len(moment.X),
@@ -102,7 +103,7 @@ def _layer(moment: Moment, row: int, chosen: Chosen, l: int) -> Layer:
     inputs, units = chosen[l - 1], chosen[l]
     last = l == len(network.layers) - 1
     activation = network.output_activation if last else network.activations[l - 1]
-    W, h = moment.parameters.W[l - 1].astype(np.float64), passes.h[l - 1][row]
+    W, h = moment.multiplied(moment.parameters.W[l - 1]), moment.multiplied(passes.h[l - 1][row])
     g, delta = passes.g[l - 1][row], passes.delta[l - 1][row]
     unseen = np.setdiff1d(np.arange(len(h)), inputs)
     known = ("g", "h", *CONSTANTS.get(activation.name, ()))
@@ -110,7 +111,7 @@ def _layer(moment: Moment, row: int, chosen: Chosen, l: int) -> Layer:
     if last:
         above, rest_above = _output_error(moment, row, units, linked), np.zeros(len(units))
     else:
-        paths = moment.parameters.W[l].astype(np.float64)[units] * passes.delta[l][row]
+        paths = moment.multiplied(moment.parameters.W[l][units]) * moment.multiplied(passes.delta[l][row])
         hidden = np.setdiff1d(np.arange(paths.shape[1]), chosen[l + 1])
         above, rest_above = paths.sum(1), paths[:, hidden].sum(1)
     with np.errstate(over="ignore"):
@@ -136,6 +137,8 @@ def _layer(moment: Moment, row: int, chosen: Chosen, l: int) -> Layer:
         weights=_tensor(moment, row, l, units, inputs),
         biases=_tensor(moment, row, l, units, None),
         exponentials=float(exponentials),
+        rounded_weights=W[np.ix_(inputs, units)] if moment.paired else None,
+        rounded_delta=moment.multiplied(delta[units]) if moment.paired else None,
     )
 
 
@@ -157,7 +160,9 @@ def _tensor(moment: Moment, row: int, l: int, units: np.ndarray, inputs: np.ndar
     """The chosen weights of layer l, or where `inputs` is None its biases."""
     passes, after, network = moment.passes, moment.after, moment.network
     delta = passes.delta[l - 1][:, units]
-    h = np.ones((len(delta), 1)) if inputs is None else passes.h[l - 1][:, inputs]
+    h = np.ones((len(delta), 1))
+    if inputs is not None:  # a gradient of biases is a sum, not a product
+        h, delta = moment.multiplied(passes.h[l - 1][:, inputs]), moment.multiplied(delta)
     others = np.delete(np.arange(len(delta)), row)
 
     def of(vector: np.ndarray) -> np.ndarray:
@@ -270,7 +275,8 @@ def _row_effect(moment: Moment, row: int) -> Effect:
     weight, predicted = _weights(moment)[row], 0.0
     for l, (new, old) in enumerate(zip(moment.after.parameters.W, moment.parameters.W, strict=True)):
         bias = moment.after.parameters.b[l].astype(np.float64) - moment.parameters.b[l]
-        predicted += float((passes.h[l][row] @ (new.astype(np.float64) - old) + bias) @ passes.delta[l][row])
+        h, delta = (moment.multiplied(numbers[l][row]) for numbers in (passes.h, passes.delta))
+        predicted += float(h @ (new.astype(np.float64) - old) @ delta + bias @ passes.delta[l][row])
     return Effect(float(passes.losses[row]), float(after.losses[row]), predicted / weight if weight > 0 else 0.0)
 
 

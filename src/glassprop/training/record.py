@@ -1,7 +1,7 @@
 """What a run leaves on disk while it trains: its settings, fingerprints of its data, and a checkpoint now and then.
 
 A step is a function of parameters, state, rows and its number, so that any can be rebuilt from a checkpoint before it, which is
-the affair of glass/replay.py. A folder holds data only:
+the affair of glass/replay.py. Every file is safe from a power cut before training goes on. A folder holds data only:
 
     run.json                    settings, fingerprints, how it ended
     rows.safetensors            numbers of the rows trained on, where not all are
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glassprop.files import write_atomically
+from glassprop.files import flush_folder, write_atomically
 from glassprop.training.described import describe_network
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def check_folder(record: Any) -> str | None:
         raise ValueError(f"record: {os.fspath(path)!r} holds a recorded run already; choose another folder, or remove it first")
     if path.exists() and not path.is_dir():
         raise ValueError(f"record must be a folder; {os.fspath(path)!r} is a file")
-    path.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.mkdir(parents=True)
+        flush_folder(path.parent)
     if not os.access(path, os.W_OK):
         raise PermissionError(f"{os.fspath(path)}: may not be written; choose another place")
     return os.path.abspath(path)
@@ -78,26 +80,33 @@ class Recorder:
 
     def finish(self) -> None:
         """Write how it ended."""
-        self.checkpoint()
+        self._keep()
         history = self.run.history
         self._write("history.safetensors", {name: np.ascontiguousarray(history[name]) for name in history.dtype.names or ()})
         self.describe()
+        flush_folder(self.folder)
 
     def checkpoint(self) -> None:
-        """Write parameters and state as they are now, and decide when to do so next."""
-        begun, step = time.perf_counter(), int(self.work.progress["step"][0])
-        if step not in self.kept:
-            state = {"state": self.work["state"]} if step else {}  # which is zero in the beginning
-            self._write(name_of(step), {"theta": self.work["theta"]} | state)
-            self.kept.append(step)
-            if len(self.kept) > MOST:
-                for dropped in self.kept[1:-1:2]:
-                    (self.folder / name_of(dropped)).unlink(missing_ok=True)
-                self.kept = [self.kept[0], *self.kept[2:-1:2], self.kept[-1]]
-                self.pause *= 2
+        """Write parameters and state as they are now, safe from a power cut, and decide when to do so next."""
+        begun = time.perf_counter()
+        self._keep()
+        flush_folder(self.folder)
         ended = time.perf_counter()
         self.pause = max(self.pause, (ended - begun) / SHARE)
         self.due = ended + self.pause
+
+    def _keep(self) -> None:
+        step = int(self.work.progress["step"][0])
+        if step in self.kept:
+            return
+        state = {"state": self.work["state"]} if step else {}  # which is zero in the beginning
+        self._write(name_of(step), {"theta": self.work["theta"]} | state)
+        self.kept.append(step)
+        if len(self.kept) > MOST:
+            for dropped in self.kept[1:-1:2]:
+                (self.folder / name_of(dropped)).unlink(missing_ok=True)
+            self.kept = [self.kept[0], *self.kept[2:-1:2], self.kept[-1]]
+            self.pause *= 2
 
     def describe(self) -> None:
         """Write run.json."""
@@ -118,12 +127,12 @@ class Recorder:
             "stopped": run.stopped,
             "diverged": run.diverged,
         }
-        write_atomically(self.folder / "run.json", json.dumps(facts, indent=1, ensure_ascii=False).encode(), durable=False)
+        write_atomically(self.folder / "run.json", json.dumps(facts, indent=1, ensure_ascii=False).encode(), flush=False)
 
     def _write(self, name: str, tensors: dict[str, np.ndarray]) -> None:
         from safetensors.numpy import save
 
-        write_atomically(self.folder / name, save(tensors), durable=False)
+        write_atomically(self.folder / name, save(tensors), flush=False)
 
 
 def name_of(step: int) -> str:

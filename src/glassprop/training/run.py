@@ -183,7 +183,7 @@ def train(
         processors with AVX-512's bfloat16 products.
     record : path, optional
         A folder in which to leave what `replay` needs to go back to any step: settings, fingerprints of the data, checkpoints
-        now and then. It takes some milliseconds, and about 1 % of the time.
+        now and then, each on the disk before training goes on. It takes some milliseconds, and about 1 % of the time.
 
     Returns
     -------
@@ -242,7 +242,7 @@ def prepare(
         find_scorer(scoring)
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be at least 0; got {tolerance!r}")
-    dtype = _check_precision(precision)
+    dtype = check_precision(precision)
     data = check_data(network, X, Y, weights, validation, int(seed), rows, once, dtype)
     if parameters is None:
         parameters = network.initialize(int(seed))
@@ -257,7 +257,7 @@ def prepare(
     return Run(settings, data, parameters.astype(data.X.dtype).theta), epochs
 
 
-def _check_precision(precision: Any) -> str | None:
+def check_precision(precision: Any) -> str | None:
     """The type that arrays are to have; None goes by the data."""
     dtypes = {"float32": "float32", "float64": "float64", "bf16": "float32"}
     if precision is None:
