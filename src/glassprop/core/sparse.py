@@ -8,7 +8,9 @@ those of the dense table. A list is never empty: a line of zeros stands in it th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +43,27 @@ class SparseTable:
     def addresses(self) -> np.ndarray:
         """What the core takes for the address of X."""
         return np.array([self.starts.ctypes.data, self.columns.ctypes.data, self.values.ctypes.data], np.int64)
+
+
+def room_for_lines(tables: Iterable[SparseTable], batch_size: int, width: int) -> tuple[int, int]:
+    """Lines of a panel, and of the blocks of inputs of a thread, at most; the first table is trained on, others predicted."""
+    tables = tuple(tables)
+    inputs = tables[0].inputs
+    of_panel = max(table.most(width) for table in tables)
+    return max(1, min(inputs, of_panel)), tables[0].most(batch_size) + -(-inputs // width)
+
+
+def new_lists(inputs: int, lines: tuple[int, int], panels: int, threads: int, width: int) -> dict[str, Any]:
+    """Memory for the lists, by its name in the plan. Pages of the last two that no thread needs are never touched."""
+    return {
+        "lines": np.zeros(panels * lines[0], np.int64),
+        "line_counts": np.zeros(panels, np.int64),
+        "block_lines": np.zeros(threads * lines[1], np.int64),
+        "block_table": np.zeros(2 * -(-inputs // width), np.int64),
+        "share_lines": lines[1],
+        "seen": np.zeros(panels * -(-inputs // 64), np.int64),
+        "places": np.zeros(panels * inputs, np.int64),
+    }
 
 
 @within

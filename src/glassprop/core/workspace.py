@@ -12,9 +12,9 @@ import numpy as np
 
 from glassprop.core.jit import available_threads, must_compile
 from glassprop.core.network import Network, aligned_zeros, panel_columns
-from glassprop.core.panels import AT_ONCE_FROM, LAYER, lay_out, new_scratch
+from glassprop.core.panels import AT_ONCE_FROM, LAYER, Layout, lay_out, new_scratch
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
-from glassprop.core.sparse import SparseTable
+from glassprop.core.sparse import SparseTable, new_lists, room_for_lines
 from glassprop.core.step import run, stages
 from glassprop.core.threads import run_in_threads, yield_address
 from glassprop.core.tile import product_kernel
@@ -102,30 +102,23 @@ class Workspace:
         validation_rows = 0 if held[0] is None else len(held[0])
         panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
         self.threads = useful_threads(network, batch_size, panels, threads)
-        lines = self._sparse_lines(network, X, held[0], batch_size, width) if isinstance(X, SparseTable) else None
-        layout = lay_out(network, dtype, batch_size, keep_g, self.threads, paired, lines)
         self.unit = dtype.type(1)
-        self._tables: list[SparseTable] = []
-        self.layers, self.plan, self.progress = layout.layers, np.zeros(1, PLAN), np.zeros(1, PROGRESS)
+        self.plan, self.progress = np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
+        self._tables = tuple(table for table in (X, held[0]) if isinstance(table, SparseTable))  # given by address, must stay
         self.arrays: dict[str, np.ndarray | None] = {
             "theta": theta,
             "gradient": aligned_zeros(theta.size, dtype),
             "state": aligned_zeros((2, theta.size), dtype) if optimizer else None,
             "best": theta.copy() if keep_best else None,
-            "scratch": new_scratch(layout, dtype),
-            "X": self._address_of(X),
+            "X": X.addresses() if isinstance(X, SparseTable) else X,
             "Y": Y,
             "weights": weights,
-            "validation_X": self._address_of(held[0]),
+            "validation_X": held[0].addresses() if isinstance(held[0], SparseTable) else held[0],
             "validation_Y": held[1],
             "validation_weights": held[2],
             "order": np.zeros((order_epochs, rows), np.int64) if order_epochs else None,
             "rates": np.zeros(steps),
-            "constants": np.zeros((self.threads, 16)),
-            "sums": np.zeros(2 * max(panels + layout.blocks, validation_panels)),
-            "largest": np.zeros(2 * panels, np.int64),
-            "team": np.zeros(16, np.int64),
             "loss_constants": np.array([network.loss.constant]),
             "history": np.zeros(epochs, EPOCH),
             "output": np.zeros((rows, outputs), dtype) if output else None,
@@ -134,56 +127,43 @@ class Workspace:
             **{name: array for name, array in self.arrays.items() if array is not None},
             rows=rows,
             batch_size=batch_size,
-            most_panels=panels,
             validation_rows=validation_rows,
             seed=seed,
             as_scikit_learn=as_scikit_learn,
             theta_size=theta.size,
-            blocks=layout.blocks,
-            product=product_kernel(dtype),
-            paired_product=product_kernel(dtype, paired=True) if paired else 0,
         )
-        self.set(**stages(dtype))
+        lines = room_for_lines(self._tables, batch_size, width) if isinstance(X, SparseTable) else None
+        layout = lay_out(network, dtype, batch_size, keep_g, self.threads, paired, lines)
+        self.layers = layout.layers
+        self._take_batch(layout, panels, validation_panels, paired)
         if lines:
-            self._take_lines(network, lines, panels, width)
-        self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
-        self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, give_way=yield_address())
+            if len(self._tables) < (held[0] is not None) + 1:
+                raise TypeError("validation rows must be sparse where X is")
+            self.set(**new_lists(network.layers[0], lines, panels, self.threads, width), **stages(dtype, sparse=True))
+            self.set(listed_product=product_kernel(dtype, listed=True))
         self._take_objective(network, as_scikit_learn)
         if optimizer:
             self._take_optimizer(optimizer)
             pays = theta.size >= AT_ONCE_FROM and not optimizer.clip_norm  # clipping needs the whole gradient first
             self.set(at_once=at_once and pays, bound=1e37 if dtype == np.float32 else 1e140)
 
-    def _address_of(self, X: np.ndarray | SparseTable | None) -> np.ndarray | None:
-        if not isinstance(X, SparseTable):
-            return X
-        self._tables.append(X)  # what is handed over by address must stay
-        return X.addresses()
-
-    def _sparse_lines(
-        self, network: Network, X: SparseTable, validation: np.ndarray | SparseTable | None, batch_size: int, width: int
-    ) -> tuple[int, int]:
-        """Lines of a panel, and of a thread's blocks of inputs, at most."""
-        if validation is not None and not isinstance(validation, SparseTable):
-            raise TypeError("validation rows must be sparse where X is")
-        inputs = network.layers[0]
-        of_panel = max(table.most(width) for table in (X, validation) if table is not None)
-        return max(1, min(inputs, of_panel)), X.most(batch_size) + -(-inputs // width)
-
-    def _take_lines(self, network: Network, lines: tuple[int, int], panels: int, width: int) -> None:
-        """Memory for the lists of sparse.py; pages of the last two that no thread needs are never touched."""
-        inputs, dtype = network.layers[0], self.unit.dtype
+    def _take_batch(self, layout: Layout, panels: int, validation_panels: int, paired: bool) -> None:
+        """The memory of a batch, what threads leave for one another, and the kernels that work on both."""
+        dtype = self.unit.dtype
         self.set(
-            lines=np.zeros(panels * lines[0], np.int64),
-            line_counts=np.zeros(panels, np.int64),
-            block_lines=np.zeros(self.threads * lines[1], np.int64),
-            block_table=np.zeros(2 * -(-inputs // width), np.int64),
-            share_lines=lines[1],
-            seen=np.zeros(panels * -(-inputs // 64), np.int64),
-            places=np.zeros(panels * inputs, np.int64),
-            listed_product=product_kernel(dtype, listed=True),
+            scratch=new_scratch(layout, dtype),
+            constants=np.zeros((self.threads, 16)),
+            sums=np.zeros(2 * max(panels + layout.blocks, validation_panels)),
+            largest=np.zeros(2 * panels, np.int64),
+            team=np.zeros(16, np.int64),
+            most_panels=panels,
+            blocks=layout.blocks,
+            product=product_kernel(dtype),
+            paired_product=product_kernel(dtype, paired=True) if paired else 0,
+            **stages(dtype),
         )
-        self.set(**stages(dtype, sparse=True))
+        self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
+        self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, give_way=yield_address())
 
     def _take_objective(self, network: Network, as_scikit_learn: bool) -> None:
         loss, outputs = network.loss, network.layers[-1]
