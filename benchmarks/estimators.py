@@ -30,7 +30,7 @@ CASES = {  # name: (table, what differs from the defaults, epochs, the gain that
     "digits, predict of one row 1,000 times": ("digits", {"calls": 1000, "rows": 1}, 5, 1),
     "sparse, 1 number in 100, defaults": ("sparse-100", {}, 5, 1),
     "sparse, 1 number in 1,000, defaults": ("sparse-1000", {}, 5, 1),
-    "sparse, 1 number in 100, predict": ("sparse-100", {"calls": 10, "rows": 4000}, 2, 1),
+    "sparse, 1 number in 100, predict of 4,000 rows 10 times": ("sparse-100", {"calls": 10, "rows": 4000}, 2, 1),
     "California housing, defaults": ("california", {}, 20, 5),
     "California housing, batch_size=32": ("california", {"batch_size": 32}, 5, 10),
     "California housing, hidden_layer_sizes=(512, 512)": ("california", {"hidden_layer_sizes": (512, 512)}, 2, 3),
