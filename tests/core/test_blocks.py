@@ -139,3 +139,13 @@ def test_a_step_that_is_refused_changes_nothing(what: str, dtype: str) -> None:
     np.testing.assert_array_equal(memory["theta"], case.parameters.theta)
     assert not memory["state"].any()
     assert np.isfinite(memory.progress["loss"][0]) == (what in ("gradient", "sum", "bias", "slope"))
+
+
+def test_penalties_and_norms_of_wide_layers_are_added_up_in_double_precision():
+    """A million equal numbers: in float32 alone their sum is off by a thousandth."""
+    network = gp.Network((200_000, 8), l2=0.5, l1=0.25)
+    parameters = gp.Parameters.from_arrays([np.full((200_000, 8), 0.1)], [np.zeros(8)], np.float32)
+    X, w = np.zeros((2, 200_000), np.float32), float(np.float32(0.1))
+    fwd = gp.forward(network, parameters, X)
+    back = gp.backward(network, parameters, fwd, np.zeros((2, 8), np.float32))
+    assert back.loss == pytest.approx(1.6e6 * (0.25 * w * w + 0.25 * w), rel=1e-6)

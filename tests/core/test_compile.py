@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numba
@@ -222,6 +223,27 @@ def test_processes_that_compile_at_the_same_time_keep_each_their_code(tmp_path: 
     one.save(("float32",), "code for float32")
     for files in (one, other):
         assert [files.load((dtype,)) for dtype in DTYPES] == ["code for float64", "code for float32"]
+
+
+@pytest.mark.parametrize("damage", [lambda code: code[: len(code) // 2], lambda code: code[:70], lambda code: code[:-1] + b"?"])
+def test_a_damaged_file_is_compiled_anew(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    wanted = run_program(tmp_path)
+    for file in (tmp_path / "cache").rglob("*.nbc"):
+        file.write_bytes(damage(file.read_bytes()))
+    assert run_program(tmp_path) == wanted  # all of it compiled again
+    assert run_program(tmp_path)[2:] == wanted[:1:-1]  # and all of it there
+
+
+def test_a_full_disk_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = jit._CodeFiles(str(tmp_path), "function")
+
+    def full(path: str) -> object:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "_open_for_write", full)
+    with pytest.warns(jit.CompileNotice, match="cannot write its machine code"):
+        files.save(("float64",), "code")
+    assert not files.holds(("float64",))
 
 
 def test_code_of_another_signature_is_never_run(tmp_path: Path) -> None:

@@ -127,3 +127,26 @@ def test_numbers_may_stand_in_any_order_and_in_parts(kept_sparse):
     given = {"hidden_layer_sizes": 12, "max_iter": 2, "random_state": 0}
     assert_equal(MLPClassifier(**given).fit(X, Y), MLPClassifier(**given).fit(jumbled, Y))
     np.testing.assert_array_equal(jumbled.indices, before)  # a table is left as it was
+
+
+def test_a_step_on_a_sparse_table_is_explained():
+    table = LARGE.tocsr()[:40]
+    model = MLPRegressor(hidden_layer_sizes=4, random_state=0, max_iter=1).fit(table, np.arange(40.0))
+    for explained in (model.explain(table, np.arange(40.0), row=3), gp.explain(model, X=table, Y=np.arange(40.0), row=3)):
+        dense = model.explain(table.toarray(), np.arange(40.0), row=3)
+        np.testing.assert_array_equal(explained.steps[0].layers[0].g, dense.steps[0].layers[0].g)
+
+
+def test_a_missing_number_is_named():
+    table = LARGE.tocsr()[:40].copy()
+    table.data[-1] = np.nan
+    row, column = (places[-1] for places in table.tocoo().coords)
+    with pytest.raises(ValueError, match=f"The first is in row {row}, column {column}"):
+        MLPRegressor().fit(table, np.arange(40.0))
+
+
+def test_one_batch_of_all_rows_of_a_wide_table_takes_memory_for_its_numbers():
+    """Not for rows times inputs, which no machine may have."""
+    rows, inputs, rng = 100_000, 1_000_000, np.random.default_rng(0)
+    table = csr_array((rng.normal(size=rows), rng.integers(0, inputs, rows), np.arange(rows + 1)), (rows, inputs))
+    MLPRegressor(hidden_layer_sizes=1, solver="lbfgs", max_iter=1).fit(table, rng.normal(size=rows))

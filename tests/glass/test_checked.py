@@ -119,3 +119,22 @@ def test_it_can_be_left_out():
     text = mazur().to_text()
     assert "Is it right?" in text
     assert "Right: no gradient differs from its central difference by more than" in text.replace("\n", " ")
+
+
+@pytest.mark.parametrize("layers", [(3, 5, 2), (30, 400, 2)])
+def test_a_gradient_of_zeros_that_should_not_be_is_wrong(layers):
+    """Nothing of its tensor tells how large it should be but the central differences."""
+    lost = gp.Activation("lost", lambda g: g + g * g / 9, lambda g: 0 * g)
+    network, rng = gp.Network(layers, activation=lost), np.random.default_rng(0)
+    check = gp.explain(network, network.initialize(), rng.normal(size=(6, layers[0])), rng.normal(size=(6, 2))).steps[0].check
+    assert not check.passed
+    assert check.wrong > 0
+
+
+def test_that_dropout_is_not_checked_is_said(tmp_path):
+    network, rng = gp.Network((3, 5, 2), dropout=0.2), np.random.default_rng(0)
+    X, Y = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
+    gp.train(network, X, Y, epochs=2, batch_size=3, seed=0, record=tmp_path / "run")
+    explanation = gp.replay(tmp_path / "run", X, Y).explain(1)
+    for text in (explanation.to_text(), explanation.to_html()):
+        assert "Not checked: dropout acts" in text

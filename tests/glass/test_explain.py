@@ -360,3 +360,10 @@ def test_other_things_are_refused():
     run = gp.train(network, [[1.0], [2.0]], [1.0, 2.0], epochs=1, seed=0)
     with pytest.raises(TypeError, match="parameters are the run's own"):
         gp.explain(run, run.parameters)
+
+
+def test_an_estimators_rows_are_given_by_name():
+    X, y = np.eye(4), np.arange(4.0)
+    model = gp.MLPRegressor(hidden_layer_sizes=3, max_iter=1, batch_size=2).fit(X, y)
+    with pytest.raises(TypeError, match=r"give X and Y by name: explain\(model, X=X, Y=y\)"):
+        gp.explain(model, X, y)

@@ -113,7 +113,7 @@ class Competitor:
         """Why it cannot run here, or an empty text."""
         lost = [name for name in self.imports if find_spec(name.partition(".")[0]) is None]
         if lost:
-            return f"{' and '.join(lost)} is not installed"
+            return f"{' and '.join(lost)} {'is' if len(lost) == 1 else 'are'} not installed"
         if self.library and ctypes.util.find_library(self.library) is None:
             return f"lib{self.library} is not installed"
         return ""

@@ -12,8 +12,10 @@ import numpy as np
 
 from glassprop.core.backward import ZERO, bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
-from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, within
+from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, shift, within
 from glassprop.core.threads import share
+
+ADDED_UP = 4096  # numbers, at most, of which sums are kept in their own precision
 
 
 @inner_sum
@@ -69,18 +71,19 @@ def scale_and_penalize(dW, W, n, factor, l2, l1):
 @inner
 def finish(plan, dW, W, n, factor, unit):
     """`n` numbers of dW: times `factor` (1/Σ w), plus the penalties'. Returns Σ dW² and l2/2 Σ W² + l1 Σ |W|."""
-    penalty = 0.0
-    if plan.l2 != 0 or plan.l1 != 0:
-        of_mass = factor if plan.as_scikit_learn else unit
-        l2, l1 = like(plan.l2, unit) * of_mass, like(plan.l1, unit) * of_mass
-        numbers, W_squares, W_sizes = scale_and_penalize(dW, W, n, factor, l2, l1)
-        penalty = 0.5 * np.float64(l2) * np.float64(W_squares) + np.float64(l1) * np.float64(W_sizes)
-        if beyond(np.float64(W_squares)):
-            penalty = penalty_of(W, n, l2, l1)
-    else:
-        numbers = scale_numbers(dW, n, factor)
-    squares = np.float64(numbers)
-    return squares_of(dW, n) if beyond(squares) else squares, penalty
+    squares, penalty = 0.0, 0.0
+    of_mass = factor if plan.as_scikit_learn else unit
+    l2, l1 = like(plan.l2, unit) * of_mass, like(plan.l1, unit) * of_mass
+    for start in range(0, n, ADDED_UP):
+        x, w, count = shift(dW, start), shift(W, start), min(ADDED_UP, n - start)
+        if plan.l2 != 0 or plan.l1 != 0:
+            numbers, W_squares, W_sizes = scale_and_penalize(x, w, count, factor, l2, l1)
+            part = 0.5 * np.float64(l2) * np.float64(W_squares) + np.float64(l1) * np.float64(W_sizes)
+            penalty += penalty_of(w, count, l2, l1) if beyond(np.float64(W_squares)) else part
+        else:
+            numbers = scale_numbers(x, count, factor)
+        squares += squares_of(x, count) if beyond(np.float64(numbers)) else np.float64(numbers)
+    return squares, penalty
 
 
 @inner

@@ -103,8 +103,18 @@ within = numba.njit(**_INNER, fastmath=FLAGS, inline="always")
 PANEL_BYTES = 128
 
 
-def _sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+CANNOT_WRITE = (
+    "glassprop cannot write its machine code to disk and compiles again in every process; "
+    "set NUMBA_CACHE_DIR to a folder that can be written"
+)
+
+
+def _sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _stamp(of: str, code: bytes) -> bytes:
+    return f"{_sha(of.encode() + code)}\n".encode()
 
 
 def _sources() -> str:
@@ -129,31 +139,36 @@ class _CodeFiles(IndexDataCacheFile):
         super().__init__(cache_path=folder, filename_base=base, source_stamp=SOURCES)
         self._base = base
 
-    def _place(self, key: tuple) -> tuple[str, bytes]:
-        """The file of a signature, and the line with which it begins if it is valid."""
+    def _place(self, key: tuple) -> tuple[str, str]:
+        """The file of a signature, and what its code is of: the first line is a hash of that and of the code."""
         text = repr(key)
-        return f"{self._base}.{_sha(text)[:16]}.nbc", _sha(SOURCES + text).encode() + b"\n"
+        return f"{self._base}.{_sha(text.encode())[:16]}.nbc", SOURCES + text
 
-    def holds(self, key: tuple) -> bool:
-        name, stamp = self._place(key)
+    def _code(self, key: tuple) -> bytes | None:
+        """What was saved, whole and for this key; else None."""
+        name, of = self._place(key)
         try:
             with open(self._data_path(name), "rb") as file:
-                return file.readline() == stamp
-        except OSError:
-            return False
-
-    def load(self, key: tuple) -> Any:
-        name, stamp = self._place(key)
-        try:
-            with open(self._data_path(name), "rb") as file:
-                return pickle.load(file) if file.readline() == stamp else None
+                stamp, code = file.readline(), file.read()
         except OSError:  # not there, or replaced just now
             return None
+        return code if stamp == _stamp(of, code) else None
+
+    def holds(self, key: tuple) -> bool:
+        return self._code(key) is not None
+
+    def load(self, key: tuple) -> Any:
+        code = self._code(key)
+        return None if code is None else pickle.loads(code)
 
     def save(self, key: tuple, data: Any) -> None:
-        name, stamp = self._place(key)
-        with self._open_for_write(self._data_path(name)) as file:
-            file.write(stamp + self._dump(data))
+        name, of = self._place(key)
+        code = self._dump(data)
+        try:
+            with self._open_for_write(self._data_path(name)) as file:
+                file.write(_stamp(of, code) + code)
+        except OSError:  # a full disk: the code is in memory
+            warnings.warn(CANNOT_WRITE, CompileNotice, stacklevel=2)
 
 
 class _CoreCache(FunctionCache):
@@ -176,12 +191,7 @@ def _enable_cache(dispatcher: Any, function: Callable, name: str) -> None:
     try:
         dispatcher._cache = _CoreCache(function, name)
     except RuntimeError:  # neither the package's folder nor the user's cache folder can be written
-        warnings.warn(
-            "glassprop cannot write its machine code to disk and compiles again in every process; "
-            "set NUMBA_CACHE_DIR to a folder that can be written",
-            CompileNotice,
-            stacklevel=2,
-        )
+        warnings.warn(CANNOT_WRITE, CompileNotice, stacklevel=2)
 
 
 def entry(function: Callable) -> Any:

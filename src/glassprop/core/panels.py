@@ -210,7 +210,7 @@ def note_largest(plan, pointer, count, panel, which):
         so_far[0] = max(so_far[0], found)
 
 
-def gather_rows(plan, X, order, start, stop, layer, first, last, unit):
+def gather_rows(plan, X, order, start, stop, layer, first, last, thread, unit):
     """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
 
     Places in P from `stop` on are filled with the last row; in Q they keep the finite numbers that they held, which error terms

@@ -53,7 +53,7 @@ PLAN = np.dtype(
             "lines", "line_counts",  # int64, of a sparse X: inputs of every panel's lines, and how many
             "block_lines", "block_table",  # places of the rows of every block's lines, and (first line, lines) of blocks
             "share_lines",  # lines of blocks that one thread has room for
-            "seen", "places",  # int64, for finding a panel's lines
+            "seen", "places",  # int64, of each thread, for finding a panel's lines
             "threads", "team", "give_way",  # see threads.py
         )),
         *((name, np.float64) for name in (

@@ -54,15 +54,15 @@ def room_for_lines(tables: Iterable[SparseTable], batch_size: int, width: int) -
 
 
 def new_lists(inputs: int, lines: tuple[int, int], panels: int, threads: int, width: int) -> dict[str, Any]:
-    """Memory for the lists, by its name in the plan. Pages of the last two that no thread needs are never touched."""
+    """Memory for the lists, by its name in the plan."""
     return {
         "lines": np.zeros(panels * lines[0], np.int64),
         "line_counts": np.zeros(panels, np.int64),
         "block_lines": np.zeros(threads * lines[1], np.int64),
         "block_table": np.zeros(2 * -(-inputs // width), np.int64),
         "share_lines": lines[1],
-        "seen": np.zeros(panels * -(-inputs // 64), np.int64),
-        "places": np.zeros(panels * inputs, np.int64),
+        "seen": np.zeros(threads * -(-inputs // 64), np.int64),
+        "places": np.zeros(threads * inputs, np.int64),
     }
 
 
@@ -79,13 +79,12 @@ def _clear(line, width):
         line[i] = 0
 
 
-def gather_sparse_rows(plan, X, order, start, stop, layer, first, last, unit):
+def gather_sparse_rows(plan, X, order, start, stop, layer, first, last, thread, unit):
     """`panels.gather_rows` for a sparse X: the lines of panels first..last, and the inputs that they are of."""
     starts, columns, values = _table(X, unit)
     numbers, width, off = at(order, 0, start), panel_width(unit), start * 0
     words, one = (layer.units + 63) // 64, off + 1
-    # memory of the first panel's serves all of a call, and so all of a thread's
-    seen, place = at(plan.seen, first * words, off), at(plan.places, first * layer.units, off)
+    seen, place = at(plan.seen, thread * words, off), at(plan.places, thread * layer.units, off)
     for panel in range(first, last):
         base = start + panel * width
         count, lines = min(width, stop - base), off

@@ -102,7 +102,7 @@ def _losses(plan, layers, Y, classes, weights, order, start, stop, first, last, 
 
 #: The stages of a step: kernels by the name of their address in the plan, and their arguments in the letters of `kernel`.
 STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (gather_rows, "Pnnnnlnnu"),
+    "do_gather": (gather_rows, "Pnnnnlnnnu"),
     "do_forward": (forward, "PLnnnnnnnu"),
     "do_losses": (_losses, "PLnnnnnnnncu"),
     "do_backward": (backward, "PLnnnnnu"),
@@ -111,7 +111,7 @@ STAGES: dict[str, tuple[Callable, str]] = {
 }
 #: Those of a sparse X, in place of the ones above or beside them.
 SPARSE_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (gather_sparse_rows, "Pnnnnlnnu"),
+    "do_gather": (gather_sparse_rows, "Pnnnnlnnnu"),
     "do_collect": (collect_columns, "PLnnnnu"),
 }
 _RECORDS = {"P": PLAN, "l": LAYER, "L": [LAYER]}
@@ -169,7 +169,7 @@ def _validate(plan, layers, sums, thread, unit):
         last = low + min(high - low, others - v)
         start, stop = (v - low) * width, plan.validation_rows
         here = shift(sums, 2 * (v - low))
-        call_kernel(plan.do_gather, (plan, plan.validation_X, off, start, stop, layers[0], low, last, unit))
+        call_kernel(plan.do_gather, (plan, plan.validation_X, off, start, stop, layers[0], low, last, thread, unit))
         call_kernel(plan.do_forward, (plan, layers, low, last, off, off, off, start, thread, unit))
         Y, classes, weights = plan.validation_Y, plan.validation_classes, plan.validation_weights
         call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, off, start, stop, low, last, here, unit))
@@ -228,7 +228,7 @@ def _by_panels(plan, layers, order, start, stop, depth, parts, t, thread, unit):
             at(plan.largest, i, start)[0] = 0
     if parts & FORWARD:
         wanted, slopes = depth if parts & BACKWARD else depth * 0, parts & (LOSS | BACKWARD)
-        call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers[0], low, high, unit))
+        call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers[0], low, high, thread, unit))
         call_kernel(plan.do_forward, (plan, layers, low, high, wanted, slopes, training, t, thread, unit))
     if parts & OUTPUT:
         scatter_rows(plan.scratch, layers[-1], start, stop, plan.output, low, high, unit)

@@ -11,7 +11,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import coo_array, issparse
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
@@ -332,8 +332,12 @@ def goes_by_epochs(model: BaseMLP) -> bool:
 def _first_gap(X: Any) -> str:
     """Where the first missing value of a table is, in words; empty where that cannot be told."""
     try:
-        values = np.asarray(X)
-        row, column = np.argwhere(values != values)[0]  # NaN alone differs from itself
+        if issparse(X):
+            X = coo_array(X)
+            row, column = min(zip(*(places[X.data != X.data].tolist() for places in X.coords), strict=True))
+        else:
+            values = np.asarray(X)
+            row, column = np.argwhere(values != values)[0]  # NaN alone differs from itself
     except (TypeError, ValueError, IndexError):
         return ""
     names = getattr(X, "columns", None)

@@ -9,6 +9,7 @@ import importlib
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from glassprop.core.network import Network
 from glassprop.estimators.epochs import Memory
@@ -28,6 +29,7 @@ def explain(model: Any, X: Any, y: Any, row: int, sample_weight: Any, options: d
     except ModuleNotFoundError as error:
         raise ImportError("explain needs the package glassprop.glass, which this installation of glassprop lacks") from error
     X, y = model._check_arrays(X, y, reset=False)
+    X = X.toarray() if issparse(X) else X  # every number is shown
     X, Y, weights = model._rows(X, y, sample_weight, incremental=True)
     parameters = model._parameters(X.dtype)
     own, mass = model._network(parameters.layers), len(X) if weights is None else float(weights.sum())

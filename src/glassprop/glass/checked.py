@@ -32,7 +32,7 @@ class _Entries(NamedTuple):
     unit: np.ndarray
     source: np.ndarray  # neuron of the layer below, or -1 of a bias
     gradient: np.ndarray
-    scale: np.ndarray  # largest gradient shown of their tensor
+    tensor: np.ndarray  # its number among those of the step
 
 
 def with_check(moment: Moment, step: Step, progress: bool = False) -> Step:
@@ -47,9 +47,9 @@ def with_check(moment: Moment, step: Step, progress: bool = False) -> Step:
         found = _differences(tails, entries, taken, line)
     differences = np.full(len(entries.gradient), np.nan)
     differences[taken] = found.slope
-    apart, scale = np.abs(found.slope - entries.gradient[taken]), entries.scale[taken]
+    apart, scale = np.abs(found.slope - entries.gradient[taken]), _scale(entries, taken, found)
     tolerance = scale * (RIGHT if moment.parameters.dtype == np.float64 else KINKED)  # float32 itself is no better
-    known = ~found.kink & (found.uncertainty <= KINKED * scale)
+    known = ~found.kink & np.where(scale > 0, found.uncertainty <= KINKED * scale, np.isfinite(found.uncertainty))
     if moment.paired:
         tolerance = np.maximum(tolerance, _bfloat16(moment, step)[taken])
         known &= tolerance < scale  # else rounding leaves nothing of the gradient
@@ -66,6 +66,14 @@ def with_check(moment: Moment, step: Step, progress: bool = False) -> Step:
         left_out=len(entries.gradient) - len(taken),
     )
     return replace(step, layers=_with_differences(step.layers, differences), check=check)
+
+
+def _scale(entries: _Entries, taken: np.ndarray, found: Differences) -> np.ndarray:
+    """The largest gradient or central difference shown of the tensor of each entry taken: a gradient of zeros may be wrong."""
+    largest = np.zeros(entries.tensor.max() + 1)
+    np.maximum.at(largest, entries.tensor, np.abs(entries.gradient))
+    np.maximum.at(largest, entries.tensor[taken], np.where(found.kink, 0.0, np.abs(found.slope)))
+    return largest[entries.tensor[taken]]
 
 
 def _bfloat16(moment: Moment, step: Step) -> np.ndarray:
@@ -151,8 +159,8 @@ def _entries(step: Step) -> _Entries:
         places.append((np.full((each + 1) * count, l), np.tile(units, each + 1), np.repeat([*inputs, -1], count)))
     layers, units, sources = (np.concatenate(column) for column in zip(*places, strict=True))
     gradients = [tensor.gradient.ravel() for tensor in _tensors(step.layers)]
-    scales = [np.full(gradient.size, np.abs(gradient).max()) for gradient in gradients]
-    return _Entries(layers, units, sources, np.concatenate(gradients), np.concatenate(scales))
+    tensors = [np.full(gradient.size, number) for number, gradient in enumerate(gradients)]
+    return _Entries(layers, units, sources, np.concatenate(gradients), np.concatenate(tensors))
 
 
 def _with_differences(layers: tuple[Layer, ...], differences: np.ndarray) -> tuple[Layer, ...]:

@@ -72,7 +72,7 @@ def explain(
     neurons : int
         Of layers with more neurons show only so many, those with the largest |h δ| for this row, with totals of the rest.
     full : bool
-        Show all.
+        Show all: text and pages of it are for networks of some thousand parameters (a page takes 3 kB for each), JSON for any.
     check : bool
         Set central differences beside the gradients that are shown: beside all of them, or where that is too much, as with
         `full` in large networks, beside the largest, as many as some 6·10¹² floating-point operations allow: about a minute.
@@ -110,6 +110,8 @@ def explain(
     steps, neurons = _whole("steps", steps, 1), _whole("neurons", neurons, 1)
     names = {"input_names": input_names, "output_names": output_names, "row_name": row_name}
     if hasattr(model, "explain"):  # an estimator, which has its own ways to read X and y
+        if parameters is not None or X is None or Y is None:
+            raise TypeError("of an estimator, whose parameters are its own, give X and Y by name: explain(model, X=X, Y=y)")
         given = {"optimizer": optimizer, "state": state, "step": step, "input_names": input_names, "output_names": output_names}
         shown = {"steps": steps, "neurons": neurons, "full": full, "check": check, "row_name": row_name}
         shown["progress"] = progress
