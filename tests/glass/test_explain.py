@@ -362,6 +362,7 @@ def test_other_things_are_refused():
         gp.explain(run, run.parameters)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_an_estimators_rows_are_given_by_name():
     X, y = np.eye(4), np.arange(4.0)
     model = gp.MLPRegressor(hidden_layer_sizes=3, max_iter=1, batch_size=2).fit(X, y)
