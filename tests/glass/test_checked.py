@@ -131,10 +131,15 @@ def test_a_gradient_of_zeros_that_should_not_be_is_wrong(layers):
     assert check.wrong > 0
 
 
-def test_that_dropout_is_not_checked_is_said(tmp_path):
-    network, rng = gp.Network((3, 5, 2), dropout=0.2), np.random.default_rng(0)
-    X, Y = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
-    gp.train(network, X, Y, epochs=2, batch_size=3, seed=0, record=tmp_path / "run")
-    explanation = gp.replay(tmp_path / "run", X, Y).explain(1)
-    for text in (explanation.to_text(), explanation.to_html()):
-        assert "Not checked: dropout acts" in text
+@pytest.mark.parametrize(("dtype", "most"), [("float64", 1e-7), ("float32", 1e-4)])
+@pytest.mark.parametrize("options", [{}, {"l2": 0.1, "l1": 0.02}])
+@pytest.mark.parametrize("layers", [(3, 5, 4, 2), (30, 200, 60, 2)])
+def test_a_step_with_dropout_is_checked_with_the_units_that_it_drops(layers, options, dtype, most, tmp_path):
+    network, rng = gp.Network(layers, activation="tanh", dropout=0.4, **options), np.random.default_rng(0)
+    X, Y = rng.normal(size=(60, layers[0])).astype(dtype), rng.normal(size=(60, 2)).astype(dtype)
+    gp.train(network, X, Y, epochs=3, batch_size=20, seed=0, record=tmp_path / "run")
+    step = gp.replay(tmp_path / "run", X, Y).explain(7).steps[0]
+    assert step.dropout == "acts"
+    assert step.check.passed
+    assert step.check.entries == step.check.shown
+    assert step.check.error < most

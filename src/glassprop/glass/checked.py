@@ -38,10 +38,10 @@ class _Entries(NamedTuple):
 def with_check(moment: Moment, step: Step, progress: bool = False) -> Step:
     """The step with central differences of the objective beside the gradients shown, largest first if there are too many.
 
-    Dropout must not act: the objective is a function of the parameters alone.
+    The units that the step drops are dropped in all of them.
     """
     entries = _entries(step)
-    tails = Tails(moment.bare, moment.parameters, moment.X, moment.Y, moment.weights)
+    tails = Tails(moment.bare, moment.parameters, moment.X, moment.Y, moment.weights, moment.dropping)
     taken = _affordable(tails, entries)
     with _Line(progress, len(taken)) as line:
         found = _differences(tails, entries, taken, line)
@@ -82,7 +82,8 @@ def _bfloat16(moment: Moment, step: Step) -> np.ndarray:
     Twice the most that any of its tensor moves, in float64, where weights and inputs are moved at random by up to what the two
     factors of a product are rounded by; and as much of its own products h δ.
     """
-    objective = Objective(moment.bare, moment.parameters, moment.X.astype(np.float64), moment.Y, moment.weights)
+    X = moment.X.astype(np.float64)
+    objective = Objective(moment.bare, moment.parameters, X, moment.Y, moment.weights, moment.dropping)
     X, W, right = objective.X.copy(), [W.copy() for W in objective.parameters.W], _shown(step, objective.gradient())
     rng, moved = np.random.default_rng(0), [0.0] * len(right)
     for _ in range(DRAWS):

@@ -13,7 +13,8 @@ import numpy as np
 from glassprop.core.arrays import check_inputs, check_parameters, check_targets, check_weights
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import THREADED_FROM
-from glassprop.core.plan import BACKWARD, FORWARD, LOSS
+from glassprop.core.plan import BACKWARD, FORWARD, LOSS, UPDATE
+from glassprop.core.update import SGD
 from glassprop.core.workspace import Workspace
 
 EPSILON = float(np.finfo(np.float64).eps)
@@ -33,7 +34,7 @@ class Function(Protocol):
 
 
 class Objective:
-    """The objective of one batch as a function of its parameters, in float64, without dropout.
+    """The objective of one batch as a function of its parameters, in float64, without dropout unless a step is given.
 
     Its memory is laid out once. Change ``parameters`` in place and call it again.
 
@@ -46,6 +47,8 @@ class Objective:
     Y : array, (rows, outputs) or (rows,)
     weights : array, (rows,), optional
         Row weights.
+    dropout : (int, int), optional
+        Seed and number of the step whose units are dropped.
 
     Attributes
     ----------
@@ -68,25 +71,38 @@ class Objective:
     array([[2.]])
     """
 
-    def __init__(self, network: Network, parameters: Parameters, X: Any, Y: Any, weights: Any = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        parameters: Parameters,
+        X: Any,
+        Y: Any,
+        weights: Any = None,
+        dropout: tuple[int, int] | None = None,
+    ) -> None:
         check_parameters(network, parameters)
         X = check_inputs(network, X, np.float64)
         Y, weights = check_targets(network, Y, len(X), X.dtype), check_weights(weights, len(X), X.dtype)
         self.network, self.parameters = network, parameters.astype(np.float64)
         threads = None if 2 * len(X) * network.n_parameters >= THREADED_FROM else 1  # starting them takes time, too
         self.X = X
-        self._work = Workspace(network, self.parameters.theta, X, Y, weights, batch_size=len(X), threads=threads)
+        seed, self._step = dropout or (0, 0)
+        self._work = Workspace(
+            network, self.parameters.theta, X, Y, weights, batch_size=len(X), threads=threads, optimizer=SGD(), seed=seed
+        )
+        self._work.set(first_step=self._step, rates=np.zeros(1))
+        self._always = UPDATE if dropout else 0  # a step of length zero: dropout acts in training alone
         # the penalties are added where the gradient is: without any, the backward pass can be left out
         self._parts = FORWARD | LOSS | (BACKWARD if network.l2 or network.l1 else 0)
 
     def __call__(self) -> float:
         """The objective at ``parameters`` as they are now."""
-        self._work.run(0, 1, self._parts)
+        self._work.run(self._step, self._step + 1, self._parts | self._always)
         return float(self._work.progress["loss"][0])
 
     def gradient(self) -> Parameters:
         """Its gradient there, by the core's backward pass; a copy."""
-        self._work.run(0, 1, FORWARD | LOSS | BACKWARD)
+        self._work.run(self._step, self._step + 1, FORWARD | LOSS | BACKWARD | self._always)
         return self.parameters.with_theta(self._work["gradient"].copy())
 
 

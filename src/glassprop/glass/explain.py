@@ -132,7 +132,7 @@ def explain_moments(
 ) -> Explanation:
     """Explain so many of the moments, each given with a text about its rows and their numbers in a table (or None).
 
-    The neurons to show are chosen at the first. There is no check where dropout acts.
+    The neurons to show are chosen at the first.
     """
     traced: list[Step] = []
     chosen = None
@@ -145,7 +145,7 @@ def explain_moments(
         chosen = chosen or choose(moment, row, most)
         where = about.format(row if numbers is None else numbers[row]) or names.get("row_name", "")
         step = trace(moment, row, chosen, {"input_names": None, "output_names": None} | names | {"row_name": where})
-        traced.append(with_check(moment, step, progress) if check and not moment.drops else step)
+        traced.append(with_check(moment, step, progress) if check else step)
         if len(traced) == steps:
             break
     return Explanation(tuple(traced))

@@ -134,10 +134,6 @@ class Effect:
         return self.after - self.before
 
 
-#: In place of a verdict, of a step in which dropout acts.
-NOT_CHECKED = "Not checked: dropout acts, and central differences are of the objective without it."
-
-
 @dataclass(frozen=True)
 class Check:
     """How the gradients shown compare with central differences."""

@@ -72,6 +72,11 @@ class Moment:
         """Whether dropout acts."""
         return self.seed is not None and any(self.network.dropout)
 
+    @property
+    def dropping(self) -> tuple[int, int] | None:
+        """Seed and step number of the dropout that acts."""
+        return (self.seed or 0, self.step) if self.drops else None
+
     @cached_property
     def passes(self) -> Passes:
         """Forward and backward pass as the step makes them, with the gradient as it is before clipping."""

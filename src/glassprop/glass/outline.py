@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glassprop.glass import equations as eq
-from glassprop.glass.explanation import NOT_CHECKED, Effect, Explanation, Step
+from glassprop.glass.explanation import Effect, Explanation, Step
 from glassprop.glass.formula import Equation, Expr, Num, Sym, sym
 
 MOST_LINES = 40  # of one layer's gradients; larger layers have them in the table of the update alone
@@ -230,12 +230,9 @@ def _effect(step: Step) -> Iterator[Block]:
 
 
 def _check(step: Step) -> Iterator[Block]:
-    if step.check is None and step.dropout != "acts":
+    if step.check is None:
         return
     yield Title("6  Is it right?", 2)
-    if step.check is None:
-        yield Note(NOT_CHECKED)
-        return
     yield Note(step.check.verdict)
     rows: list[tuple[Expr | str, ...]] = []
     for l in range(1, len(step.layers) + 1):

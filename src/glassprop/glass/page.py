@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from glassprop.glass import equations as eq
-from glassprop.glass.explanation import NOT_CHECKED, Effect, Explanation, Step
+from glassprop.glass.explanation import Effect, Explanation, Step
 from glassprop.glass.formula import Equation, Expr, Num, equation, product, work_out
 from glassprop.glass.outline import about, loss_notes, neurons, rule_text
 from glassprop.glass.typeset import MathML, Plain
@@ -261,7 +261,7 @@ class _Writer:
     def check_section(self) -> str:
         step = self.step
         if step.check is None:
-            return f"<h3>Is it right?</h3><p>{NOT_CHECKED}</p>" if step.dropout == "acts" else ""
+            return ""
         rows = []
         for l, layer in enumerate(step.layers, start=1):
             for i in (*range(len(layer.inputs)), None):

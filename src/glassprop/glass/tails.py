@@ -23,14 +23,14 @@ MOVED, CALLED = 100, 5e5  # operations that take as long as moving a number into
 
 
 class Tails:
-    """The objective of one batch, in float64 and without dropout, neuron by neuron.
+    """The objective of one batch, in float64, neuron by neuron; with dropout always as a whole.
 
     Parameters
     ----------
     network : Network
     parameters : Parameters
         Left as they are.
-    X, Y, weights
+    X, Y, weights, dropout
         As of `Objective`.
 
     Examples
@@ -46,11 +46,19 @@ class Tails:
     (3.125, [0.5])
     """
 
-    def __init__(self, network: Network, parameters: Parameters, X: Any, Y: Any, weights: Any = None) -> None:
-        self.network, self._parameters, self._given = network, parameters.astype(np.float64), (Y, weights)
+    def __init__(
+        self,
+        network: Network,
+        parameters: Parameters,
+        X: Any,
+        Y: Any,
+        weights: Any = None,
+        dropout: tuple[int, int] | None = None,
+    ) -> None:
+        self.network, self._parameters, self._given = network, parameters.astype(np.float64), (Y, weights, dropout)
         # a batch's last panel is computed as a whole
         self._rows = round_up(len(X), panel_columns(np.float64))
-        self.whole = 2 * self._rows * network.n_parameters < LITTLE
+        self.whole = dropout is not None or 2 * self._rows * network.n_parameters < LITTLE
         self._below = [np.asarray(X, np.float64)]  # h of the layers, from the inputs on
         if not self.whole:
             self._below += forward(network, self._parameters, self._below[0]).h[:-1]
@@ -113,15 +121,15 @@ class Tails:
 
     def _from(self, l: int, penalised: bool) -> Objective:
         """The objective from layer l on, of its inputs in the batch."""
-        network, (Y, weights) = self.network, self._given
+        network, (Y, weights, dropout) = self.network, self._given
         key = l, penalised and bool(network.l2 or network.l1)
         if self._objective is None or self._objective[0] != key:
             tail = Network(
                 network.layers[l - 1 :], list(network.activations[l - 1 :]), network.output_activation, network.loss,
-                l2=network.l2 * penalised, l1=network.l1 * penalised,
+                l2=network.l2 * penalised, l1=network.l1 * penalised, dropout=list(network.dropout) if dropout else 0.0,
             )  # fmt: skip
             own = Parameters.from_arrays(self._parameters.W[l - 1 :], self._parameters.b[l - 1 :], np.float64)
-            self._objective = key, Objective(tail, own, self._below[l - 1].copy(), Y, weights)
+            self._objective = key, Objective(tail, own, self._below[l - 1].copy(), Y, weights, dropout)
         return self._objective[1]
 
 
