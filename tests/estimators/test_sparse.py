@@ -150,3 +150,13 @@ def test_one_batch_of_all_rows_of_a_wide_table_takes_memory_for_its_numbers():
     rows, inputs, rng = 100_000, 1_000_000, np.random.default_rng(0)
     table = csr_array((rng.normal(size=rows), rng.integers(0, inputs, rows), np.arange(rows + 1)), (rows, inputs))
     MLPRegressor(hidden_layer_sizes=1, solver="lbfgs", max_iter=1).fit(table, rng.normal(size=rows))
+
+
+@pytest.mark.parametrize("column", [-1, 500, 50_000_000])
+def test_columns_that_are_not_there_are_refused(column):
+    table, model = LARGE.tocsr()[:40].copy(), MLPRegressor(hidden_layer_sizes=2, max_iter=1)
+    model.fit(table, np.arange(40.0))
+    table.indices[3] = column
+    for method, given in ((model.predict, (table,)), (model.fit, (table, np.arange(40.0)))):
+        with pytest.raises(ValueError, match="indices"):
+            method(*given)

@@ -204,9 +204,10 @@ def entry(function: Callable) -> Any:
 def must_compile(dispatcher: Any, *arguments: Any) -> bool:
     """Whether the entry's first call with such arguments will have to compile: it is neither in memory nor on disk."""
     signature = tuple(numba.typeof(argument) for argument in arguments)
+    if signature in dispatcher.signatures:
+        return False
     cache = dispatcher._cache
-    on_disk = isinstance(cache, _CoreCache) and cache.holds(signature, dispatcher.targetctx)
-    return signature not in dispatcher.signatures and not on_disk
+    return not (isinstance(cache, _CoreCache) and cache.holds(signature, dispatcher.targetctx))
 
 
 # --- kernels -----------------------------------------------------------------------------------------------------------

@@ -15,11 +15,12 @@ numbers half a block apart, so that pairing is a matter of whole vectors (`vecto
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from glassprop.core.activations import multiply_kernel
+from glassprop.core.activations import Activation, multiply_kernel
 from glassprop.core.jit import at, inner, panel_width, shift, within
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
 from glassprop.core.processor import prefetch
@@ -99,7 +100,7 @@ def lay_out(
     """Lay out scratch memory for batches of up to `batch_size` rows.
 
     `keep_g` keeps the pre-activations of all layers, for showing them; otherwise only those that some φ′ or the loss reads.
-    `paired` makes room for operands in bfloat16. `lines`: most of a panel of a sparse input, and of a thread's blocks.
+    `paired` makes room for operands in bfloat16. `lines`, of a sparse input: of a panel and of a thread's blocks, at most.
     """
     width = panel_columns(dtype)
     panels = -(-batch_size // width)
@@ -148,20 +149,27 @@ def lay_out(
             packed_size = max(packed_size, int(row["resident_rows"] * row["paired_row"]))
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
-        plain = activation.name == "identity"
-        if not plain and (keep_g or is_output or activation.reads == "g"):
-            row["g"] = claim(units)
         linked = is_output and activation.name == network.loss.link
-        row["z"] = row["g"] if activation.reads == "g" else row["a"]
-        if activation.reads == "g" and activation.built_in and not (plain or linked):
-            row["z"] = claim(units) if keep_g or is_output else row["g"]
-            row["both"], row["dphi"] = activation.kernel("both", dtype), multiply_kernel(dtype)
-        elif not (plain or linked):
-            row["dphi"] = activation.kernel("dphi", dtype)
-        row["phi"] = 0 if plain else activation.kernel("phi", dtype)
+        _take_activation(row, activation, linked, keep_g or is_output, claim, dtype)
     targets = claim(network.layers[-1])
     weights, losses, zero = claim(1), claim(1), claim(1)
     return Layout(table, end + threads * packed_size, targets, weights, losses, zero, end, packed_size, blocks)
+
+
+def _take_activation(
+    row: Any, activation: Activation, linked: bool, keep_g: bool, claim: Callable[[int], int], dtype: np.dtype
+) -> None:
+    """The kernels of a layer's φ and φ′, and room for what these read; `linked`, of an output whose loss has φ′ in its δ."""
+    units, plain = int(row["units"]), activation.name == "identity"
+    if not plain and (keep_g or activation.reads == "g"):
+        row["g"] = claim(units)
+    row["z"] = row["g"] if activation.reads == "g" else row["a"]
+    if activation.reads == "g" and activation.built_in and not (plain or linked):
+        row["z"] = claim(units) if keep_g else row["g"]
+        row["both"], row["dphi"] = activation.kernel("both", dtype), multiply_kernel(dtype)
+    elif not (plain or linked):
+        row["dphi"] = activation.kernel("dphi", dtype)
+    row["phi"] = 0 if plain else activation.kernel("phi", dtype)
 
 
 def new_scratch(layout: Layout, dtype: np.dtype) -> np.ndarray:

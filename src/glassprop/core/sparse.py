@@ -8,7 +8,7 @@ those of the dense table. A list is never empty: a line of zeros stands in it th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,9 +45,8 @@ class SparseTable:
         return np.array([self.starts.ctypes.data, self.columns.ctypes.data, self.values.ctypes.data], np.int64)
 
 
-def room_for_lines(tables: Iterable[SparseTable], batch_size: int, width: int) -> tuple[int, int]:
+def room_for_lines(tables: Sequence[SparseTable], batch_size: int, width: int) -> tuple[int, int]:
     """Lines of a panel, and of the blocks of inputs of a thread, at most; the first table is trained on, others predicted."""
-    tables = tuple(tables)
     inputs = tables[0].inputs
     of_panel = max(table.most(width) for table in tables)
     return max(1, min(inputs, of_panel)), tables[0].most(batch_size) + -(-inputs // width)

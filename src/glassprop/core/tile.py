@@ -55,6 +55,24 @@ def _multiply_add(builder, vector, paired):
     return lambda left, right, sums: builder.call(fma, [left, right, sums])
 
 
+def _store(builder, sums, c, c_row, columns, align, vectors):
+    """Emit the stores of a tile: to each row of C its vectors, of which only the first `columns` columns are there."""
+    vector, lanes = sums[0].type, sums[0].type.count
+    places = [
+        vector_pointer(builder, c, builder.add(builder.mul(c_row, index(r)), index(v * lanes)), vector)
+        for r in range(len(sums) // vectors)
+        for v in range(vectors)
+    ]
+    with builder.if_else(builder.icmp_signed(">=", columns, index(vectors * lanes))) as (whole, cut):
+        with whole:
+            for value, place in zip(sums, places, strict=True):
+                builder.store(value, place, align=align)
+        with cut:
+            masks = [first_lanes(builder, builder.sub(columns, index(v * lanes)), lanes) for v in range(vectors)]
+            for i, (value, place) in enumerate(zip(sums, places, strict=True)):
+                masked_store(builder, value, place, align, masks[i % vectors])
+
+
 def _make_tile(rows: int, vectors: int, paired: bool, listed: bool) -> Any:
     """The intrinsic for a tile of `rows` rows and `vectors` vector registers of columns; see `product_kernel`."""
     # an FMA takes four cycles and two begin in each: sums of a single row would wait for themselves, so each is kept in parts
@@ -100,19 +118,7 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool) -> Any:
             while len(sums) > rows * vectors:
                 half = len(sums) // 2
                 sums = [builder.fadd(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
-            places = [
-                vector_pointer(builder, c, builder.add(builder.mul(c_row, index(r)), index(v * lanes)), vector)
-                for r in range(rows)
-                for v in range(vectors)
-            ]
-            with builder.if_else(builder.icmp_signed(">=", columns, index(vectors * lanes))) as (whole, cut):
-                with whole:
-                    for value, place in zip(sums, places, strict=True):
-                        builder.store(value, place, align=align)
-                with cut:
-                    masks = [first_lanes(builder, builder.sub(columns, index(v * lanes)), lanes) for v in range(vectors)]
-                    for i, (value, place) in enumerate(zip(sums, places, strict=True)):
-                        masked_store(builder, value, place, align, masks[i % vectors])
+            _store(builder, sums, c, c_row, columns, align, vectors)
             return context.get_dummy_value()
 
         return signature, codegen

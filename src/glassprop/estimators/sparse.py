@@ -29,6 +29,7 @@ def core_table(X: Any, dtype: Any, sparse: bool | None = None) -> np.ndarray | S
     if not (issparse(X) if sparse is None else sparse):
         return core_array(X.toarray() if issparse(X) else X, dtype)
     X = csr_array(X)
+    X.check_format()  # the core writes where the indices point
     if not X.has_canonical_format:  # columns of a row ascending, none twice
         X = X.copy()
         X.sum_duplicates()

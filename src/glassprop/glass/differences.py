@@ -88,8 +88,9 @@ class Objective:
         self.X = X
         seed, self._step = dropout or (0, 0)
         self._work = Workspace(
-            network, self.parameters.theta, X, Y, weights, batch_size=len(X), threads=threads, optimizer=SGD(), seed=seed
-        )
+            network, self.parameters.theta, X, Y, weights, batch_size=len(X), threads=threads, seed=seed,
+            optimizer=SGD() if dropout else None,
+        )  # fmt: skip
         self._work.set(first_step=self._step, rates=np.zeros(1))
         self._always = UPDATE if dropout else 0  # a step of length zero: dropout acts in training alone
         # the penalties are added where the gradient is: without any, the backward pass can be left out
