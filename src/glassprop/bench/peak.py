@@ -16,6 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from glassprop.core.jit import entry, host_vector_bytes
+from glassprop.core.vectors import splat
 
 VECTOR_BYTES = host_vector_bytes()
 SUMS = 24 if VECTOR_BYTES == 64 else 12  # independent sums: at least latency × FMAs a cycle, and no more than registers
@@ -25,7 +26,7 @@ _ROUNDS = 20_000  # FMAs on every sum in one call: about a tenth of a millisecon
 
 @intrinsic
 def _fma_loop(typingctx, out, rounds):
-    """Do `rounds` FMAs on each of `SUMS` vectors, and write what they add up to into out[0]."""
+    """Do `rounds` FMAs on each of `SUMS` vectors, x/2 + 1 from out[0] + i on, and write what they add up to into out[0]."""
     number = out.dtype
     lanes = VECTOR_BYTES * 8 // number.bitwidth
 
@@ -34,14 +35,17 @@ def _fma_loop(typingctx, out, rounds):
         name = f"llvm.fma.v{lanes}f{number.bitwidth}"
         fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
         factor, summand = (ir.Constant(vector, [value] * lanes) for value in (0.5, 1.0))
-        sums = [cgutils.alloca_once_value(builder, ir.Constant(vector, [float(i)] * lanes)) for i in range(SUMS)]
+        array = context.make_array(sig.args[0])(context, builder, args[0])
+        # from memory: of numbers known to it the compiler leaves out what comes to nothing, 2/2 + 1
+        given = splat(builder, builder.load(array.data), vector)
+        starts = [builder.fadd(given, ir.Constant(vector, [float(i)] * lanes)) for i in range(SUMS)]
+        sums = [cgutils.alloca_once_value(builder, start) for start in starts]
         with cgutils.for_range(builder, args[1]):
             for place in sums:
                 builder.store(builder.call(fma, [builder.load(place), factor, summand]), place)
         total = builder.load(sums[0])
         for place in sums[1:]:
             total = builder.fadd(total, builder.load(place))
-        array = context.make_array(sig.args[0])(context, builder, args[0])
         builder.store(builder.extract_element(total, ir.IntType(32)(0)), array.data)
         return context.get_dummy_value()
 
