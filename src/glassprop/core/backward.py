@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, sums_suffice
 from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, within
-from glassprop.core.panels import note_largest, pack_columns, pair_rows
+from glassprop.core.panels import TILE_ROWS, note_largest, pack_columns, pair_rows
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block
@@ -43,7 +43,9 @@ def layer_backward(plan, below, layer, first, last, paired, rate, drop_key, thre
         for panel in range(first, last):
             here = (panel * below.padded + start) * width
             delta, above = at(scratch, below.delta + here, unit), at(scratch, source + panel * lines * width, unit)
-            call_kernel(product, (delta, width, rows, width, W, ZERO, row, column, above, ZERO, zero, ZERO, ONE, count))
+            call_kernel(
+                product, (delta, width, rows, width, W, ZERO, row, column, above, ZERO, zero, ZERO, ONE, count, zero, ZERO)
+            )
             if below.dropout > 0:
                 whole = shift(delta, -start * width)
                 drop(whole, whole, start, start + rows, below.units, panel * width, rate, drop_key)
@@ -68,8 +70,16 @@ def backward(plan, layers, first, last, training, step, thread, unit):
                 pair_rows(delta, width, layer.units, width, width // 2, target, width // 2)
 
 
+@within
+def rule_reads(plan, first, n, done, unit):
+    """Where a rule that has read `done` numbers goes on, of `n` in each of its vectors, θ and state, from `first` on."""
+    vector = done // n
+    place = first + done - vector * n
+    return at(plan.theta, place, unit) if vector == 0 else at(plan.state, (vector - 1) * plan.theta_size + place, unit)
+
+
 @inner
-def block_gradient(plan, below, layer, start, units, place, panels, depth, paired, listed, unit):
+def block_gradient(plan, below, layer, start, units, place, panels, depth, at_once, paired, listed, unit):
     """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units, into the gradient's memory from `place` on.
 
     These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
@@ -84,24 +94,26 @@ def block_gradient(plan, below, layer, start, units, place, panels, depth, paire
         product, source, lines, row, depth = plan.paired_product, layer.delta_pairs, layer.pairs, width // 2, width // 2
     delta, zero = at(scratch, source + start * row, unit), at(scratch, plan.zero, unit)
     far = layer.size > FAR and plan.at_once == 0
-    for block in range((below.units + width - 1) // width):
+    blocks, panel, n = (below.units + width - 1) // width, lines * width, units * layer.stride
+    coming = ahead_k = ZERO
+    if at_once:  # what the rule will read afterwards is called for evenly: it would wait for all of it at once
+        product, coming = plan.calling_product, n * plan.rule_vectors // blocks
+        ahead_k = -(-coming // (max(ONE, units // TILE_ROWS) * panels * depth))
+    for block in range(blocks):
         dW = at(plan.gradient, place + block * width, unit)
         for u in range(units if far else 0):  # call for what will be written: rows lie far apart
             prefetch(shift(dW, u * layer.stride))
             prefetch(shift(dW, u * layer.stride + width // 2))
-        right = at(scratch, below.q + block * plan.most_panels * width * width, unit)
-        columns_here, panel = min(width, below.units - block * width), lines * width
+        columns_here = min(width, below.units - block * width)
         if listed != 0:
             places, count, right = lines_of_block(plan, below, block, unit)
-            call_kernel(
-                listed,
-                (dW, layer.stride, units, columns_here, delta, ZERO, row, places, right, ZERO, zero, ZERO, ONE, count),
-            )
+            left = dW, layer.stride, units, columns_here, delta, ZERO, row, places
+            call_kernel(listed, (*left, right, ZERO, zero, ZERO, ONE, count, zero, ZERO))
             continue
-        call_kernel(
-            product,
-            (dW, layer.stride, units, columns_here, delta, panel, row, ONE, right, width * width, zero, ZERO, panels, depth),
-        )
+        right = at(scratch, below.q + block * plan.most_panels * width * width, unit)
+        ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, unit) if at_once else zero
+        left = dW, layer.stride, units, columns_here, delta, panel, row, ONE
+        call_kernel(product, (*left, right, width * width, zero, ZERO, panels, depth, ahead, ahead_k))
 
 
 @within

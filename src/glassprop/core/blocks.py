@@ -144,7 +144,7 @@ def gradient(plan, layers, panels, depth, scale, sums, training, at_once, rate, 
             start = r * layer.block
             units, here = min(layer.block, layer.units - start), layer.W + start * layer.stride
             place = layer.W + mine * layer.block * layer.stride if at_once else here
-            block_gradient(plan, below, layer, start, units, place, panels, depth, paired, listed, unit)
+            block_gradient(plan, below, layer, start, units, place, panels, depth, at_once, paired, listed, unit)
             bias_gradient(plan, layer, start, units, panels, unit)
             squares, penalty = finish_block(plan, layer, start, units, place, scale, unit)
             sums[2 * (done + r)], sums[2 * (done + r) + 1] = squares, penalty

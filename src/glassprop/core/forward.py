@@ -91,7 +91,7 @@ def layer_forward(plan, below, layer, first, last, depth, slopes, paired, listed
             g, a, z = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.z + here, unit)
             if listed != 0:
                 column, count = lines_of_panel(plan, below, panel)
-            call_kernel(product, (g, width, rows, width, W, ZERO, row, column, h_below, ZERO, b, ONE, ONE, count))
+            call_kernel(product, (g, width, rows, width, W, ZERO, row, column, h_below, ZERO, b, ONE, ONE, count, b, ZERO))
             if layer.phi != 0 and not whole:
                 activate(layer, g, a, z, rows * width, slopes)
             if layer.dropout > 0:

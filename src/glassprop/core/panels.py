@@ -64,7 +64,7 @@ BLOCK_ROWS = 32  # of W, at most, in a block of dW, the unit of work that thread
 BLOCK_BYTES = 1 << 19  # of a block, if it holds more than a tile of rows: half of what the second-level cache holds
 TILE_ROWS = 8  # a block has whole tiles of rows (tile.py)
 AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
-RESIDENT = 8192  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
+RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
 ROWS_AHEAD = 4  # rows of X between the one that is gathered and the one that is called for from memory
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
 

@@ -26,10 +26,12 @@ PLAN = np.dtype(
             "as_scikit_learn",  # 1: see Workspace
             "patience",  # epochs without improvement after which to stop; 0: never
             "alike",  # 1: the rule may take all parameters in one go, with the padding between layers
+            "rule_vectors",  # that the rule reads: θ and its state
             "at_once",  # 1: the rule takes a block as soon as its gradient is there, see blocks.gradient
             "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see step.STAGES
             "loss", "rule", "product",  # other kernels
             "paired_product",  # of pairs of bfloat16 in training steps, or absent
+            "calling_product",  # of gradients where the rule acts at once, of pairs if there are any
             "listed_product", "do_collect",  # of a sparse X, or absent; see sparse.py
             "theta_size",
             "theta", "gradient",  # (theta_size,)

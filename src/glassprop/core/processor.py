@@ -95,14 +95,19 @@ def set_float_mode(typingctx, mode):
 FLUSH = 0x8040 if _X86 else 1 << 24
 
 
+def call_for(builder, pointer, nearness):
+    """Emit a call for the cache line at `pointer`, to the first-level cache with a `nearness` of 3, further away with less."""
+    number = ir.IntType(32)
+    address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    _call(builder, "llvm.prefetch.p0", ir.VoidType(), [address, number(0), number(nearness), number(1)])
+
+
 @intrinsic
 def prefetch(typingctx, pointer):
     """Call for the cache line at `pointer`, which will be read soon."""
 
     def codegen(context, builder, sig, args):
-        number = ir.IntType(32)
-        address = builder.bitcast(args[0], ir.IntType(8).as_pointer())
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [address, number(0), number(3), number(1)])
+        call_for(builder, args[0], 3)
         return context.get_dummy_value()
 
     return types.void(pointer), codegen

@@ -22,6 +22,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from glassprop.core.jit import PANEL_BYTES, inner, kernel, shift
+from glassprop.core.processor import call_for
 from glassprop.core.vectors import (
     INDEX,
     VECTOR_BYTES,
@@ -36,6 +37,7 @@ from glassprop.core.vectors import (
     vector_pointer,
 )  # fmt: skip
 
+SECOND_LEVEL = 1  # of the nearness of memory that is called for
 # Rows of the main tile: 8 rows of 2 vectors leave room in 32 registers, 6 rows of 2 in the 16 of AVX2 and SSE.
 MAIN_ROWS = 8 if VECTOR_BYTES == 64 or platform.machine().lower() in ("arm64", "aarch64") else 6
 
@@ -73,18 +75,20 @@ def _store(builder, sums, c, c_row, columns, align, vectors):
                 masked_store(builder, value, place, align, masks[i % vectors])
 
 
-def _make_tile(rows: int, vectors: int, paired: bool, listed: bool) -> Any:
+def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: bool) -> Any:
     """The intrinsic for a tile of `rows` rows and `vectors` vector registers of columns; see `product_kernel`."""
     # an FMA takes four cycles and two begin in each: sums of a single row would wait for themselves, so each is kept in parts
     parts = 8 // vectors if rows == 1 else 1
 
     @intrinsic
-    def tile(typingctx, c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
+    def tile(
+        typingctx, c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
+    ):
         size = types.int64
-        signature = types.void(c, size, size, c, size, size, size, c, size, c, size, size, size)
+        signature = types.void(c, size, size, c, size, size, size, c, size, c, size, size, size, c, size)
 
         def codegen(context, builder, sig, args):
-            c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count = args
+            c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k = args
             vector, lanes = vector_of(sig.args[0])
             width = PANEL_BYTES * 8 // sig.args[0].dtype.bitwidth
             align = sig.args[0].dtype.bitwidth // 8
@@ -99,8 +103,11 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool) -> Any:
             def outer_body(o, sums):
                 a_block = builder.gep(a, [builder.mul(o, a_outer)])
                 b_block = builder.gep(b, [builder.mul(o, b_outer)])
+                ahead_block = builder.gep(ahead, [builder.mul(builder.mul(o, inner_count), ahead_k)])
 
                 def inner_body(k, sums):
+                    if calling and rows == MAIN_ROWS:
+                        call_for(builder, builder.gep(ahead_block, [builder.mul(k, ahead_k)]), SECOND_LEVEL)
                     column = builder.load(builder.gep(columns_of_a, [k])) if listed else builder.mul(k, a_k)
                     line = builder.mul(k, index(width))
                     right = [load(builder, b_block, builder.add(line, index(v * lanes)), vector, align) for v in range(vectors)]
@@ -140,16 +147,33 @@ def _stripe_width(typingctx, pointer):
     return types.int64(pointer), codegen
 
 
-def _make_rows(tile_rows: int, paired: bool, listed: bool) -> Any:
+def _make_rows(tile_rows: int, *kind: bool) -> Any:
     """Compute rows `r` to the last multiple of `tile_rows` in one stripe of C, and return the row after them."""
-    tile = _make_tile(tile_rows, VECTORS, paired, listed)
+    tile = _make_tile(tile_rows, VECTORS, *kind)
 
     @inner
-    def compute_rows(r, rows, c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
+    def compute_rows(
+        r, rows, c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
+    ):
         while rows - r >= tile_rows:
-            left, start = shift(a, r * a_row), shift(bias, r * bias_row)
+            target, left, start = shift(c, r * c_row), shift(a, r * a_row), shift(bias, r * bias_row)
+            coming = shift(ahead, r // tile_rows * outer * inner_count * ahead_k)
             tile(
-                shift(c, r * c_row), c_row, columns, left, a_outer, a_row, a_k, b, b_outer, start, bias_row, outer, inner_count
+                target,
+                c_row,
+                columns,
+                left,
+                a_outer,
+                a_row,
+                a_k,
+                b,
+                b_outer,
+                start,
+                bias_row,
+                outer,
+                inner_count,
+                coming,
+                ahead_k,
             )
             r += tile_rows
         return r
@@ -157,23 +181,28 @@ def _make_rows(tile_rows: int, paired: bool, listed: bool) -> Any:
     return compute_rows
 
 
-def _make_product(paired: bool, listed: bool) -> Any:
-    main_rows, rows_4, rows_2, rows_1 = (_make_rows(n, paired, listed) for n in (MAIN_ROWS, 4, 2, 1))
+def _make_product(*kind: bool) -> Any:
+    main_rows, rows_4, rows_2, rows_1 = (_make_rows(n, *kind) for n in (MAIN_ROWS, 4, 2, 1))
 
-    def product_panel(c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count):
+    def product_panel(
+        c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
+    ):
         """The first `columns` columns of a panel of C (rows, width) = bias + A B, in tiles of rows; see the module's formula.
 
         ``A[o, r, k]`` lies at ``a + o*a_outer + r*a_row + k*a_k``, ``B[o, k, :]`` at ``b + o*b_outer + k*width``, ``bias[r]``
         at ``bias + r*bias_row`` (a `bias_row` of 0 repeats one number), row r of C at ``c + r*c_row``. Strides count elements.
+
+        Meanwhile the main tile may call for memory from `ahead` on, `ahead_k` elements further with each of its products.
         """
         stripe = _stripe_width(c)
         for column in range(0, columns, stripe):
             cs, bs, left = shift(c, column), shift(b, column), columns - column
             r = rows * 0
-            r = main_rows(r, rows, cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
-            r = rows_4(r, rows, cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
-            r = rows_2(r, rows, cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
-            r = rows_1(r, rows, cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count)
+            rest = cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
+            r = main_rows(r, rows, *rest)
+            r = rows_4(r, rows, *rest)
+            r = rows_2(r, rows, *rest)
+            r = rows_1(r, rows, *rest)
 
     return product_panel
 
@@ -181,13 +210,15 @@ def _make_product(paired: bool, listed: bool) -> Any:
 _addresses: dict[str, int] = {}
 
 
-def product_kernel(dtype: np.dtype, paired: bool = False, listed: bool = False) -> int:
+def product_kernel(dtype: np.dtype, paired: bool = False, listed: bool = False, calling: bool = False) -> int:
     """Address of the compiled product: compiled by itself, since the optimiser would meet it again in every caller.
 
     Of `paired` operands every element of A and of B is two numbers of bfloat16 in the place of one of float32, and k counts
-    pairs. Of a `listed` A, `a_k` is the address of a list of int64: ``A[0, r, k]`` lies at ``a + r*a_row + list[k]``.
+    pairs. Of a `listed` A, `a_k` is the address of a list of int64: ``A[0, r, k]`` lies at ``a + r*a_row + list[k]``. Only a
+    `calling` product calls for memory ahead.
     """
-    name = f"product-{np.dtype(dtype).name}{'-paired' if paired else ''}{'-listed' if listed else ''}"
+    kinds = {"paired": paired, "listed": listed, "calling": calling}
+    name = "-".join(["product", np.dtype(dtype).name, *(kind for kind, is_so in kinds.items() if is_so)])
     if name not in _addresses:
-        _addresses[name] = kernel(_make_product(paired, listed), name, dtype, "pnnnpnnnpnpnnn")
+        _addresses[name] = kernel(_make_product(*kinds.values()), name, dtype, "pnnnpnnnpnpnnnpn")
     return _addresses[name]

@@ -145,7 +145,9 @@ class Workspace:
         if optimizer:
             self._take_optimizer(optimizer)
             pays = theta.size >= AT_ONCE_FROM and not optimizer.clip_norm  # clipping needs the whole gradient first
-            self.set(at_once=at_once and pays, bound=1e37 if dtype == np.float32 else 1e140)
+            if at_once and pays:
+                self.set(at_once=1, calling_product=product_kernel(dtype, paired, calling=True))
+            self.set(bound=1e37 if dtype == np.float32 else 1e140)
 
     def _take_batch(self, layout: Layout, panels: int, validation_panels: int, paired: bool) -> None:
         """The memory of a batch, what threads leave for one another, and the kernels that work on both."""
@@ -191,7 +193,10 @@ class Workspace:
         self.set(
             rule=optimizer.kernel(self.unit.dtype), weight_decay=optimizer.weight_decay, clip_norm=optimizer.clip_norm or 0.0
         )
-        self.set(alike=optimizer.at_rest and not optimizer.layer_factors and optimizer.weight_decay == 0)
+        self.set(
+            alike=optimizer.at_rest and not optimizer.layer_factors and optimizer.weight_decay == 0,
+            rule_vectors=1 + len(optimizer.states),
+        )
         for l, factor in enumerate(optimizer.layer_factors or (), start=1):
             self.layers[l]["rate_factor"] = factor
 
