@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, TypeVar
+
+_Callable = TypeVar("_Callable", bound=Callable[..., Any])
 
 
 class CompileNotice(UserWarning):
@@ -33,6 +38,23 @@ ELSEWHERE = {
     "he_uniform": "kaiming kaiminguniform he",
     "he_normal": "kaimingnormal",
     "lecun_uniform": "lecun",
+    # arguments
+    "layers": "hiddenlayersizes hidden units",
+    "l2": "alpha weightdecay",
+    "method": "init initializer",
+    "optimizer": "solver lr learningrate learningrateinit momentum weightdecay",
+    "learning_rate": "lr eta learningrateinit stepsize alpha",
+    "epsilon": "eps",
+    "clip_norm": "gradientclip maxnorm",
+    "steps": "tmax",
+    "epochs": "maxiter niter iterations",
+    "seed": "randomstate",
+    "weights": "sampleweight",
+    "validation": "evalset",
+    "patience": "earlystopping nochange niternochange",
+    "tolerance": "mindelta",
+    "progress": "verbose",
+    "threads": "njobs workers",
 }
 
 
@@ -53,3 +75,27 @@ def nearest(got: object, valid: Iterable[str]) -> str:
         small = {name.lower(): name for name in names}
         same = [small[near] for near in difflib.get_close_matches(str(got).lower(), small, n=1)]
     return " or ".join(map(repr, same))
+
+
+def names_arguments(function: _Callable) -> _Callable:
+    """The function or class, which answers an argument that it does not have with the nearest that it has.
+
+    Python itself tells only the wrong name. Signatures stay as they are, for `help`, editors and type checkers.
+    """
+    if isinstance(function, type):
+        function.__init__ = names_arguments(function.__init__)  # type: ignore[misc]
+        return function
+
+    @wraps(function)
+    def call(*given: Any, **named: Any) -> Any:
+        try:
+            return function(*given, **named)
+        except TypeError:
+            valid = [name for name in inspect.signature(function).parameters if name != "self"]
+            wrong = next((name for name in named if name not in valid), None)
+            if wrong is None:
+                raise
+            owner = function.__qualname__.removesuffix(".__init__")
+            raise TypeError(*unknown_name(f"an argument of {owner}", wrong, valid).args) from None
+
+    return call  # type: ignore[return-value]

@@ -20,6 +20,7 @@ from glassprop.core.arrays import check_inputs, check_targets, check_weights
 from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import BACKWARD, DIVERGED, FORWARD, LOSS, PROGRESS, UPDATE
+from glassprop.errors import names_arguments
 from glassprop.files import missing_file
 from glassprop.glass.explain import explain_moments
 from glassprop.glass.explanation import Explanation
@@ -271,6 +272,7 @@ class Replay:
         return history
 
 
+@names_arguments
 def replay(
     folder: str | os.PathLike[str],
     X: Any,
