@@ -130,6 +130,15 @@ def test_complaints(tmp_path):
     assert str(missing_file("/nowhere/x.csv", "model")) == "/nowhere/x.csv: no such model"
 
 
+def test_files_whose_names_only_end_alike_are_not_suggested(tmp_path):
+    for name in ("iris.safetensors", "iris.csv", "wine.csv"):
+        (tmp_path / name).touch()
+    for asked in ("price.safetensors", "titanic.csv", "cat"):
+        assert str(missing_file(tmp_path / asked, "model")) == f"{tmp_path / asked}: no such model"
+    for asked, meant in (("irsi.csv", "iris.csv"), ("irsi.safetensors", "iris.safetensors"), ("wine", "wine.csv")):
+        assert str(missing_file(tmp_path / asked)).endswith(f"; did you mean {str(tmp_path / meant)!r}?")
+
+
 def test_files_that_are_one_and_the_same(tmp_path):
     (tmp_path / "a").write_text("x")
     (tmp_path / "hard").hardlink_to(tmp_path / "a")

@@ -14,13 +14,16 @@ from pathlib import Path
 
 def missing_file(path: str | os.PathLike[str], what: str = "file") -> FileNotFoundError:
     """The error for a file that is not there, with the nearest name in its folder."""
-    folder, name = Path(path).parent, Path(path).name
+    folder, ending = Path(path).parent, Path(path).suffix
     try:
-        near = difflib.get_close_matches(name, os.listdir(folder), n=1, cutoff=0.75)
+        # compared without endings, which make all names alike; of files with one stem, that with this ending is last
+        files = sorted(folder.iterdir(), key=lambda file: (file.suffix == ending, file.name))
     except OSError:
-        near = []
+        files = []
+    there = {file.stem: file for file in files}
+    near = difflib.get_close_matches(Path(path).stem, there, n=1)
     return FileNotFoundError(
-        f"{os.fspath(path)}: no such {what}" + (f"; did you mean {str(folder / near[0])!r}?" if near else "")
+        f"{os.fspath(path)}: no such {what}" + (f"; did you mean {str(there[near[0]])!r}?" if near else "")
     )
 
 

@@ -86,8 +86,20 @@ def test_predict_json(run, trained, tmp_path):
 def test_predict_fails_whole(run, refused, trained, tmp_path):
     out = tmp_path / "p.csv"
     out.write_text("old")
-    assert "the table lacks 30 of the 30 input columns" in refused("predict", trained, "sklearn:iris", "--out", out)
+    assert "the table lacks 30 of the 30 columns wanted: 'mean radius', " in refused(
+        "predict", trained, "sklearn:iris", "--out", out
+    )
     assert out.read_text() == "old"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "check", "diagnose", "explain"])
+def test_a_table_for_another_model(refused, trained, tmp_path, command):
+    table = tmp_path / "t.csv"
+    table.write_text("5.1,3.5,1\n4.9,3.0,0\n")
+    assert refused(command, trained, table) == (
+        "the table lacks 31 of the 31 columns wanted: 'target' (the target), 'mean radius', 'mean texture', 'mean perimeter', "
+        "'mean area' ...; it has 5.1, 3.5, 1; these look like numbers of a first row: put a line of column names above it"
+    )
 
 
 def test_a_model_without_a_table(run, refused, bare, tmp_path):

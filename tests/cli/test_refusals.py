@@ -81,6 +81,9 @@ def test_a_csv_file_needs_a_target(refused, tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     message = refused("train", tmp_path / "t.csv", "--out", tmp_path / "m")
     assert message == "--target must name the column to predict; the table has a, b"
+    (tmp_path / "t.csv").write_text("1,2\n3,4\n")
+    message = refused("train", tmp_path / "t.csv", "--out", tmp_path / "m")
+    assert message.endswith("the table has 1, 2; these look like numbers of a first row: put a line of column names above it")
 
 
 def test_a_table_is_not_a_model(refused, tmp_path):

@@ -11,6 +11,7 @@ import cases
 import glassprop as gp
 from glassprop.core.panels import read_panels
 from glassprop.core.vectors import has_bfloat16
+from glassprop.glass.explain import _of_run
 from glassprop.glass.moment import to_bfloat16
 from glassprop.glass.page import page_data
 from glassprop.training import run as run_module
@@ -90,7 +91,7 @@ def test_rounding_is_that_of_the_numbers_in_memory():
     X = rng.normal(size=(30, 70)).astype("f")
     X[0, :4] = 1 + 2.0**-8, 1 + 3 * 2.0**-8, 1 + 2.0**-8 + 2.0**-20, -1 - 2.0**-8  # ties, to even
     run = gp.train(gp.Network((70, 3, 1)), X, X[:, :1], epochs=1, batch_size=30, seed=0, precision="bf16", shuffle=False)
-    work = next(gp.explain.__globals__["_of_run"](run, None, None, None, None, None, None))[0].passes.work
+    work = next(_of_run(run, None, None, None, None, None, None))[0].passes.work
     layer = work.layers[0]
     pairs = read_panels(work["scratch"], int(layer["h_pairs"]), int(layer["pairs"]), 30).view(np.uint32)
     both = np.hstack([pairs << 16, pairs & np.uint32(0xFFFF0000)]).view(np.float32)[:, :70]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -281,16 +282,21 @@ def test_steps_that_are_not_there(recorded, step):
     ("name", "message"),
     [
         ("W4[0,0]", "W4.*: the network has layers 1 to 3"),
-        ("W1[3,0]", r"W1 is of shape \(3, 7\), entries from 0"),
-        ("W1[0]", r"W1 is of shape \(3, 7\), entries from 0"),
-        ("b1[7]", r"b1 is of shape \(7,\), entries from 0"),
-        ("w1", r'the entry must be written as "W1\[3,7\]" or "b2\[0\]"'),
+        ("W1[3,0]", r'W1 is of shape \(3, 7\), entries from 0; the last is "W1\[2,6\]"$'),
+        ("W1[0]", r'W1 is of shape \(3, 7\), entries from 0; the last is "W1\[2,6\]"$'),
+        ("b1[7]", r'b1 is of shape \(7,\), entries from 0; the last is "b1\[6\]"$'),
+        *(
+            (name, r'the entry must be written as "W1\[2,6\]" or "b1\[6\]", layers from 1, entries from 0; got')
+            for name in ("w1", "W1", "W1[2][6]", "W1(2,6)", "W[2,6]", "W1[-1,0]", 3)
+        ),
     ],
 )
 def test_entries_that_are_not_there(recorded, name, message):
     folder, X, Y = recorded
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         gp.replay(folder, X, Y).watch(name)
+    for example in re.findall('"(.*?)"', str(caught.value)):  # which can be taken as it is
+        assert len(gp.replay(folder, X, Y).watch(example, 0, 1).steps) == 1
     with pytest.raises(ValueError, match="last must be greater than first, 3; got 3"):
         gp.replay(folder, X, Y).watch("b1[0]", 3, 3)
 

@@ -121,14 +121,23 @@ def test_columns_are_found_by_name(iris, classifier):
 
 
 def test_missing_columns_are_named(iris, classifier):
-    with pytest.raises(ValueError, match=r"the table lacks the input column 'petal width \(cm\)'"):
+    with pytest.raises(
+        ValueError, match=r"the table lacks the column 'petal width \(cm\)'; it has sepal length \(cm\), .*, target$"
+    ):
         classifier.predict(iris.drop(columns="petal width (cm)"))
     with pytest.raises(
-        ValueError, match=r"the table lacks 4 of the 4 input columns: 'sepal length \(cm\)', 'sepal width \(cm\)'"
+        ValueError,
+        match=r"the table lacks 4 of the 4 columns wanted: 'sepal length \(cm\)', .*'petal width \(cm\)'; it has target$",
     ):
         classifier.predict(iris[["target"]])
-    with pytest.raises(ValueError, match="target must be a column of the table; got 'target'"):
+    with pytest.raises(ValueError, match=r"the table lacks the column 'target' \(the target\); it has sepal length"):
         classifier.evaluate(iris.drop(columns="target"))
+    other = pd.DataFrame({"target": ["good"], "weight": [1.0]})  # of another model: its classes are not what is wrong
+    with pytest.raises(ValueError, match=r"lacks 4 of the 5 columns wanted: 'sepal length \(cm\)', .*; it has target, weight$"):
+        classifier.evaluate(other)
+    with pytest.raises(ValueError, match=r"lacks the column 'target' \(the target\)"):
+        classifier.baseline(iris.drop(columns="target"))
+    assert classifier.baseline(iris[["target"]])["accuracy"] > 0
 
 
 def test_cells_that_are_no_numbers(iris, classifier):

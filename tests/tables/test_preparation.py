@@ -172,6 +172,8 @@ def test_nothing_held_out():
     [
         ({}, "z", {}, "target must be a column of the table; got 'z'; it has a, b, y"),
         ({"price": 1.0}, "prcie", {}, r"got 'prcie', did you mean 'price'\?; it has a, b, y, price"),
+        ({"sugar": 1.0}, "salary", {}, "got 'salary'; it has a, b, y, sugar"),  # unlike: no suggestion
+        ({"Price": 1.0}, "PRICE", {}, r"got 'PRICE', did you mean 'Price'\?; it has"),
         ({}, "y", {"weights": "w"}, "weights must be a column of the table; got 'w'"),
         ({}, "y", {"ignore": ["c"]}, "ignore must be a column of the table; got 'c'"),
         ({}, "y", {"weights": "y"}, "weights must be another column than the target 'y'"),
@@ -250,7 +252,9 @@ def test_three_classes_are_too_many_for_one_output():
 
 
 def test_a_table_without_a_line_of_names():
-    with pytest.raises(ValueError, match=r"it has 5\.1, 3\.5, s \(does the first line of the file lack column names\?\)"):
+    with pytest.raises(
+        ValueError, match=r"it has 5\.1, 3\.5, s; these look like numbers of a first row: put a line of column names"
+    ):
         prepare(pd.DataFrame([[1, 2, "u"]], columns=["5.1", "3.5", "s"]), "y")
 
 

@@ -70,6 +70,10 @@ def test_names_are_text(write):
         ("a,b\n1,2\n1,2,3\n", r"not a CSV table \(Expected 2 fields in line 3, found 3\)"),
         ("a,b\n1,2,3\n1,2,3\n", r"not a CSV table \(the rows have more fields than the first line has column names\)"),
         ("a,b,a\n1,2,3\n", "2 columns are named 'a'; rename all but one"),
+        (
+            "0,0,2.5\n1,2,3\n",
+            "2 columns are named '0'; these look like numbers of a first row: put a line of column names above it",
+        ),
         ('a,b\n"1,2\n', r"not a CSV table \(EOF inside string starting at row 1\)"),
     ],
 )

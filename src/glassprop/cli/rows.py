@@ -30,6 +30,7 @@ def read_batch(model: Model, table: pd.DataFrame, row: int | None = None, rows: 
     part = table.iloc[numbers]
     preparation, network, dtype = model.preparation, model.network, model.parameters.dtype
     if preparation is not None:
+        preparation.check(part)
         Y = preparation.truth_of(part)
         if preparation.task == "regression":
             Y = (Y - preparation.target_mean) / preparation.target_scale

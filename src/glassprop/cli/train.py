@@ -138,11 +138,12 @@ def _train(asked: SimpleNamespace) -> int:
 
 
 def _target(asked: SimpleNamespace, rows: pd.DataFrame) -> str:
+    from glassprop.tables.columns import names_there
     from glassprop.tables.reading import default_target
 
     target = asked.target or default_target(asked.table)
     if target is None:
-        raise ValueError(f"--target must name the column to predict; the table has {shorten(rows.columns, 20)}")
+        raise ValueError(f"--target must name the column to predict; the table has {names_there(list(rows.columns))}")
     return target
 
 

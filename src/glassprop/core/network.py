@@ -16,6 +16,7 @@ from glassprop.core.activations import ACTIVATIONS, Activation, get_activation
 from glassprop.core.initializers import draw_weights
 from glassprop.core.jit import PANEL_BYTES
 from glassprop.core.losses import Loss, get_loss
+from glassprop.errors import names_arguments
 
 
 def check_layers(layers: Iterable[int]) -> tuple[int, ...]:
@@ -68,6 +69,7 @@ class Network:
     Network((2, 8, 1), activation='tanh', output_activation='identity', loss='half_squared_error')
     """
 
+    @names_arguments
     def __init__(
         self,
         layers: Sequence[int],
@@ -149,6 +151,7 @@ class Network:
         """Number of weights and biases."""
         return sum((a + 1) * b for a, b in pairwise(self.layers))
 
+    @names_arguments
     def initialize(self, seed: int | None = 0, method: str | None = None, dtype: Any = "float64") -> Parameters:
         """Starting weights, with biases of zero.
 

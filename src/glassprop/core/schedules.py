@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from glassprop.errors import names_arguments
+
 
 def _check_numbers(owner: object, *names: str) -> None:
     for name in names:
@@ -29,6 +31,7 @@ def _check_positive(owner: object, *names: str) -> None:
             raise ValueError(f"{name} of {type(owner).__name__} must be greater than 0; got {value!r}")
 
 
+@names_arguments
 @dataclass(frozen=True)
 class InverseScaling:
     """η_s = η / (s + 1)^power.
@@ -53,6 +56,7 @@ class InverseScaling:
         return self.learning_rate / (step + 1) ** self.power
 
 
+@names_arguments
 @dataclass(frozen=True)
 class Exponential:
     """η_s = η · decay^(s / steps): `decay` is the factor over `steps` steps.
@@ -77,6 +81,7 @@ class Exponential:
         return self.learning_rate * self.decay ** (step / self.steps)
 
 
+@names_arguments
 @dataclass(frozen=True)
 class Cosine:
     """Rises in a line over `warmup` steps to η, then falls along half a cosine to `final` at `steps`, where it stays.
@@ -116,6 +121,7 @@ class Cosine:
         return rate if np.ndim(step) else float(rate)
 
 
+@names_arguments
 @dataclass(frozen=True)
 class OneCycle:
     """Rises along half a cosine from ``start · η`` to η, and falls along another to ``final · η`` at `steps`, where it stays.

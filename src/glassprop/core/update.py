@@ -20,6 +20,7 @@ import numpy as np
 from glassprop.core.jit import kernel, like, separate_pointers, within
 from glassprop.core.schedules import check_learning_rate
 from glassprop.core.vectors import LINE, new_line, reciprocals
+from glassprop.errors import names_arguments
 
 # A kernel's constants, float64: 0: η; 1, 2: 1 − β1^t and 1 − β2^t (read by Adam alone); 3: t; 4 to 7: the rule's own;
 # 8, 9: ln β1, ln β2.
@@ -200,6 +201,7 @@ class _Rule:
 _addresses: dict[tuple[str, str], int] = {}
 
 
+@names_arguments
 @dataclass(frozen=True)
 class SGD(_Rule):
     """θ := θ − η G; with momentum μ: v := μ v − η G, θ := θ + v; Nesterov's: θ := θ + μ v − η G with the new v.
@@ -227,6 +229,7 @@ class SGD(_Rule):
         return np.array([self.momentum, float(self.nesterov)])
 
 
+@names_arguments
 @dataclass(frozen=True)
 class RMSprop(_Rule):
     """s := ρ s + (1 − ρ) G²; θ := θ − η G / (√s + ε). Tieleman and Hinton 2012; ε outside the root, as in PyTorch."""
@@ -242,6 +245,7 @@ class RMSprop(_Rule):
     _formula: ClassVar = "s := ρ s + (1 − ρ) G²; θ := θ − η G / (√s + ε)"
 
 
+@names_arguments
 @dataclass(frozen=True)
 class Rprop(_Rule):
     """Each parameter moves by its own step d against the sign of its gradient; made for the whole table as one batch.
@@ -268,6 +272,7 @@ class Rprop(_Rule):
     )
 
 
+@names_arguments
 @dataclass(frozen=True)
 class Adagrad(_Rule):
     """s := s + G²; θ := θ − η G / (√s + ε). Duchi, Hazan and Singer 2011."""
@@ -282,6 +287,7 @@ class Adagrad(_Rule):
     _formula: ClassVar = "s := s + G²; θ := θ − η G / (√s + ε)"
 
 
+@names_arguments
 @dataclass(frozen=True)
 class Adam(_Rule):
     """m := β1 m + (1 − β1) G; v := β2 v + (1 − β2) G²; θ := θ − η m̂ / (√v̂ + ε), m̂ = m/(1 − β1^t), v̂ = v/(1 − β2^t).
@@ -311,6 +317,7 @@ class Adam(_Rule):
         return np.append(super().constants(), float(self.epsilon_hat))
 
 
+@names_arguments
 @dataclass(frozen=True)
 class AdamW(Adam):
     """Adam with decoupled weight decay λ = 0.01 unless told otherwise. Loshchilov and Hutter 2019.

@@ -5,7 +5,6 @@ It holds no loop and no formulas: epochs.py and lbfgs.py call the core.
 
 from __future__ import annotations
 
-import difflib
 from abc import abstractmethod
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -24,6 +23,7 @@ from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors
 from glassprop.core.update import Optimizer
+from glassprop.errors import nearest
 from glassprop.estimators.callbacks import EveryEpoch, Listeners
 from glassprop.estimators.draws import RowOrders, held_out_rows, starting_parameters
 from glassprop.estimators.epochs import EpochLoop, Memory
@@ -88,10 +88,10 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         except InvalidParameterError as error:
             name = next(name for name in self._parameter_constraints if f"The '{name}' parameter" in str(error))
             valid = [option for c in self._parameter_constraints[name] if isinstance(c, StrOptions) for option in c.options]
-            near = difflib.get_close_matches(str(getattr(self, name)), valid, n=1, cutoff=0.5)
+            near = nearest(getattr(self, name), valid)
             if not near:
                 raise
-            raise InvalidParameterError(f"{error} Did you mean {near[0]!r}?") from None
+            raise InvalidParameterError(f"{error} Did you mean {near}?") from None
 
     def set_callbacks(self, *callbacks: Any) -> Any:
         """Set callbacks for the next fits, in place of earlier ones.

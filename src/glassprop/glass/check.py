@@ -13,6 +13,7 @@ import numpy as np
 
 from glassprop.core.arrays import check_targets
 from glassprop.core.network import Network, Parameters
+from glassprop.errors import names_arguments
 from glassprop.glass.differences import Differences, Objective, central_differences, entry_numbers
 from glassprop.glass.looks import Sample, describe
 from glassprop.glass.slopes import wrong_slopes
@@ -117,6 +118,7 @@ class GradientCheck:
         return facts | {"findings": list(self.findings), "tensors": [asdict(tensor) for tensor in self.tensors]}
 
 
+@names_arguments
 def check_gradients(
     network: Network,
     parameters: Parameters,

@@ -13,6 +13,7 @@ import numpy as np
 from glassprop.core.arrays import check_parameters
 from glassprop.core.network import Network, Parameters
 from glassprop.core.update import Optimizer
+from glassprop.errors import names_arguments
 from glassprop.glass.measure import Facts, LayerFacts, Subject, checked, measure
 from glassprop.glass.rules import RULES
 from glassprop.training.run import Run
@@ -98,6 +99,7 @@ def _line(layer: LayerFacts) -> str:
     )
 
 
+@names_arguments
 def diagnose(
     subject: Run | Network,
     parameters: Parameters | None = None,

@@ -14,6 +14,7 @@ from glassprop.core.arrays import check_inputs, check_parameters, check_targets,
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors
 from glassprop.core.update import SGD, Optimizer
+from glassprop.errors import names_arguments
 from glassprop.glass.checked import with_check
 from glassprop.glass.explanation import Explanation, Step
 from glassprop.glass.moment import Moment
@@ -24,6 +25,7 @@ from glassprop.training.run import Run
 Moments = Iterator[tuple[Moment, str, np.ndarray | None]]
 
 
+@names_arguments
 def explain(
     model: Any,
     parameters: Parameters | None = None,

@@ -20,6 +20,7 @@ from glassprop.core.arrays import check_inputs, check_targets, check_weights
 from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import BACKWARD, DIVERGED, FORWARD, LOSS, PROGRESS, UPDATE
+from glassprop.errors import names_arguments
 from glassprop.files import missing_file
 from glassprop.glass.explain import explain_moments
 from glassprop.glass.explanation import Explanation
@@ -204,16 +205,19 @@ class Replay:
         return int(step)
 
     def _entry(self, name: str) -> tuple[str, tuple[int, ...]]:
+        layers = self.network.layers
         found = ENTRY.fullmatch(name) if isinstance(name, str) else None
         if not found:
-            raise ValueError(f'the entry must be written as "W1[3,7]" or "b2[0]", layers from 1, entries from 0; got {name!r}')
+            example = f'"W1[{layers[0] - 1},{layers[1] - 1}]" or "b1[{layers[1] - 1}]"'
+            raise ValueError(f"the entry must be written as {example}, layers from 1, entries from 0; got {name!r}")
         kind, layer, *numbers = found.groups()
-        place, layers = tuple(int(number) for number in numbers if number is not None), self.network.layers
+        place = tuple(int(number) for number in numbers if number is not None)
         if not 1 <= int(layer) < len(layers):
             raise ValueError(f"{name}: the network has layers 1 to {len(layers) - 1}")
         shape = (layers[int(layer) - 1], layers[int(layer)])[0 if kind == "W" else 1 :]
         if len(place) != len(shape) or any(i >= size for i, size in zip(place, shape, strict=True)):
-            raise ValueError(f"{name}: {kind}{layer} is of shape {shape}, entries from 0")
+            last = f"{kind}{layer}[{','.join(str(size - 1) for size in shape)}]"
+            raise ValueError(f'{name}: {kind}{layer} is of shape {shape}, entries from 0; the last is "{last}"')
         return kind + layer, place
 
     def _to(self, step: int) -> Loop:
@@ -271,6 +275,7 @@ class Replay:
         return history
 
 
+@names_arguments
 def replay(
     folder: str | os.PathLike[str],
     X: Any,

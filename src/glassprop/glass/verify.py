@@ -15,6 +15,7 @@ from glassprop.core.arrays import check_inputs, check_parameters, check_targets,
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors
 from glassprop.core.update import Optimizer
+from glassprop.errors import names_arguments
 from glassprop.glass.check import named_tensors
 from glassprop.glass.mistakes import MISTAKES, Step
 
@@ -115,6 +116,7 @@ class StepCheck:
         return {"passed": self.passed, "verdict": self.verdict} | asdict(self)
 
 
+@names_arguments
 def verify_step(
     network: Network,
     before: Parameters,

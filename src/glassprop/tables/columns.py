@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from glassprop.errors import unknown_name
+from glassprop.errors import nearest
 
 
 def check_frame(table: Any) -> None:
@@ -28,28 +28,40 @@ def check_frame(table: Any) -> None:
 def check_column(table: Any, name: str, argument: str) -> None:
     """Raise unless the table has the column, with the nearest name."""
     names = [str(column) for column in table.columns]
-    if name in names:
-        return
+    if name not in names:
+        near = nearest(name, names)
+        hint = f", did you mean {near}?" if near else ""
+        raise ValueError(f"{argument} must be a column of the table; got {name!r}{hint}; it has {names_there(names)}")
+
+
+def check_columns(table: Any, inputs: Sequence[str], target: str | None = None) -> None:
+    """Raise unless the table has all the columns; the message names those that are missing, and those that are there."""
+    names = {str(column): None for column in table.columns}  # looked up fast, and in order
+    wanted = [*([] if target is None else [target]), *inputs]
+    absent = [repr(name) + " (the target)" * (name == target) for name in wanted if name not in names]
+    if absent:
+        which = f"{len(absent)} of the {len(wanted)} columns wanted:" if len(absent) > 1 else "the column"
+        shown = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
+        raise ValueError(f"the table lacks {which} {shown}; it has {names_there(list(names))}")
+
+
+def names_there(names: Sequence[str]) -> str:
+    """The columns of a table, for the end of a message; with what to do where there is no line of names."""
     shown = names if len(names) <= 20 else [*names[:19], f"... ({len(names)} columns)"]
-    error = str(unknown_name(argument, name, names)).split("; got ", 1)[1]
-    hint = " (does the first line of the file lack column names?)" if sum(map(_is_number, names)) > len(names) / 2 else ""
-    raise ValueError(
-        f"{argument} must be a column of the table; got {error.replace('; did', ', did')}; it has {', '.join(shown)}{hint}"
-    )
+    return ", ".join(shown) + without_names(names)
+
+
+def without_names(names: Sequence[str]) -> str:
+    """What to do where most names of columns are numbers; else nothing."""
+    advice = "; these look like numbers of a first row: put a line of column names above it"
+    return advice if sum(map(_is_number, names)) > len(names) / 2 else ""
 
 
 def matrix(table: Any, names: Sequence[str]) -> np.ndarray:
     """The named columns as float64, (rows, columns); raises for columns that are missing, hold text, or have gaps."""
     check_frame(table)
+    check_columns(table, names)
     labels = {str(label): label for label in table.columns}
-    absent = [name for name in names if name not in labels]
-    if absent:
-        shown = ", ".join(map(repr, absent[:5])) + (" ..." if len(absent) > 5 else "")
-        raise ValueError(
-            f"the table lacks {len(absent)} of the {len(names)} input columns: {shown}"
-            if len(absent) > 1
-            else f"the table lacks the input column {shown}"
-        )
     check_all_complete(table, names)
     advice = "leave it out (--ignore), or turn it into numbers first"
     texts = [name for name in names if not _is_numeric(table[labels[name]])]

@@ -119,9 +119,11 @@ class Model:
         Raises
         ------
         ValueError
-            As for `predict`; where the target is missing, or holds a class that the model does not know.
+            As for `predict`; where the target is missing, too, or holds a class that the model does not know.
         """
-        truth = self._prepared().truth_of(table)
+        preparation = self._prepared()
+        preparation.check(table)
+        truth = preparation.truth_of(table)
         return self._scores(truth, self._predictions(table), _row_weights(table, weights))
 
     def baseline(self, table: Any, weights: str | Any = None) -> Scores:

@@ -16,6 +16,7 @@ from glassprop.core.network import Network
 from glassprop.tables.columns import (
     check_all_complete,
     check_column,
+    check_columns,
     check_complete,
     check_frame,
     distinct,
@@ -69,6 +70,11 @@ class Preparation:
         if not len(self.inputs) == len(self.means) == len(self.scales):
             raise ValueError(f"{len(self.inputs)} inputs need as many means and scales")
 
+    def check(self, table: Any) -> None:
+        """Raise unless the table has the target and all inputs: of a table for another model, all is named at once."""
+        check_frame(table)
+        check_columns(table, self.inputs, self.target)
+
     def inputs_of(self, table: Any, dtype: Any) -> np.ndarray:
         """(rows, inputs) for the network, from a data frame (columns by name) or an array (columns in order)."""
         if hasattr(table, "columns"):
@@ -84,7 +90,7 @@ class Preparation:
     def truth_of(self, table: Any) -> np.ndarray:
         """The target column: class numbers, or numbers in their own units."""
         check_frame(table)
-        check_column(table, self.target, "target")
+        check_columns(table, (), self.target)
         column = _column(table, self.target)
         if self.task == "regression":
             return numbers(column, self.target, "this model predicts numbers")

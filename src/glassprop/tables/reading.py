@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from glassprop.errors import unknown_name
 from glassprop.files import missing_file
+from glassprop.tables.columns import without_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +111,8 @@ def _check_names(file: str, names: list[str]) -> None:
     """pandas would call the second of two columns a ``a.1``."""
     for name in names:
         if name and names.count(name) > 1:
-            raise ValueError(f"{file}: {names.count(name)} columns are named {name!r}; rename all but one")
+            advice = without_names(names) or "; rename all but one"
+            raise ValueError(f"{file}: {names.count(name)} columns are named {name!r}{advice}")
 
 
 def _separator(header: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from glassprop.core.jit import available_threads
 from glassprop.core.network import Network, Parameters
 from glassprop.core.update import Optimizer
-from glassprop.errors import DivergenceWarning
+from glassprop.errors import DivergenceWarning, names_arguments
 from glassprop.training.data import Once
 from glassprop.training.loop import Callback, Company, Loop
 from glassprop.training.progress import SharedLine
@@ -25,6 +25,7 @@ from glassprop.training.run import Run, prepare
 Job = tuple[Run, int]  # not begun, and the epochs it is to have
 
 
+@names_arguments
 def train_many(
     network: Network | list[Network],
     X: Any,
@@ -126,7 +127,7 @@ def train_many(
     runs = [run for run, _ in jobs]
     for number, run in enumerate(runs):
         if run.diverged:
-            warnings.warn(f"network {number}: {run.stopped}", DivergenceWarning, stacklevel=2)
+            warnings.warn(f"network {number}: {run.stopped}", DivergenceWarning, stacklevel=3)
     return runs
 
 

@@ -18,7 +18,7 @@ from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors, predict
 from glassprop.core.update import Adam, Optimizer
 from glassprop.core.vectors import has_bfloat16
-from glassprop.errors import DivergenceWarning, unknown_name
+from glassprop.errors import DivergenceWarning, names_arguments, unknown_name
 from glassprop.training.data import Data, Once, check_data
 from glassprop.training.loop import HISTORY, Callback, Epoch, Loop, Settings
 from glassprop.training.record import check_folder
@@ -78,6 +78,7 @@ class Run:
         """The outputs h_L, (rows, outputs), for X, (rows, inputs)."""
         return predict(self.network, self.parameters, X)
 
+    @names_arguments
     def resume(self, epochs: int = 100, callbacks: Iterable[Callback] | None = None, progress: bool | None = None) -> Run:
         """Train for up to `epochs` more, exactly as if training had never stopped; this run is left as it is.
 
@@ -113,6 +114,7 @@ class Run:
         return f"Run({self.network}, {self.epochs} epochs{last}; {self.stopped})"
 
 
+@names_arguments
 def train(
     network: Network,
     X: Any,
@@ -273,10 +275,10 @@ def check_precision(precision: Any) -> str | None:
 
 
 def _trained(run: Run, epochs: int) -> Run:
-    """The run, after so many epochs; the caller's caller is told where it diverged."""
+    """The run, after so many epochs; the caller of `train` or `resume` is told where it diverged."""
     Loop(run, epochs).advance()
     if run.diverged:
-        warnings.warn(run.stopped, DivergenceWarning, stacklevel=3)
+        warnings.warn(run.stopped, DivergenceWarning, stacklevel=4)
     return run
 
 
