@@ -17,7 +17,7 @@ import pytest
 import cases
 import glassprop as gp
 import reference as ref
-from glassprop.core import plan
+from glassprop.core import panels, plan
 from glassprop.core.schedules import learning_rates
 
 ONE_STEP = {"float64": 1e-12, "float32": 1e-5}
@@ -56,6 +56,16 @@ def assert_runs_agree(case: cases.Case, rule: str, dtype: str, batch_size: int, 
 
 
 # --- one step ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ONE_STEP)
+@pytest.mark.parametrize(
+    ("units", "rows", "by_sums"), [(1, 3, 1), (2, 15, 0), (2, 16, 1), (10, 90, 1), (16, 128, 1), (17, 200, 0)]
+)
+def test_gradients_of_narrow_layers_are_sums_of_rows(units: int, rows: int, by_sums: int, dtype: str) -> None:
+    case = cases.case((5, 35, units), rows=rows)
+    assert panels.lay_out(case.network, np.dtype(dtype), rows).layers["sums"].tolist() == [0, 0, by_sums]
+    assert_passes_agree(case, dtype)
 
 
 @pytest.mark.parametrize("loss", cases.LOSSES)

@@ -6,7 +6,7 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 
 from __future__ import annotations
 
-from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, sums_suffice
+from glassprop.core.forward import NO_KEY, ONE, ZERO, drop
 from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, within
 from glassprop.core.panels import TILE_ROWS, note_largest, pack_columns, pair_rows
 from glassprop.core.processor import prefetch
@@ -86,9 +86,10 @@ def block_gradient(plan, below, layer, start, units, place, panels, depth, at_on
     """
     width, scratch = panel_width(unit), plan.scratch
     product, source, lines, row = plan.product, layer.delta, layer.padded, width
-    if listed == 0 and sums_suffice(layer, paired):
-        h, delta = at(scratch, below.h, unit), at(scratch, layer.delta, unit)
-        sum_rows(h, below.padded * width, below.units, delta, layer.padded * width, panels, at(plan.gradient, place, unit))
+    if listed == 0 and layer.sums != 0:
+        h, delta = at(scratch, below.h, unit), at(scratch, layer.delta + start * width, unit)
+        above, dW = layer.padded * width, at(plan.gradient, place, unit)
+        sum_rows(h, below.padded * width, below.units, delta, above, units, panels, dW, layer.stride)
         return
     if paired:
         product, source, lines, row, depth = plan.paired_product, layer.delta_pairs, layer.pairs, width // 2, width // 2
@@ -121,4 +122,5 @@ def bias_gradient(plan, layer, start, units, panels, unit):
     """db = Σ_rows δ of units start..start + units."""
     width = panel_width(unit)
     delta, ones = at(plan.scratch, layer.delta + start * width, unit), at(plan.scratch, plan.zero + width, unit)
-    sum_rows(delta, layer.padded * width, units, ones, ZERO, panels, at(plan.gradient, layer.b + start, unit))
+    db = at(plan.gradient, layer.b + start, unit)
+    sum_rows(delta, layer.padded * width, units, ones, ZERO, ONE, panels, db, ZERO)

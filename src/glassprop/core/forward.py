@@ -53,12 +53,6 @@ def activate(layer, g, a, z, n, slopes):
 
 
 @within
-def sums_suffice(layer, paired):
-    """Whether the layer's dW is taken as sums of rows of h, each times its δ, without h in Q: that of a single unit."""
-    return layer.units == 1 and not paired
-
-
-@within
 def layer_forward(plan, below, layer, first, last, depth, slopes, paired, listed, rate, drop_key, thread, unit):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
 
@@ -117,7 +111,7 @@ def forward(plan, layers, first, last, depth, slopes, training, step, thread, un
     for l in range(1, top + 1):
         rate = layers[l].dropout if training else 0.0
         key = dropout_key(plan.seed, step, l) if rate > 0 else NO_KEY
-        wanted = ZERO if l == top or sums_suffice(layers[l + 1], paired) else depth
+        wanted = ZERO if l == top or layers[l + 1].sums != 0 else depth
         layer_forward(
             plan,
             layers[l - 1],

@@ -38,6 +38,7 @@ LAYER = np.dtype(
         ("paired_row", np.int64),  # stride of W in pairs of bfloat16
         ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
         ("size", np.int64),  # elements of W and b together, from W on
+        ("sums", np.int64),  # 1: dW is taken as sums of rows of h, each times its δ, without h in Q
         ("block", np.int64),  # rows of W in a block of dW
         ("blocks", np.int64),
         ("resident_rows", np.int64),  # of W, that stay in the second-level cache while they meet all panels
@@ -65,6 +66,8 @@ BLOCK_BYTES = 1 << 19  # of a block, if it holds more than a tile of rows: half 
 TILE_ROWS = 8  # a block has whole tiles of rows (tile.py)
 AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
 RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
+MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than h in Q
+ROWS_OF_SUMS = 8  # of a batch, for each of these units: the sums of lanes cost the same for any batch
 ROWS_AHEAD = 4  # rows of X between the one that is gathered and the one that is called for from memory
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
 
@@ -135,6 +138,9 @@ def lay_out(
         row["W"], row["stride"], row["b"] = offsets[l - 1]
         row["size"] = units * (offsets[l - 1][1] + 1)
         row["delta"] = claim(units)
+        # the rows of X are in Q anyway
+        pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
+        row["sums"] = not paired and (units == 1 or pays)
         tiles = BLOCK_BYTES // (int(row["stride"]) * dtype.itemsize) // TILE_ROWS
         row["block"] = max(TILE_ROWS, min(BLOCK_ROWS, tiles * TILE_ROWS))
         row["blocks"] = -(-units // int(row["block"]))

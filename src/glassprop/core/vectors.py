@@ -222,17 +222,18 @@ def lanes_of(typingctx, pointer):
 
 
 @intrinsic
-def sum_rows(typingctx, source, source_panel, units, weights, weights_panel, panels, target):
-    """target[u] = Σ over panels and rows of source[u] times the row's weight, for `units` units of panels of P.
+def sum_rows(typingctx, source, source_panel, units, weights, weights_panel, count, panels, target, target_row):
+    """target[o, u] = Σ over panels and rows of source[u] times weights[o], for `units` and `count` units of panels of P.
 
     As many units at a time as a vector has lanes: the vertical sums of all of them, which are then transposed and added in one
-    go. Panels lie `source_panel` and `weights_panel` elements apart; `source` is read up to a whole number of vectors.
+    go. Panels lie `source_panel` and `weights_panel` elements apart, rows of the target `target_row`; `source` is read up to a
+    whole number of vectors.
     """
     size = types.int64
-    signature = types.void(source, size, size, source, size, size, source)
+    signature = types.void(source, size, size, source, size, size, size, source, size)
 
     def codegen(context, builder, sig, args):
-        source, source_panel, units, weights, weights_panel, panels, target = args
+        source, source_panel, units, weights, weights_panel, count, panels, target, target_row = args
         vector, lanes = vector_of(sig.args[0])
         vectors, align = PANEL_BYTES // VECTOR_BYTES, sig.args[0].dtype.bitwidth // 8
         name = f"llvm.fma.v{lanes}f{8 * align}"
@@ -241,29 +242,33 @@ def sum_rows(typingctx, source, source_panel, units, weights, weights_panel, pan
         def some_units(step, _):
             start = builder.mul(step, index(lanes))
             lines = builder.gep(source, [builder.mul(start, index(vectors * lanes))])
+            left = first_lanes(builder, builder.sub(units, start), lanes)
 
-            def one_panel(p, sums):
-                panel, sums = builder.gep(lines, [builder.mul(p, source_panel)]), list(sums)
-                weight = builder.gep(weights, [builder.mul(p, weights_panel)])
-                for v in range(vectors):
-                    w = load(builder, weight, index(v * lanes), vector, align)
-                    for u in range(lanes):
-                        x = load(builder, panel, index((u * vectors + v) * lanes), vector, align)
-                        sums[u] = builder.call(fma, [x, w, sums[u]])
-                return sums
+            def one_weight(o, _):
+                line = builder.gep(weights, [builder.mul(o, index(vectors * lanes))])
 
-            sums = loop(builder, panels, [ir.Constant(vector, None)] * lanes, one_panel)
-            step = lanes // 2
-            while step:  # lanes with this bit go on with the sums of vectors with this bit
-                own = [lane if not lane & step else lanes + lane for lane in range(lanes)]
-                other = [i ^ step for i in own]
-                sums = [add_shuffled(builder, sums[i], sums[i + step], own, other) for i in range(step)]
-                step //= 2
-            masked_store(
-                builder, sums[0], vector_pointer(builder, target, start, vector), align,
-                first_lanes(builder, builder.sub(units, start), lanes),
-            )  # fmt: skip
-            return []
+                def one_panel(p, sums):
+                    panel, sums = builder.gep(lines, [builder.mul(p, source_panel)]), list(sums)
+                    weight = builder.gep(line, [builder.mul(p, weights_panel)])
+                    for v in range(vectors):
+                        w = load(builder, weight, index(v * lanes), vector, align)
+                        for u in range(lanes):
+                            x = load(builder, panel, index((u * vectors + v) * lanes), vector, align)
+                            sums[u] = builder.call(fma, [x, w, sums[u]])
+                    return sums
+
+                sums = loop(builder, panels, [ir.Constant(vector, None)] * lanes, one_panel)
+                step = lanes // 2
+                while step:  # lanes with this bit go on with the sums of vectors with this bit
+                    own = [lane if not lane & step else lanes + lane for lane in range(lanes)]
+                    other = [i ^ step for i in own]
+                    sums = [add_shuffled(builder, sums[i], sums[i + step], own, other) for i in range(step)]
+                    step //= 2
+                place = builder.add(builder.mul(o, target_row), start)
+                masked_store(builder, sums[0], vector_pointer(builder, target, place, vector), align, left)
+                return []
+
+            return loop(builder, count, [], one_weight)
 
         loop(builder, builder.sdiv(builder.add(units, index(lanes - 1)), index(lanes)), [], some_units)
         return context.get_dummy_value()
