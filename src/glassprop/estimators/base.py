@@ -5,6 +5,7 @@ It holds no loop and no formulas: epochs.py and lbfgs.py call the core.
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -80,6 +81,11 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
     def _take(self, values: dict[str, Any]) -> None:
         """Keep the parameters as they were given; scikit-learn reads their names from the signature of ``__init__``."""
         self.__dict__.update({name: value for name, value in values.items() if name != "self"})
+
+    @classmethod
+    @functools.cache  # signatures are slow to read, and asked for in every fit
+    def _get_param_names(cls) -> list[str]:
+        return super()._get_param_names()
 
     def _validate_params(self) -> None:
         """As scikit-learn does, and for a misspelt name the nearest valid one."""

@@ -57,7 +57,10 @@ class ColumnsBinarizer:
 
 def fit_binarizer(y: Any) -> LabelBinarizer | ColumnsBinarizer:
     """The binarizer for labels of this kind, fitted."""
-    if y.ndim == 1 and y.dtype.kind in "biu":  # it would make a set of them all, and look at them twice
-        return LabelBinarizer().fit(np.unique(y))
+    if y.ndim == 1 and y.dtype.kind in "biu":  # as its fit, which asks of every label what kind it is
+        binarizer, classes = LabelBinarizer(), np.unique(y)
+        binarizer.y_type_ = "binary" if len(classes) <= 2 else "multiclass"
+        binarizer.classes_, binarizer.sparse_input_ = classes, False
+        return binarizer
     several = y.ndim == 2 and type_of_target(y) == SEVERAL
     return (ColumnsBinarizer() if several else LabelBinarizer()).fit(y)
