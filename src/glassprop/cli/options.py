@@ -34,6 +34,11 @@ Rows = Annotated[
 ]
 Json = Annotated[bool, _option("--json", help="Print one JSON object and nothing else.", panel=OUTPUT)]
 Quiet = Annotated[bool, _option("--quiet", "-q", help="Print nothing but errors.", panel=OUTPUT)]
+TargetColumns = Annotated[
+    str | None,
+    _option("--target", "-t", help="Column to predict, of models that do not know it: estimators; several with commas.",
+            panel=TABLE, metavar="NAMES"),
+]  # fmt: skip
 Weights = Annotated[str | None, _option("--weights", help="Column of row weights.", panel=TABLE, metavar="NAME")]
 PredictionsFile = Annotated[
     Path | None,

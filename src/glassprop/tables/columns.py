@@ -38,6 +38,11 @@ def check_column(table: Any, name: str, argument: str) -> None:
     )
 
 
+def column_of(table: Any, name: str) -> Any:
+    """The column of this name, whose label may be a number."""
+    return table[next(label for label in table.columns if str(label) == name)]
+
+
 def matrix(table: Any, names: Sequence[str]) -> np.ndarray:
     """The named columns as float64, (rows, columns); raises for columns that are missing, hold text, or have gaps."""
     check_frame(table)
