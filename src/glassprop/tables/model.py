@@ -296,6 +296,7 @@ def training_facts(run: Run) -> dict[str, Any]:
     numbers = {} if last is None else {name: float(last[name]) for name in ("loss", "validation_loss")}
     return {
         "optimizer": run.optimizer.describe(),
+        "precision": run._settings.precision or run.parameters.dtype.name,
         "seed": run.seed,
         "epochs": run.epochs,
         "best_epoch": run.best_epoch,
