@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from sklearn import metrics
 from sklearn.datasets import load_diabetes, load_iris
 
@@ -114,6 +115,13 @@ def test_a_single_class(run, fit, monkeypatch):
     assert list(found.columns) == ["prediction", "probability_x"]
     assert json.loads(run("evaluate", fitted.file, fitted.table, "--json").out)["metrics"]["accuracy"] == 1
     assert run("check", fitted.file, fitted.table).code == 0
+
+
+def test_labels_that_were_sparse(run, fit):
+    fitted = fit("several labels")
+    wanted = run("predict", fitted.file, fitted.table).out
+    gp.save(fitted.model.fit(fitted.X, csr_array(fitted.y)), fitted.file)
+    assert run("predict", fitted.file, fitted.table).out == wanted
 
 
 def test_numbers_have_no_probabilities(refused, fit):

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import issparse
 
 from glassprop.cli import options
 from glassprop.cli.output import plural, shorten
@@ -244,6 +243,8 @@ class FittedEstimator(ByPlace):
 
     def _answers(self, inputs: Any) -> np.ndarray:
         """Predictions, (rows, columns to predict)."""
+        from scipy.sparse import issparse
+
         found = self.model.predict(inputs)
         found = found.toarray() if issparse(found) else found
         return found[:, None] if found.ndim == 1 else found
