@@ -294,6 +294,23 @@ def test_gradients_are_checked(run, fit, case):
     assert json.loads(ended.out)["loss"] == pytest.approx(wanted.objective, rel=1e-12)
 
 
+def test_weights_of_classes_count(run, fit):
+    heavy = {"setosa": 0.5, "versicolor": 1, "virginica": 3}
+    fitted = fit("text", class_weight=heavy, solver="sgd", batch_size=30, alpha=20.0)
+    weights = np.array([heavy[label] for label in KIND])
+    mean = weights.mean()  # a batch of 30 has 30 times that on average
+    parameters = gp.Parameters.from_arrays(fitted.model.coefs_, fitted.model.intercepts_)
+    said = json.loads(run("check", fitted.file, fitted.table, "--rows", "0:150", "--json").out)
+    assert said["loss"] == pytest.approx(fitted.model.explain(IRIS, KIND, check=False).steps[0].loss.objective, rel=1e-12)
+    network = gp.Network((4, 5, 3), loss="cross_entropy", l2=20.0 / (30 * mean))
+    options = {"weights": weights, "optimizer": gp.SGD(0.01, momentum=0.9, nesterov=True), "batch_size": 30}
+    wanted = gp.diagnose(network, parameters, IRIS.to_numpy(), NUMBER.to_numpy(), **options).as_dict()
+    said = json.loads(run("diagnose", fitted.file, fitted.table, "--json").out)
+    assert said["loss"] == pytest.approx(wanted["loss"])
+    for mine, theirs in zip(said["layers"], wanted["layers"], strict=True):
+        assert mine["update"] == pytest.approx(theirs["update"], rel=1e-9)
+
+
 def test_diagnose_knows_the_solver(run, fit):
     fitted = fit("text", solver="sgd", batch_size=20, alpha=3.0)
     said = json.loads(run("diagnose", fitted.file, fitted.table, "--json").out)
