@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import load_iris
 
 import glassprop as gp
 from glassprop.cli import main
@@ -108,6 +107,9 @@ def test_a_model_without_a_table(run, refused, bare, tmp_path):
     assert ended.out.splitlines()[0] == "output_1,output_2"
     assert "saved without a table" in refused("evaluate", bare, tmp_path / "t.csv")
     assert "without names" in run("info", bare).out
+    (tmp_path / "t.csv").write_text("y,a,b\n7,1,2\n8,3,4.5\n")
+    assert run("predict", bare, tmp_path / "t.csv", "--target", "y") == ended
+    assert "must hold 2 columns of inputs; it has 3 (--target names" in refused("predict", bare, tmp_path / "t.csv")
 
 
 def test_info_of_a_model(run, trained):
@@ -128,25 +130,6 @@ def test_info_of_a_model(run, trained):
     assert said["network"]["layers"] == [30, 8, 2]
     assert said["training"]["seed"] == 0
     assert said["preparation"]["classes"] == ["benign", "malignant"]
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_an_estimator(run, refused, tmp_path):
-    path, (X, y) = tmp_path / "m", load_iris(return_X_y=True, as_frame=True)
-    gp.save(gp.MLPClassifier(5, max_iter=2, random_state=0).fit(X, y), path)
-    out = run("info", path).out
-    for text in (
-        "4-5-3 relu; output softmax",
-        "MLPClassifier(hidden_layer_sizes=5, max_iter=2, random_state=0), fitted in 2 epochs",
-        "4: sepal length (cm), sepal width (cm)",
-    ):
-        assert text in out
-    assert json.loads(run("info", path, "--json").out)["estimator"]["parameters"]["max_iter"] == 2
-    gp.save(gp.MLPRegressor(hidden_layer_sizes=5, max_iter=1, random_state=0).fit(X.to_numpy(), y), path)
-    assert "4, without names\n" in run("info", path).out
-    X.to_csv(tmp_path / "t.csv", index=False)
-    assert run("predict", path, tmp_path / "t.csv").out.startswith("output_1\n")  # what a network alone has to say
-    assert "saved without a table" in refused("evaluate", path, tmp_path / "t.csv")
 
 
 def test_info_of_a_table(run, tmp_path):

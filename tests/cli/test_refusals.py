@@ -57,7 +57,10 @@ IRIS = ("train", "sklearn:iris", "--out", "OUT")
         ((*IRIS, "--nesterov"), "--nesterov goes with --optimizer sgd; got 'adam'"),
         ((*IRIS, "--clip-norm", "0"), "clip_norm of Adam must be > 0"),
         ((*IRIS, "--schedule", "cosin"), "got 'cosin'; did you mean 'cosine'?"),
-        ((*IRIS, "--dtype", "float16"), "dtype must be one of 'float32', 'float64'; got 'float16'"),
+        (
+            (*IRIS, "--precision", "bf61"),
+            "precision must be one of 'float32', 'float64', 'bf16'; got 'bf61'; did you mean 'bf16'?",
+        ),
         ((*IRIS, "--init", "zero"), "got 'zero'; did you mean 'zeros'?"),
         ((*IRIS, "--target", "targte"), "target must be a column of the table; got 'targte', did you mean 'target'?"),
         (("train", "sklearn:irs", "--out", "OUT"), "got 'irs'; did you mean 'iris'?"),

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import glassprop as gp
+from glassprop.core.vectors import has_bfloat16
 from glassprop.tables.model import load
 from glassprop.tables.preparation import prepare
 from glassprop.tables.reading import read_table
@@ -131,7 +132,7 @@ def test_every_option_arrives(run, model, counts):
         "--layers", "6,5", "--activation", "tanh,gelu", "--dropout", "0,0.1", "--l2", 0.01, "--l1", 0.001,
         "--optimizer", "sgd", "--lr", 0.02, "--momentum", 0.9, "--nesterov", "--weight-decay", 0.001, "--clip-norm", 5,
         "--schedule", "one_cycle", "--batch-size", 20, "--epochs", 7, "--validation", 0.1, "--patience", 3, "--seed", 4,
-        "--dtype", "float64", "--init", "orthogonal", "--out", model,
+        "--precision", "float64", "--init", "orthogonal", "--out", model,
     )  # fmt: skip
     stored, optimizer = load(model), said["optimizer"]
     assert stored.network == gp.Network(
@@ -240,3 +241,46 @@ def test_ctrl_c_keeps_what_was_learned(run, model):
     assert f"saved     {model}" in out
     assert "Traceback" not in err
     assert load(model).evaluate(read_table("sklearn:iris"))["accuracy"] > 0.9
+
+
+# --- precision -----------------------------------------------------------------------------------------------------------
+
+BF16 = pytest.param("bf16", marks=pytest.mark.skipif(not has_bfloat16(), reason="this processor multiplies no bfloat16"))
+
+
+@pytest.mark.parametrize("option", ["--precision", "--dtype"])
+@pytest.mark.parametrize("precision", ["float32", "float64", BF16])
+def test_precisions_are_those_of_python(run, model, precision, option):
+    said = train(run, "sklearn:diabetes", option, precision, "--l2", 0, "--schedule", "constant", "--out", model)
+    dtype = "float64" if precision == "float64" else "float32"
+    ready = prepare(read_table("sklearn:diabetes"), "target", test=0.2, seed=0, dtype=dtype)
+    network = gp.Network((10, 8, 1))
+    options = {"parameters": network.initialize(0, dtype=dtype), "optimizer": gp.Adam(), "epochs": 30, "seed": 0}
+    wanted = gp.train(network, ready.train.X, ready.train.Y, precision=precision, **options)
+    stored = load(model)
+    assert said["precision"] == precision
+    assert stored.parameters.dtype == dtype
+    for mine, theirs in zip(stored.parameters.W, wanted.parameters.W, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert f"\n  precision        {precision}\n" in run("info", model).out
+
+
+def test_a_run_saved_in_python_tells_its_precision(run, model):
+    for dtype in ("float32", "float64"):
+        gp.save(gp.train(gp.Network((2, 1)), np.eye(2, dtype=dtype), [1.0, 2.0], epochs=1, seed=0), model)
+        assert f"\n  precision        {dtype}\n" in run("info", model).out
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
+def test_a_recorded_run_in_bf16_is_gone_back_to(run, model, tmp_path):
+    train(run, "sklearn:diabetes", "--precision", "bf16", "--record", tmp_path / "run", "--out", model)
+    step = json.loads(run("replay", tmp_path / "run", "--step", "5", "--json").out)["steps"][0]
+    assert step["bfloat16"] is True
+    steps = json.loads(run("replay", tmp_path / "run", "--watch", "W1[3,2]", "--json").out)
+    assert steps["value"][-1] + steps["change"][-1] == pytest.approx(float(load(model).parameters.W[0][3, 2]), abs=1e-12)
+
+
+def test_bf16_needs_its_instruction(refused, monkeypatch, model):
+    monkeypatch.setattr("glassprop.training.run.has_bfloat16", lambda: False)
+    message = refused("train", "sklearn:iris", "--precision", "bf16", "--out", model)
+    assert message.startswith("precision 'bf16' needs a processor with AVX-512's bfloat16 products (avx512_bf16)")

@@ -23,6 +23,7 @@ def check(
     table: options.Table,
     row: options.Row = None,
     rows: options.Rows = None,
+    target: options.TargetColumns = None,
     entries: Entries = "100",
     seed: CheckSeed = 0,
     json: options.Json = False,
@@ -31,17 +32,19 @@ def check(
 
     Example: glassprop check model.safetensors data.csv --rows 0:50
     """
+    from glassprop.cli.models import open_model
     from glassprop.cli.rows import read_batch
     from glassprop.glass.check import check_gradients
-    from glassprop.tables.model import load_model
     from glassprop.tables.reading import read_table
 
     if entries != "all" and not (entries.isdecimal() and int(entries) > 0):
         raise ValueError(f"--entries must be a whole number of at least 1, or all; got {entries!r}")
-    fitted = load_model(model)
+    fitted = open_model(model, table, target)
     batch = read_batch(fitted, read_table(table), row, rows, MOST_ROWS)
     many = None if entries == "all" else int(entries)
-    report = check_gradients(fitted.network, fitted.parameters, batch.X, batch.Y, entries=many, seed=seed)
+    report = check_gradients(
+        fitted.penalised(batch.mass), fitted.parameters, batch.X, batch.Y, weights=batch.weights, entries=many, seed=seed
+    )
     if json:
         print_json({"model": str(model), "table": table, "rows": len(batch.rows)} | report.as_dict())
     else:

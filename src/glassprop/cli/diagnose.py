@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from glassprop.tables.model import Model
+    from glassprop.cli.models import Fitted
 
 Plot = Annotated[
     Path | None,
@@ -22,30 +22,36 @@ Plot = Annotated[
 ]
 
 
-def diagnose(model: options.ModelFile, table: options.Table, plot: Plot = None, json: options.Json = False) -> int:
+def diagnose(
+    model: options.ModelFile,
+    table: options.Table,
+    target: options.TargetColumns = None,
+    plot: Plot = None,
+    json: options.Json = False,
+) -> int:
     """Measure a model layer by layer on a table, and say what is wrong and what to try. Exit code 1 when something is.
 
     With the table it was trained on, rows held out then are told from rows trained on.
 
     Example: glassprop diagnose model.safetensors data.csv --plot layers.png
     """
+    from glassprop.cli.models import open_model
     from glassprop.cli.rows import read_batch
     from glassprop.files import check_apart
     from glassprop.glass.diagnose import diagnose as diagnose_network
-    from glassprop.tables.model import load_model
     from glassprop.tables.reading import read_table
-    from glassprop.training.described import optimizer_of
 
     check_apart({"--plot": plot}, {"the model": model, "the table": table})
     check_picture("--plot", plot)
-    fitted, rows = load_model(model), read_table(table)
-    batch, training = read_batch(fitted, rows), fitted.extra.get("training") or {}
-    trained, held = _parts(fitted, rows, training, batch.Y)
-    rule = optimizer_of(training["optimizer"]) if training.get("optimizer") else None
+    fitted, rows = open_model(model, table, target), read_table(table)
+    batch, (rule, size) = read_batch(fitted, rows), fitted.rule()
+    trained, held = _parts(fitted, rows, fitted.training, batch.Y)
     validation = None if held is None else (batch.X[held], batch.Y[held])
+    step = min(size, len(trained)) / len(rows)
     found = diagnose_network(
-        fitted.network, fitted.parameters, batch.X[trained], batch.Y[trained], validation=validation, optimizer=rule,
-        batch_size=int(training.get("batch_size") or 32),
+        fitted.penalised(step * batch.mass), fitted.parameters, batch.X[trained], batch.Y[trained],
+        weights=None if batch.weights is None else batch.weights[trained], validation=validation, optimizer=rule,
+        batch_size=size,
     )  # fmt: skip
     if plot is not None:
         save_picture(found.plot(), plot)
@@ -61,7 +67,7 @@ def diagnose(model: options.ModelFile, table: options.Table, plot: Plot = None, 
     return 0 if found else 1
 
 
-def _parts(fitted: Model, table: pd.DataFrame, training: dict[str, Any], Y: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def _parts(fitted: Fitted, table: pd.DataFrame, training: dict[str, Any], Y: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows trained on and rows held out, where this is the table of the training; else all rows."""
     import numpy as np
 

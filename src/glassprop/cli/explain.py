@@ -22,11 +22,13 @@ from glassprop.errors import unknown_name
 from glassprop.glass.explanation import ENDINGS
 
 if TYPE_CHECKING:
+    from glassprop.cli.models import Fitted
     from glassprop.cli.rows import Batch
     from glassprop.core.network import Network, Parameters
     from glassprop.glass.explanation import Explanation
 
 FORMATS = tuple(dict.fromkeys(ENDINGS[ending] for ending in (".txt", ".md", ".tex", ".html", ".json")))
+RULE_OPTIONS = ("optimizer", "learning_rate", "momentum", "nesterov", "weight_decay", "clip_norm")
 MODEL, NUMBERS, SHOWN = "A model and a table", "Nothing but numbers", "What is shown"
 
 Model = Annotated[Path | None, typer.Argument(metavar="[MODEL", help="Model file.", show_default=False)]
@@ -69,13 +71,19 @@ Seed = Annotated[int, _option("--seed", help="Of starting weights, where none ar
 Input = Annotated[str | None, _option("--input", help="The row's inputs, with commas.", panel=NUMBERS, metavar="NUMBERS")]
 Target = Annotated[
     str | None,
-    _option("--target", help="The row's targets, with commas; for cross_entropy a class number will do.", panel=NUMBERS,
-            metavar="NUMBERS"),
+    _option("--target", "-t", help="The row's targets, with commas; for cross_entropy a class number will do. Of an "
+            "estimator: the column to predict.", panel=NUMBERS, metavar="NUMBERS"),
 ]  # fmt: skip
-OptimizerName = Annotated[str, _option("--optimizer", help=f"{', '.join(OPTIMIZERS)}.", panel=options.TRAINING, metavar="NAME")]
+OptimizerName = Annotated[
+    str | None,
+    _option("--optimizer", help=f"{', '.join(OPTIMIZERS)}; default sgd, or an estimator's own, as it goes on.",
+            panel=options.TRAINING, metavar="NAME"),
+]  # fmt: skip
 Step = Annotated[
-    int, _option("--step", help="Number of the step, from 0, for bias correction.", panel=options.TRAINING, least=0)
-]
+    int | None,
+    _option("--step", help="Number of the step, from 0, for bias correction; default 0, or the one that comes next.",
+            panel=options.TRAINING, least=0),
+]  # fmt: skip
 Steps = Annotated[int, _option("--steps", help="So many steps, one after another.", panel=SHOWN, least=1)]
 Neurons = Annotated[int, _option("--neurons", help="Of larger layers show so many neurons.", panel=SHOWN, least=1)]
 Full = Annotated[bool, _option("--full", help="Show every neuron.", panel=SHOWN)]
@@ -107,13 +115,13 @@ def explain(
     seed: Seed = 0,
     input: Input = None,
     target: Target = None,
-    optimizer: OptimizerName = "sgd",
+    optimizer: OptimizerName = None,
     learning_rate: options.LearningRate = None,
     momentum: options.Momentum = None,
     nesterov: options.Nesterov = False,
     weight_decay: options.WeightDecay = None,
     clip_norm: options.ClipNorm = None,
-    step: Step = 0,
+    step: Step = None,
     steps: Steps = 1,
     neurons: Neurons = 10,
     full: Full = False,
@@ -188,33 +196,27 @@ def _show(explanation: Explanation, digits: int) -> None:
 
 
 def _from_model(asked: SimpleNamespace) -> Explanation:
+    from glassprop.cli.models import open_model
     from glassprop.glass.explain import explain as explain_step
-    from glassprop.tables.model import load_model
     from glassprop.tables.reading import read_table
 
-    for name in ("layers", "weights", "input", "target"):
+    for name in ("layers", "weights", "input"):
         if getattr(asked, name) is not None:
             raise ValueError(f"--{name} goes with numbers alone; the model {str(asked.model)!r} has its own")
     if asked.table is None:
         raise ValueError(f"a table must be given after the model {str(asked.model)!r}: its rows are explained")
-    fitted, table = load_model(asked.model), read_table(asked.table)
+    fitted, table = open_model(asked.model, asked.table, asked.target), read_table(asked.table)
     batch, place = _batch(asked, fitted, table)
-    preparation, outputs = fitted.preparation, fitted.network.layers[-1]
-    if preparation is None:
-        names = [str(name) for name in table.columns]
-        inputs, answers = names[: len(batch.X[0])], None
-    else:
-        inputs, target = list(preparation.inputs), preparation.target
-        answers = [target] if outputs == 1 else [f"{target} = {label}" for label in preparation.classes]
+    inputs, answers = fitted.names(table)
     return explain_step(
-        fitted.network, fitted.parameters, batch.X, batch.Y, optimizer=_rule(asked), row=place, step=asked.step,
-        steps=asked.steps, neurons=asked.neurons, full=asked.full, input_names=inputs, output_names=answers,
-        row_name=f"row {batch.rows[place]} of {asked.table}" + ("" if preparation is None else ", standardised"),
-        progress=not asked.json,
+        fitted.penalised(batch.mass), fitted.parameters, batch.X, batch.Y, weights=batch.weights, row=place, steps=asked.steps,
+        neurons=asked.neurons, full=asked.full, input_names=inputs, output_names=answers,
+        row_name=f"row {batch.rows[place]} of {asked.table}{fitted.row_note}", progress=not asked.json,
+        **_step(asked, fitted),
     )  # fmt: skip
 
 
-def _batch(asked: SimpleNamespace, fitted: Any, table: Any) -> tuple[Batch, int]:
+def _batch(asked: SimpleNamespace, fitted: Fitted, table: Any) -> tuple[Batch, int]:
     """The rows of the step, and which of them is explained."""
     from glassprop.cli.rows import read_batch
 
@@ -227,10 +229,16 @@ def _batch(asked: SimpleNamespace, fitted: Any, table: Any) -> tuple[Batch, int]
     return batch, int(np.argmax(batch.rows == row))
 
 
+def _step(asked: SimpleNamespace, fitted: Fitted) -> dict[str, Any]:
+    """Rule, state and number of the step: those that were asked for, else those that come next."""
+    own = not any(getattr(asked, name) for name in RULE_OPTIONS) and fitted.step_options
+    return (own or {"optimizer": _rule(asked)}) | ({} if asked.step is None else {"step": asked.step})
+
+
 def _rule(asked: SimpleNamespace) -> Any:
     from glassprop.cli.train import update_rule
 
-    return update_rule(SimpleNamespace(schedule="constant", **vars(asked)), 1)
+    return update_rule(SimpleNamespace(**vars(asked) | {"schedule": "constant", "optimizer": asked.optimizer or "sgd"}), 1)
 
 
 # --- nothing but numbers -------------------------------------------------------------------------------------------------

@@ -29,11 +29,11 @@ def info(source: Source, json: options.Json = False) -> int:
 
 
 def _model(source: str, json: bool) -> None:
-    from glassprop.tables.model import load, load_model
+    from glassprop.cli.models import FittedEstimator, open_model
     from glassprop.training.described import describe_network as description
 
-    model = load_model(source)
-    preparation, training = model.preparation, model.extra.get("training") or {}
+    model = open_model(source)
+    preparation, training = model.preparation, model.training
     if json:
         about = {
             "network": description(model.network),
@@ -51,11 +51,11 @@ def _model(source: str, json: bool) -> None:
         kind = f" ({plural(len(preparation.classes), 'class', 'classes')}: {shorten(preparation.classes)})"
         print_line("task", f"{preparation.task} of {preparation.target!r}" + (kind if preparation.classes else "") + because)
         print_line("inputs", f"{len(preparation.inputs)}: {shorten(preparation.inputs)}")
-    elif "estimator" in model.extra:
-        estimator = load(source)
+    elif isinstance(model, FittedEstimator):
+        estimator, names = model.model, model.input_names
         print_line("estimator", " ".join(repr(estimator).split()) + f", fitted in {plural(estimator.n_iter_, 'epoch')}")
-        names = getattr(estimator, "feature_names_in_", ())
-        print_line("inputs", f"{model.network.layers[0]}" + (f": {shorten(names)}" if len(names) else ", without names"))
+        print_line("task", model.about)
+        print_line("inputs", f"{model.network.layers[0]}" + (f": {shorten(names)}" if names else ", without names"))
     else:
         print_line("inputs", f"{model.network.layers[0]}, without names: the model was saved without a table")
     for name, value in training.items():

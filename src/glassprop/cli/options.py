@@ -34,6 +34,11 @@ Rows = Annotated[
 ]
 Json = Annotated[bool, _option("--json", help="Print one JSON object and nothing else.", panel=OUTPUT)]
 Quiet = Annotated[bool, _option("--quiet", "-q", help="Print nothing but errors.", panel=OUTPUT)]
+TargetColumns = Annotated[
+    str | None,
+    _option("--target", "-t", help="Column to predict, of models that do not know it: estimators; several with commas.",
+            panel=TABLE, metavar="NAMES"),
+]  # fmt: skip
 Weights = Annotated[str | None, _option("--weights", help="Column of row weights.", panel=TABLE, metavar="NAME")]
 PredictionsFile = Annotated[
     Path | None,
@@ -86,7 +91,6 @@ Init = Annotated[
         "--init", help=f"Starting weights; default: by activation. {', '.join(INITIALIZERS)}.", panel=NETWORK, metavar="NAME"
     ),
 ]
-Dtype = Annotated[str, _option("--dtype", help="float32 or float64.", panel=NETWORK, metavar="NAME")]
 
 OptimizerName = Annotated[str, _option("--optimizer", help=f"{', '.join(OPTIMIZERS)}.", panel=TRAINING, metavar="NAME")]
 LearningRate = Annotated[float | None, _option("--learning-rate", "--lr", help="Default: the optimizer's own.", panel=TRAINING)]
@@ -96,6 +100,16 @@ WeightDecay = Annotated[float | None, _option("--weight-decay", help="Decoupled;
 ClipNorm = Annotated[float | None, _option("--clip-norm", help="Largest norm of the gradient.", panel=TRAINING)]
 Schedule = Annotated[
     str, _option("--schedule", help=f"Learning rate over all epochs: {', '.join(SCHEDULES)}.", panel=TRAINING, metavar="NAME")
+]
+Precision = Annotated[
+    str,
+    _option(
+        "--precision",
+        "--dtype",
+        help="float32, float64 or bf16: float32, but for products of bfloat16 in training, on processors that have them.",
+        panel=TRAINING,
+        metavar="NAME",
+    ),
 ]
 Epochs = Annotated[int, _option("--epochs", help="At most.", panel=TRAINING, least=1)]
 BatchSize = Annotated[int, _option("--batch-size", help="Rows of a step.", panel=TRAINING, least=1)]

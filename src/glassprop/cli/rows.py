@@ -11,7 +11,7 @@ from glassprop.cli import options
 if TYPE_CHECKING:
     import pandas as pd
 
-    from glassprop.tables.model import Model
+    from glassprop.cli.models import Fitted
 
 
 class Batch(NamedTuple):
@@ -19,29 +19,19 @@ class Batch(NamedTuple):
 
     X: np.ndarray  # (rows, inputs), in the precision of the model's parameters
     Y: np.ndarray  # (rows, outputs), or (rows,) class numbers
+    weights: np.ndarray | None  # (rows,)
     rows: np.ndarray  # their numbers in the table, from 0
 
+    @property
+    def mass(self) -> float:
+        """Σ w."""
+        return len(self.X) if self.weights is None else float(self.weights.sum())
 
-def read_batch(model: Model, table: pd.DataFrame, row: int | None = None, rows: str | None = None, most: int = 0) -> Batch:
+
+def read_batch(model: Fitted, table: pd.DataFrame, row: int | None = None, rows: str | None = None, most: int = 0) -> Batch:
     """The row that ``--row`` names, or those of ``--rows``; else the first `most`, or all for 0."""
-    from glassprop.tables.columns import matrix
-
     numbers = chosen_rows(len(table), row, rows, most)
-    part = table.iloc[numbers]
-    preparation, network, dtype = model.preparation, model.network, model.parameters.dtype
-    if preparation is not None:
-        preparation.check(part)
-        Y = preparation.truth_of(part)
-        if preparation.task == "regression":
-            Y = (Y - preparation.target_mean) / preparation.target_scale
-        return Batch(preparation.inputs_of(part, dtype), Y.astype(dtype), numbers)
-    values, inputs = matrix(part, [str(name) for name in table.columns]).astype(dtype), network.layers[0]
-    if values.shape[1] <= inputs:
-        raise ValueError(
-            f"the model was saved without a table: this one must hold {inputs} columns of inputs, then those of the targets; "
-            f"it has {values.shape[1]}"
-        )
-    return Batch(np.ascontiguousarray(values[:, :inputs]), np.ascontiguousarray(values[:, inputs:]), numbers)
+    return Batch(*model.arrays(table.iloc[numbers]), numbers)
 
 
 def chosen_rows(count: int, row: int | None, rows: str | None, most: int = 0) -> np.ndarray:

@@ -62,7 +62,6 @@ def train(
     l1: options.L1 = 0.0,
     dropout: options.Dropout = "0",
     init: options.Init = None,
-    dtype: options.Dtype = "float32",
     optimizer: options.OptimizerName = "adam",
     learning_rate: options.LearningRate = None,
     momentum: options.Momentum = None,
@@ -70,6 +69,7 @@ def train(
     weight_decay: options.WeightDecay = None,
     clip_norm: options.ClipNorm = None,
     schedule: options.Schedule = "cosine",
+    precision: options.Precision = "float32",
     epochs: options.Epochs = 200,
     batch_size: options.BatchSize = 32,
     patience: options.Patience = None,
@@ -91,14 +91,15 @@ def _train(asked: SimpleNamespace) -> int:
     from glassprop.tables.preparation import prepare
     from glassprop.tables.reading import read_table
     from glassprop.training.record import check_folder
+    from glassprop.training.run import check_precision
 
     check_apart({"--out": asked.out, "--history": asked.history}, {"the table": asked.table})
     for path in (asked.out, asked.history):
         if path is not None:
             check_writable(path)
-    for name, valid in (("dtype", ("float32", "float64")), ("init", (None, *INITIALIZERS))):
-        if getattr(asked, name) not in valid:
-            raise unknown_name(name, getattr(asked, name), [text for text in valid if text])
+    if asked.init not in (None, *INITIALIZERS):
+        raise unknown_name("init", asked.init, INITIALIZERS)
+    asked.dtype = check_precision(asked.precision)
     rows = read_table(asked.table)
     asked.target = _target(asked, rows)
     _settle_validation(asked, len(rows))
@@ -260,7 +261,8 @@ def _run(asked: SimpleNamespace, ready: Prepared, network: Network, start: Param
         network, part.X, part.Y, weights=part.weights, parameters=start, optimizer=optimizer,
         epochs=asked.epochs, batch_size=asked.batch_size, seed=asked.seed,
         validation=None if held is None else (held.X, held.Y, held.weights),
-        patience=asked.patience or None, progress=not (asked.json or asked.quiet), record=asked.record,
+        patience=asked.patience or None, progress=not (asked.json or asked.quiet), precision=asked.precision,
+        record=asked.record,
     )  # fmt: skip
 
 

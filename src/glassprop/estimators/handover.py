@@ -28,21 +28,36 @@ def explain(model: Any, X: Any, y: Any, row: int, sample_weight: Any, options: d
         glass = importlib.import_module("glassprop.glass.explain")
     except ModuleNotFoundError as error:
         raise ImportError("explain needs the package glassprop.glass, which this installation of glassprop lacks") from error
-    X, y = model._check_arrays(X, y, reset=False)
-    X = X.toarray() if issparse(X) else X  # every number is shown
-    X, Y, weights = model._rows(X, y, sample_weight, incremental=True)
+    X, Y, weights = batch_of(model, X, y, sample_weight)
     parameters = model._parameters(X.dtype)
-    own, mass = model._network(parameters.layers), len(X) if weights is None else float(weights.sum())
-    network = Network(  # alpha and l1 are divided by the Σ w of the batch
-        own.layers, own.activations, own.output_activation, own.loss, own.l2 / mass, own.l1 / mass, own.dropout
-    )
-    memory = model.__dict__.get("_optimizer")
-    if model.solver != "lbfgs":
-        options = {"optimizer": update_rule(model)} | options
-        if isinstance(memory, Memory) and memory.state.dtype == X.dtype:
-            options = {"state": memory.state, "step": memory.steps} | options
+    network = batch_network(model, len(X) if weights is None else float(weights.sum()))
     names = {"input_names": model.__dict__.get("feature_names_in_")}
     if isinstance(getattr(model, "classes_", None), np.ndarray) and len(model.classes_) == parameters.layers[-1]:
         names["output_names"] = [str(label) for label in model.classes_]
     given = {name: list(value) for name, value in names.items() if value is not None}
-    return glass.explain(network, parameters, X, Y, row=row, weights=weights, **(given | options))
+    options = given | step_options(model, X.dtype) | options
+    return glass.explain(network, parameters, X, Y, row=row, weights=weights, **options)
+
+
+def batch_of(model: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """X, targets and row weights as the core takes them."""
+    X, y = model._check_arrays(X, y, reset=False)
+    X = X.toarray() if issparse(X) else X  # every number is shown
+    return model._rows(X, y, sample_weight, incremental=True)
+
+
+def batch_network(model: Any, mass: float) -> Network:
+    """The network of a step on a batch: `alpha` and `l1` are divided by its Σ w."""
+    own = model._network(tuple(model._parameters().layers))
+    return Network(own.layers, own.activations, own.output_activation, own.loss, own.l2 / mass, own.l1 / mass, own.dropout)
+
+
+def step_options(model: Any, dtype: Any) -> dict[str, Any]:
+    """The update rule of the next step; its state and its number, too, where they are of this precision."""
+    if model.solver == "lbfgs":
+        return {}
+    memory = model.__dict__.get("_optimizer")
+    rule = {"optimizer": update_rule(model)}
+    if not isinstance(memory, Memory) or memory.state.dtype != dtype:
+        return rule
+    return rule | {"state": memory.state, "step": memory.steps}

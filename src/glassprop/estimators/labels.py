@@ -60,7 +60,8 @@ def fit_binarizer(y: Any) -> LabelBinarizer | ColumnsBinarizer:
     if y.ndim == 1 and y.dtype.kind in "biu":  # as its fit, which asks of every label what kind it is
         binarizer, classes = LabelBinarizer(), np.unique(y)
         binarizer.y_type_ = "binary" if len(classes) <= 2 else "multiclass"
-        binarizer.classes_, binarizer.sparse_input_ = classes, False
+        binarizer.sparse_input_ = False
+        binarizer.classes_ = classes.astype(classes.dtype.newbyteorder("="))
         return binarizer
     several = y.ndim == 2 and type_of_target(y) == SEVERAL
     return (ColumnsBinarizer() if several else LabelBinarizer()).fit(y)

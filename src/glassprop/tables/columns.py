@@ -57,6 +57,11 @@ def without_names(names: Sequence[str]) -> str:
     return advice if sum(map(_is_number, names)) > len(names) / 2 else ""
 
 
+def column_of(table: Any, name: str) -> Any:
+    """The column of this name, whose label may be a number."""
+    return table[next(label for label in table.columns if str(label) == name)]
+
+
 def matrix(table: Any, names: Sequence[str]) -> np.ndarray:
     """The named columns as float64, (rows, columns); raises for columns that are missing, hold text, or have gaps."""
     check_frame(table)

@@ -124,7 +124,7 @@ class Model:
         preparation = self._prepared()
         preparation.check(table)
         truth = preparation.truth_of(table)
-        return self._scores(truth, self._predictions(table), _row_weights(table, weights))
+        return self._scores(truth, self._predictions(table), row_weights(table, weights))
 
     def baseline(self, table: Any, weights: str | Any = None) -> Scores:
         """The same scores for predictions that look at no input: shares of the training rows' classes, or their mean."""
@@ -134,7 +134,7 @@ class Model:
             constant = np.full(len(truth), preparation.center)
         else:
             constant = np.tile(preparation.class_shares, (len(truth), 1))
-        return self._scores(truth, constant, _row_weights(table, weights))
+        return self._scores(truth, constant, row_weights(table, weights))
 
     def __repr__(self) -> str:
         task = f"{self.preparation.task} of {self.preparation.target!r}" if self.preparation else "raw outputs"
@@ -158,18 +158,24 @@ class Model:
         return self._numbers(table) if self._prepared().task == "regression" else self.predict_proba(table)
 
     def _scores(self, truth: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None) -> Scores:
-        if self._prepared().task == "classification":
-            scores = classification_scores(truth, predictions, weights)
-        else:
-            scores = regression_scores(truth, predictions, weights)
-        if self.network.loss.name == "quantile":
-            scores["mean_pinball_loss"] = pinball_loss(truth, predictions, self.network.loss.options["quantile"], weights)
-        if self.network.loss.name == "poisson":
-            scores["mean_poisson_deviance"] = poisson_deviance(truth, predictions, weights)
-        return {name: value if value is not None and np.isfinite(value) else None for name, value in scores.items()}
+        return scores_of(self.network.loss, self._prepared().task, truth, predictions, weights)
 
 
-def _row_weights(table: Any, weights: str | Any) -> np.ndarray | None:
+def scores_of(loss: Loss, task: str, truth: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None) -> Scores:
+    """The scores that go with a task and a loss: of probabilities and class numbers, or of numbers; None where one is none."""
+    if task == "classification":
+        scores = classification_scores(truth, predictions, weights)
+    else:
+        scores = regression_scores(truth, predictions, weights)
+    if loss.name == "quantile":
+        scores["mean_pinball_loss"] = pinball_loss(truth, predictions, loss.options["quantile"], weights)
+    if loss.name == "poisson":
+        scores["mean_poisson_deviance"] = poisson_deviance(truth, predictions, weights)
+    return {name: value if value is not None and np.isfinite(value) else None for name, value in scores.items()}
+
+
+def row_weights(table: Any, weights: str | Any) -> np.ndarray | None:
+    """Row weights, (rows,), from a column or an array."""
     if isinstance(weights, str):
         check_column(table, weights, "weights")
         weights = matrix(table, [weights])[:, 0]
@@ -276,11 +282,6 @@ def load(
         raise ValueError(f"{os.fspath(path)}: not a glassprop model (its estimator is damaged: {error})") from None
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
-    """The network of a file as a model, of an estimator's file too: that gives raw outputs then."""
-    return _model_of(path, read_model(path))
-
-
 def _model_of(path: str | os.PathLike[str], stored: StoredModel) -> Model:
     network, parameters, extra, _ = stored
     description = extra.pop("preparation", None)
@@ -297,6 +298,7 @@ def training_facts(run: Run) -> dict[str, Any]:
     numbers = {} if last is None else {name: float(last[name]) for name in ("loss", "validation_loss")}
     return {
         "optimizer": run.optimizer.describe(),
+        "precision": run._settings.precision or run.parameters.dtype.name,
         "seed": run.seed,
         "epochs": run.epochs,
         "best_epoch": run.best_epoch,

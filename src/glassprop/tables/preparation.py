@@ -19,6 +19,7 @@ from glassprop.tables.columns import (
     check_columns,
     check_complete,
     check_frame,
+    column_of,
     distinct,
     matrix,
     numbers,
@@ -91,23 +92,10 @@ class Preparation:
         """The target column: class numbers, or numbers in their own units."""
         check_frame(table)
         check_columns(table, (), self.target)
-        column = _column(table, self.target)
+        column = column_of(table, self.target)
         if self.task == "regression":
             return numbers(column, self.target, "this model predicts numbers")
-        check_complete(column, self.target)
-        found, codes = distinct(column)
-        places = {value: number for number, value in enumerate(self.classes)}
-        if found and isinstance(found[0], str) != isinstance(self.classes[0], str):
-            places = {str(value): number for value, number in places.items()}
-            found = [str(value) for value in found]
-        unknown = [value for value in found if value not in places]
-        if unknown:
-            row = int(np.argmax(codes == found.index(unknown[0])))
-            shown = ", ".join(repr(value) for value in self.classes[:10]) + (" ..." if len(self.classes) > 10 else "")
-            raise ValueError(
-                f"column {self.target!r} holds {unknown[0]!r} in {row_text(row)}, which is none of the model's classes: {shown}"
-            )
-        return np.array([places[value] for value in found], np.int64)[codes]
+        return class_numbers(column, self.target, self.classes)
 
     def baseline_text(self) -> str:
         """What the baseline of `Model.baseline` answers."""
@@ -231,14 +219,14 @@ def prepare(
     if not inputs:
         raise ValueError("the table has no input columns: all are target, weights or ignored")
     check_all_complete(table, [target, *([] if weights is None else [weights]), *inputs])
-    task, chosen, reason = decide_task(_column(table, target), target, loss)
+    task, chosen, reason = decide_task(column_of(table, target), target, loss)
     values = matrix(table, inputs)
-    row_weights = None if weights is None else _weights(_column(table, weights), weights)
+    row_weights = None if weights is None else _weights(column_of(table, weights), weights)
     classes: list[Any] = []
     if task == "classification":
-        classes, truth = _classes(_column(table, target), target, chosen)
+        classes, truth = _classes(column_of(table, target), target, chosen)
     else:
-        truth = _target_numbers(_column(table, target), target, chosen)
+        truth = _target_numbers(column_of(table, target), target, chosen)
     parts = split_rows(len(table), test, validation, seed, truth if task == "classification" else None)
     train = parts[0]
     _check_left(truth[train], len(table), classes)
@@ -264,6 +252,24 @@ def prepare(
     first = part(train)
     assert first is not None
     return Prepared(preparation, chosen, first, part(parts[1]), part(parts[2]), reason)
+
+
+def class_numbers(column: Any, name: str, classes: Sequence[Any]) -> np.ndarray:
+    """The number among `classes`, (rows,), of each label in a column; raises for a label that is none of them."""
+    check_complete(column, name)
+    found, codes = distinct(column)
+    places = {value: number for number, value in enumerate(classes)}
+    if found and isinstance(found[0], str) != isinstance(classes[0], str):
+        places = {str(value): number for value, number in places.items()}
+        found = [str(value) for value in found]
+    unknown = [value for value in found if value not in places]
+    if unknown:
+        row = int(np.argmax(codes == found.index(unknown[0])))
+        shown = ", ".join(repr(value) for value in classes[:10]) + (" ..." if len(classes) > 10 else "")
+        raise ValueError(
+            f"column {name!r} holds {unknown[0]!r} in {row_text(row)}, which is none of the model's classes: {shown}"
+        )
+    return np.array([places[value] for value in found], np.int64)[codes]
 
 
 def decide_task(column: Any, name: str, loss: str | Loss | None) -> tuple[str, Loss, str]:
@@ -311,10 +317,6 @@ def split_rows(
 
 
 # --- inside --------------------------------------------------------------------------------------------------------------
-
-
-def _column(table: Any, name: str) -> Any:
-    return table[next(label for label in table.columns if str(label) == name)]
 
 
 def _lowest(values: np.ndarray) -> str:
