@@ -122,6 +122,17 @@ def test_log1p_between_0_and_1(dtype: str) -> None:
     assert ulps(scalars(elementary.log1p_of_unit, x), x, log1p) < 2
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log_of_normal_numbers(dtype: str) -> None:
+    x = np.abs(numbers(dtype, -1e30, 1e30))
+    near_one = 1 + np.concatenate([numbers(dtype, -0.3, 0.5), np.array([0.0, -1e-7, 1e-7])]).astype(dtype)
+    powers = np.array([*LIMITS[dtype], 0.5, 2, math.sqrt(0.5), np.nextafter(math.sqrt(0.5), 0), math.sqrt(2)], dtype)
+    x = np.concatenate([x, near_one, powers])
+    assert ulps(scalars(elementary.log, x), x, lambda v: Decimal(v).ln()) < 2
+    assert scalars(elementary.log, np.array([1.0], dtype)) == 0
+    assert np.isnan(scalars(elementary.log, np.array([np.nan, np.inf], dtype))).all()
+
+
 @pytest.mark.parametrize(("dtype", "absolute", "relative"), [("float64", 4.5e-16, 4e-13), ("float32", 2e-7, 1e-4)])
 def test_normal_cdf(dtype: str, absolute: float, relative: float) -> None:
     """In the lower tail, too; there the rounding of g² itself costs g²/2 units."""

@@ -6,11 +6,9 @@ and delta are (outputs, width), w and losses (width,), n is the number of output
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from glassprop.core.elementary import single
+from glassprop.core.elementary import log, single
 from glassprop.core.jit import like, panel_loop, panel_width, scalar, separate_pointers
 from glassprop.core.vectors import new_line
 
@@ -70,7 +68,7 @@ def cross_entropy_kernel(clip):
         """ℓ = Σ_o y_o (log Σ exp(g) − g_o), δ = h Σ y − y, for softmax outputs h: log Σ exp(g − max g) is −log max h."""
         separate_pointers(n)
         width = panel_width(h)
-        largest = -like(math.log(clipped(like(0, h[0]))), h[0])
+        largest = -log(clipped(like(0, h[0])))
         top, most, mass, chosen = new_line(h), new_line(h), new_line(h), new_line(h)
         for r in range(panel_loop(h)):
             top[r], most[r], mass[r], chosen[r] = g[r], h[r], like(0, h[0]), like(0, h[0])
@@ -86,7 +84,7 @@ def cross_entropy_kernel(clip):
                 # 0 times a difference that has overflowed would be NaN
                 chosen[r] += target * (g[o * width + r] - top[r]) if target != 0 else like(0, target)
         for r in range(panel_loop(h)):
-            losses[r] = -mass[r] * like(math.log(most[r]), h[0]) - chosen[r]
+            losses[r] = -mass[r] * log(most[r]) - chosen[r]
             if clip and losses[r] > largest:
                 losses[r] = largest
         for o in range(n):

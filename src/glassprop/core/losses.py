@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.activations import Activation
-from glassprop.core.elementary import exp, log1p_of_unit
+from glassprop.core.elementary import exp, log, log1p_of_unit
 from glassprop.core.jit import kernel, like, scalar
 from glassprop.core.loss_kernels import clipped, cross_entropy_kernel, own_kernel, plain_kernel
 from glassprop.core.own import cannot_be_compiled, check_own
@@ -94,7 +94,7 @@ _smallest = scalar(_smallest)
 
 
 def _poisson(g, h, y, c):
-    return h - y * like(math.log(_smallest(h)), h)
+    return h - y * log(_smallest(h))
 
 
 def _poisson_slope(g, h, y, c):
@@ -107,12 +107,12 @@ def _poisson_linked(g, h, y, c):
 
 def _poisson_printed(g, h, y, c):
     # half the Poisson deviance: 0 where h = y
-    return h - y + (y * like(math.log(_smallest(y) / _smallest(h)), h) if y > like(0, h) else like(0, h))
+    return h - y + (y * log(_smallest(y) / _smallest(h)) if y > like(0, h) else like(0, h))
 
 
 def _binary_cross_entropy(g, h, y, c):
     one = like(1, h)
-    return -(y * like(math.log(_smallest(h)), h) + (one - y) * like(math.log(_smallest(one - h)), h))
+    return -(y * log(_smallest(h)) + (one - y) * log(_smallest(one - h)))
 
 
 def _binary_cross_entropy_slope(g, h, y, c):
@@ -125,11 +125,11 @@ def _binary_cross_entropy_linked(g, h, y, c):
 
 def _binary_cross_entropy_printed(g, h, y, c):
     p, one = clipped(h), like(1, h)
-    return -(y * like(math.log(p), h) + (one - y) * like(math.log(one - p), h))
+    return -(y * log(p) + (one - y) * log(one - p))
 
 
 def _cross_entropy(g, h, y, c):
-    return -y * like(math.log(_smallest(h)), h)
+    return -y * log(_smallest(h))
 
 
 def _cross_entropy_slope(g, h, y, c):
