@@ -13,27 +13,29 @@ from benchmarks.surroundings import data_folder, markdown, say
 from glassprop.bench.compare import processors
 from glassprop.bench.peak import measure_peak
 from glassprop.bench.statistics import STEADY
-from glassprop.bench.tasks import TASKS
+from glassprop.bench.tasks import TASKS, load
 from glassprop.core.vectors import has_bfloat16
 
 PRECISIONS = ("float32", "bf16")
-ROUNDS, SECONDS = 7, 1.0  # samples of each precision, and about how long one is in float32
+ROUNDS, SECONDS = 7, 3.0  # samples of each precision, and about how long one is in float32
 MNIST = "784-800-10, cross-entropy"
 
 
 def _steps(name: str, threads: int, rounds: int, seconds: float) -> dict:
-    """Microseconds a step in both precisions, medians of samples in turn beside which the machine was not slow."""
+    """Microseconds a step at a task of `speed` in both precisions: medians of samples in turn, but those of a slow machine."""
     task = TASKS[name]
-    draw = np.random.default_rng(0)
-    X, Y = (draw.standard_normal((4 * task.batch, n), np.float32) for n in (task.layers[0], task.layers[-1]))
-    network = gp.Network(task.layers)
+    rows, network = load(task), gp.Network(task.layers, loss=task.loss)
+    start = network.initialize(dtype="float32")
 
     def timed(precision: str, epochs: int) -> float:
         begun = time.perf_counter()
-        gp.train(network, X, Y, epochs=epochs, batch_size=task.batch, seed=0, threads=threads, precision=precision)
-        return (time.perf_counter() - begun) / (4 * epochs)
+        gp.train(
+            network, rows.X, rows.Y, parameters=start, epochs=epochs, batch_size=task.batch, seed=0, threads=threads,
+            precision=precision,
+        )  # fmt: skip
+        return (time.perf_counter() - begun) / (task.steps * epochs)
 
-    epochs = max(1, round(seconds / (4 * min(timed("float32", 1) for _ in range(2)))))
+    epochs = max(1, round(seconds / (task.steps * min(timed("float32", 1) for _ in range(2)))))
     timed("bf16", 1)
     found = [(measure_peak(threads), *(timed(precision, epochs) for precision in PRECISIONS)) for _ in range(rounds)]
     highest = max(line[0] for line in found)
