@@ -142,58 +142,44 @@ def expm1(x):
 
 
 @scalar
-def log(x):
-    """log(x) of a normal number x > 0; NaN for infinity.
-
-    n ln 2 + log m with m = x / 2**n in [√½, √2), log m = 2 (s + s³/3 + s⁵/5 + ...) with s = (m - 1)/(m + 1), at most 0.172.
-    """
-    n, m = _exponent(x), _mantissa(x)
-    s = (m - like(1, x)) / (m + like(1, x))
+def _log_of_quotient(s):
+    """log((1 + s)/(1 - s)) = 2 (s + s³/3 + s⁵/5 + ...) for s of at most 1/3."""
     z = s * s
-    # the first term left out is below 1e-18 of the result (1e-9 in float32)
-    if single(x):
-        p = like(1 / 9, x)
+    # the first term left out is below 1e-17 of the result (2e-9 in float32)
+    if single(s):
+        p = like(1 / 17, s)
     else:
-        p = like(1 / 21, x)
-        p = p * z + like(1 / 19, x)
-        p = p * z + like(1 / 17, x)
-        p = p * z + like(1 / 15, x)
-        p = p * z + like(1 / 13, x)
-        p = p * z + like(1 / 11, x)
-        p = p * z + like(1 / 9, x)
-    p = p * z + like(1 / 7, x)
-    p = p * z + like(1 / 5, x)
-    p = p * z + like(1 / 3, x)
-    near_one = like(2, x) * (s + s * z * p)
+        p = like(1 / 33, s)
+        p = p * z + like(1 / 31, s)
+        p = p * z + like(1 / 29, s)
+        p = p * z + like(1 / 27, s)
+        p = p * z + like(1 / 25, s)
+        p = p * z + like(1 / 23, s)
+        p = p * z + like(1 / 21, s)
+        p = p * z + like(1 / 19, s)
+        p = p * z + like(1 / 17, s)
+    p = p * z + like(1 / 15, s)
+    p = p * z + like(1 / 13, s)
+    p = p * z + like(1 / 11, s)
+    p = p * z + like(1 / 9, s)
+    p = p * z + like(1 / 7, s)
+    p = p * z + like(1 / 5, s)
+    p = p * z + like(1 / 3, s)
+    return like(2, s) * (s + s * z * p)
+
+
+@scalar
+def log(x):
+    """log(x) of a normal number x > 0, n ln 2 + log m with m = x / 2**n in [√½, √2); NaN for infinity."""
+    n, m = _exponent(x), _mantissa(x)
+    near_one = _log_of_quotient((m - like(1, x)) / (m + like(1, x)))
     return n * like(LN2_HIGH, x) + (near_one + n * like(LN2_LOW, x)) + (x - x)
 
 
 @scalar
 def log1p_of_unit(x):
-    """log(1 + x) for 0 <= x <= 1, from log((1 + s)/(1 - s)) = 2 (s + s³/3 + s⁵/5 + ...) with s = x / (2 + x) at most 1/3."""
-    s = x / (like(2, x) + x)
-    z = s * s
-    # the first term left out is below 1e-17 of the result (2e-9 in float32)
-    if single(x):
-        p = like(1 / 17, x)
-    else:
-        p = like(1 / 33, x)
-        p = p * z + like(1 / 31, x)
-        p = p * z + like(1 / 29, x)
-        p = p * z + like(1 / 27, x)
-        p = p * z + like(1 / 25, x)
-        p = p * z + like(1 / 23, x)
-        p = p * z + like(1 / 21, x)
-        p = p * z + like(1 / 19, x)
-        p = p * z + like(1 / 17, x)
-    p = p * z + like(1 / 15, x)
-    p = p * z + like(1 / 13, x)
-    p = p * z + like(1 / 11, x)
-    p = p * z + like(1 / 9, x)
-    p = p * z + like(1 / 7, x)
-    p = p * z + like(1 / 5, x)
-    p = p * z + like(1 / 3, x)
-    return like(2, x) * (s + s * z * p)
+    """log(1 + x) for 0 <= x <= 1."""
+    return _log_of_quotient(x / (like(2, x) + x))
 
 
 @scalar

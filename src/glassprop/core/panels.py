@@ -138,21 +138,8 @@ def lay_out(
         row["W"], row["stride"], row["b"] = offsets[l - 1]
         row["size"] = units * (offsets[l - 1][1] + 1)
         row["delta"] = claim(units)
-        # the rows of X are in Q anyway
-        pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
-        row["sums"] = not paired and (units == 1 or pays)
-        tiles = BLOCK_BYTES // (int(row["stride"]) * dtype.itemsize) // TILE_ROWS
-        row["block"] = max(TILE_ROWS, min(BLOCK_ROWS, tiles * TILE_ROWS))
-        row["blocks"] = -(-units // int(row["block"]))
+        packed_size = max(packed_size, _share_out(row, table[l - 1], l, batch_size, dtype, paired))
         blocks += int(row["blocks"])
-        inputs = network.layers[l - 1]
-        row["resident_rows"], row["resident_columns"] = resident(inputs, width), resident(units, width)
-        if l > 1 and (paired or units * inputs >= PACK_FROM * width):
-            row["packed_row"] = row_stride(round_up(units, width), width)
-            packed_size = max(packed_size, int(row["resident_columns"] * row["packed_row"]))
-        if paired:
-            row["paired_row"] = row_stride(int(table[l - 1]["pairs"]), width)
-            packed_size = max(packed_size, int(row["resident_rows"] * row["paired_row"]))
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
         linked = is_output and activation.name == network.loss.link
@@ -160,6 +147,23 @@ def lay_out(
     targets = claim(network.layers[-1])
     weights, losses, zero = claim(1), claim(1), claim(1)
     return Layout(table, end + threads * packed_size, targets, weights, losses, zero, end, packed_size, blocks)
+
+
+def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, paired: bool) -> int:
+    """How layer `l` is taken: its gradient in blocks, W in parts; returns what a thread's share of `packed` must hold of it."""
+    width, units, inputs = panel_columns(dtype), int(row["units"]), int(below["units"])
+    # the rows of X are in Q anyway
+    pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
+    row["sums"] = not paired and (units == 1 or pays)
+    tiles = BLOCK_BYTES // (int(row["stride"]) * dtype.itemsize) // TILE_ROWS
+    row["block"] = max(TILE_ROWS, min(BLOCK_ROWS, tiles * TILE_ROWS))
+    row["blocks"] = -(-units // int(row["block"]))
+    row["resident_rows"], row["resident_columns"] = resident(inputs, width), resident(units, width)
+    if l > 1 and (paired or units * inputs >= PACK_FROM * width):
+        row["packed_row"] = row_stride(round_up(units, width), width)
+    if paired:
+        row["paired_row"] = row_stride(int(below["pairs"]), width)
+    return max(int(row["resident_columns"] * row["packed_row"]), int(row["resident_rows"] * row["paired_row"]))
 
 
 def _take_activation(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -105,49 +106,41 @@ class Workspace:
         self.unit = dtype.type(1)
         self.plan, self.progress = np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
-        self._tables = tuple(table for table in (X, held[0]) if isinstance(table, SparseTable))  # given by address, must stay
         self.arrays: dict[str, np.ndarray | None] = {
             "theta": theta,
             "gradient": aligned_zeros(theta.size, dtype),
             "state": aligned_zeros((2, theta.size), dtype) if optimizer else None,
             "best": theta.copy() if keep_best else None,
-            "X": X.addresses() if isinstance(X, SparseTable) else X,
-            "Y": Y,
-            "weights": weights,
-            "validation_X": held[0].addresses() if isinstance(held[0], SparseTable) else held[0],
-            "validation_Y": held[1],
-            "validation_weights": held[2],
             "order": np.zeros((order_epochs, rows), np.int64) if order_epochs else None,
             "rates": np.zeros(steps),
             "loss_constants": np.array([network.loss.constant]),
             "history": np.zeros(epochs, EPOCH),
             "output": np.zeros((rows, outputs), dtype) if output else None,
         }
-        self.set(
-            **{name: array for name, array in self.arrays.items() if array is not None},
-            rows=rows,
-            batch_size=batch_size,
-            validation_rows=validation_rows,
-            seed=seed,
-            as_scikit_learn=as_scikit_learn,
-            theta_size=theta.size,
-        )
+        self._take_data((X, Y, weights), held)
+        self.set(**{name: array for name, array in self.arrays.items() if array is not None}, theta_size=theta.size)
+        self.set(rows=rows, batch_size=batch_size, validation_rows=validation_rows, seed=seed, as_scikit_learn=as_scikit_learn)
         lines = room_for_lines(self._tables, batch_size, width) if isinstance(X, SparseTable) else None
         layout = lay_out(network, dtype, batch_size, keep_g, self.threads, paired, lines)
         self.layers = layout.layers
         self._take_batch(layout, panels, validation_panels, paired)
         if lines:
-            if len(self._tables) < (held[0] is not None) + 1:
-                raise TypeError("validation rows must be sparse where X is")
             self.set(**new_lists(network.layers[0], lines, panels, self.threads, width), **stages(dtype, sparse=True))
             self.set(listed_product=product_kernel(dtype, listed=True))
         self._take_objective(network, as_scikit_learn)
         if optimizer:
-            self._take_optimizer(optimizer)
-            pays = theta.size >= AT_ONCE_FROM and not optimizer.clip_norm  # clipping needs the whole gradient first
-            if at_once and pays:
-                self.set(at_once=1, calling_product=product_kernel(dtype, paired, calling=True))
-            self.set(bound=1e37 if dtype == np.float32 else 1e140)
+            self._take_optimizer(optimizer, at_once, paired)
+
+    def _take_data(self, rows: tuple[Any, Any, Any], held: tuple[Any, Any, Any]) -> None:
+        """X, Y and weights of the rows to train on and of those held out, where there are any."""
+        self._tables = tuple(
+            table for table in (rows[0], held[0]) if isinstance(table, SparseTable)
+        )  # given by address, must stay
+        if isinstance(rows[0], SparseTable) and held[0] is not None and len(self._tables) < 2:
+            raise TypeError("validation rows must be sparse where X is")
+        for prefix, (X, Y, weights) in (("", rows), ("validation_", held)):
+            given = X.addresses() if isinstance(X, SparseTable) else X
+            self.arrays |= {f"{prefix}X": given, f"{prefix}Y": Y, f"{prefix}weights": weights}
 
     def _take_batch(self, layout: Layout, panels: int, validation_panels: int, paired: bool) -> None:
         """The memory of a batch, what threads leave for one another, and the kernels that work on both."""
@@ -185,14 +178,17 @@ class Workspace:
             l1=network.l1,
         )
 
-    def _take_optimizer(self, optimizer: Optimizer) -> None:
+    def _take_optimizer(self, optimizer: Optimizer, at_once: bool, paired: bool) -> None:
+        dtype = self.unit.dtype
+        pays = self["theta"].size >= AT_ONCE_FROM and not optimizer.clip_norm  # clipping needs the whole gradient first
+        if at_once and pays:
+            self.set(at_once=1, calling_product=product_kernel(dtype, paired, calling=True))
+        self.set(bound=1e37 if dtype == np.float32 else 1e140)
         own = optimizer.constants()
         self["constants"][:, 4 : 4 + own.size] = own
         for i, name in enumerate(optimizer.betas):
             self["constants"][:, 8 + i] = math.log(max(getattr(optimizer, name), 1e-300))
-        self.set(
-            rule=optimizer.kernel(self.unit.dtype), weight_decay=optimizer.weight_decay, clip_norm=optimizer.clip_norm or 0.0
-        )
+        self.set(rule=optimizer.kernel(dtype), weight_decay=optimizer.weight_decay, clip_norm=optimizer.clip_norm or 0.0)
         self.set(
             alike=optimizer.at_rest and not optimizer.layer_factors and optimizer.weight_decay == 0,
             rule_vectors=1 + len(optimizer.states),
