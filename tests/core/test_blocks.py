@@ -81,11 +81,17 @@ def test_the_same_bits_whatever_is_asked(asked: dict[str, Any]) -> None:
 
 
 def test_blocks_of_long_rows_are_smaller() -> None:
-    """Rows of W of 128 KB: a block has a tile of them, not 32."""
+    """Rows of W of 128 KB: a block has a tile of them, not two or three."""
     case = cases.case((30_000, 20, 2), rows=40, activation="relu").of("float32")
     at_once, after = (trained(case, gp.Adam(0.01), flag, steps=3) for flag in (True, False))
-    assert at_once.layers["block"].tolist() == [0, panels.TILE_ROWS, panels.BLOCK_ROWS]
+    assert at_once.layers["block"].tolist() == [0, panels.LEAST_ROWS, min(panels.BLOCK_ROWS)]
     same(case, at_once, after)
+
+
+@pytest.mark.parametrize(("units", "rows"), [(64, 32), (256, 32), (800, 40), (2048, 32), (100, 28), (10, 24)])
+def test_blocks_leave_two_threads_as_much_as_one_another(units: int, rows: int) -> None:
+    assert panels.block_rows(units, 1024) == rows
+    assert panels.block_rows(units, panels.BLOCK_BYTES) == panels.LEAST_ROWS
 
 
 def test_clipping_gets_the_whole_gradient() -> None:
@@ -99,7 +105,8 @@ def test_a_large_penalty_gets_the_whole_gradient(own: dict[str, bool]) -> None:
     case = cases.case((40, 100, 3), rows=40, l2=0.05, weighted=True).of("float32")
     case.weights[:] = 1e-3 if own else 1.0
     work = trained(case, gp.SGD(1e-3), True, steps=1, **own)
-    blocks = work["gradient"][: 64 * 40].reshape(2, -1)
+    rows, stride = (int(work.layers[1][name]) for name in ("block", "stride"))
+    blocks = work["gradient"][: 2 * rows * stride].reshape(2, -1)
     assert blocks[0].any()
     assert blocks[1].any() == bool(own)
 

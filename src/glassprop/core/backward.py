@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from glassprop.core.forward import NO_KEY, ONE, ZERO, drop
 from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, within
-from glassprop.core.panels import TILE_ROWS, note_largest, pack_columns, pair_rows
+from glassprop.core.panels import note_largest, pack_columns, pair_rows
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block
+from glassprop.core.tile import MAIN_ROWS
 from glassprop.core.vectors import pair_up, sum_rows
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
@@ -99,7 +100,7 @@ def block_gradient(plan, below, layer, start, units, place, panels, depth, at_on
     coming = ahead_k = ZERO
     if at_once:  # what the rule will read afterwards is called for evenly: it would wait for all of it at once
         product, coming = plan.calling_product, n * plan.rule_vectors // blocks
-        ahead_k = -(-coming // (max(ONE, units // TILE_ROWS) * panels * depth))
+        ahead_k = -(-coming // (max(ONE, units // MAIN_ROWS) * panels * depth))
     for block in range(blocks):
         dW = at(plan.gradient, place + block * width, unit)
         for u in range(units if far else 0):  # call for what will be written: rows lie far apart

@@ -12,10 +12,10 @@ import numpy as np
 
 from glassprop.core.backward import ZERO, bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
-from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, shift, within
+from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, shift, widest_vectors, within
 from glassprop.core.threads import share
 
-ADDED_UP = 4096  # numbers, at most, of which sums are kept in their own precision
+ADDED_UP = 1024  # numbers, at most, of which sums are kept in their own precision
 
 
 @inner_sum
@@ -133,6 +133,7 @@ def gradient(plan, layers, panels, depth, scale, sums, training, at_once, rate, 
 
     Where `at_once`, the rule takes each block as soon as it is there, and all blocks of a layer use the memory of the first.
     """
+    widest_vectors(thread)
     paired, done = training != 0 and plan.paired_product != 0, ZERO
     constants = rule_constants(plan, t, thread)
     for l in range(layers.size - 1, 0, -1):
@@ -159,6 +160,7 @@ def gradient(plan, layers, panels, depth, scale, sums, training, at_once, rate, 
 
 def update(plan, layers, norm, rate, t, thread, unit):
     """New parameters of this thread's units from the whole gradient: clip, decay, then the rule's kernel, layer by layer."""
+    widest_vectors(thread)
     constants = rule_constants(plan, t, thread)
     clip = plan.clip_norm > 0 and norm > plan.clip_norm
     shrink = like(plan.clip_norm / norm, unit) if clip else unit

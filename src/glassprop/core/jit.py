@@ -304,19 +304,35 @@ def shift(typingctx, pointer, offset):
     return signature, codegen
 
 
+def _widen(function):
+    """Let a function of LLVM use the widest vectors: the compiler takes half ones on some processors."""
+    # set.add: llvmlite's own add knows fewer attributes than LLVM
+    set.add(function.attributes, f'"prefer-vector-width"="{8 * host_vector_bytes()}"')
+
+
+@intrinsic
+def widest_vectors(typingctx, n):
+    """Let the kernel that calls this, and what is pasted into it, use the widest vectors."""
+
+    def codegen(context, builder, sig, args):
+        _widen(builder.function)
+        return context.get_dummy_value()
+
+    return types.void(n), codegen
+
+
 @intrinsic
 def separate_pointers(typingctx, n):
     """Promise for the kernel that calls this: what its pointers lead to does not overlap. And let it use the widest vectors.
 
-    The compiler would otherwise compare all pointers at the start of every loop, and takes half vectors on some processors.
+    The compiler would otherwise compare all pointers at the start of every loop.
     """
 
     def codegen(context, builder, sig, args):
         for argument in builder.function.args:
             if isinstance(argument.type, ir.PointerType) and isinstance(argument.type.pointee, (ir.FloatType, ir.DoubleType)):
                 argument.add_attribute("noalias")
-        # set.add: llvmlite's own add knows fewer attributes than LLVM
-        set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * host_vector_bytes()}"')
+        _widen(builder.function)
         return context.get_dummy_value()
 
     return types.void(n), codegen

@@ -61,9 +61,9 @@ LAYER = np.dtype(
 )
 
 
-BLOCK_ROWS = 32  # of W, at most, in a block of dW, the unit of work that threads share out
-BLOCK_BYTES = 1 << 19  # of a block, if it holds more than a tile of rows: half of what the second-level cache holds
-TILE_ROWS = 8  # a block has whole tiles of rows (tile.py)
+BLOCK_ROWS = (40, 36, 32, 28, 24)  # of W in a block of dW, the unit of work that threads share out: whole tiles, see tile.py
+BLOCK_BYTES = 1 << 19  # of a block, if it holds more than LEAST_ROWS: half of what the second-level cache holds
+LEAST_ROWS = 12
 AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
 RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
 MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than h in Q
@@ -75,6 +75,17 @@ PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around befo
 def resident(depth: int, width: int) -> int:
     """How many rows of W, each `depth` long, to take at a time; whole squares, whatever the machine."""
     return max(32, min(128, RESIDENT * width // depth // 32 * 32))
+
+
+def block_rows(units: int, row_bytes: int) -> int:
+    """Rows of W in a block of dW: the number that fits the cache and leaves the least for the busier of two threads."""
+    fitting = [rows for rows in BLOCK_ROWS if rows * row_bytes <= BLOCK_BYTES] or [LEAST_ROWS]
+
+    def busier(rows: int) -> int:
+        blocks = -(-units // rows)
+        return -(-blocks // 2) * rows
+
+    return min(fitting, key=busier)
 
 
 class Layout(NamedTuple):
@@ -155,8 +166,7 @@ def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, p
     # the rows of X are in Q anyway
     pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
     row["sums"] = not paired and (units == 1 or pays)
-    tiles = BLOCK_BYTES // (int(row["stride"]) * dtype.itemsize) // TILE_ROWS
-    row["block"] = max(TILE_ROWS, min(BLOCK_ROWS, tiles * TILE_ROWS))
+    row["block"] = block_rows(units, int(row["stride"]) * dtype.itemsize)
     row["blocks"] = -(-units // int(row["block"]))
     row["resident_rows"], row["resident_columns"] = resident(inputs, width), resident(units, width)
     if l > 1 and (paired or units * inputs >= PACK_FROM * width):

@@ -38,8 +38,10 @@ from glassprop.core.vectors import (
 )  # fmt: skip
 
 SECOND_LEVEL = 1  # of the nearness of memory that is called for
-# Rows of the main tile: 8 rows of 2 vectors leave room in 32 registers, 6 rows of 2 in the 16 of AVX2 and SSE.
-MAIN_ROWS = 8 if VECTOR_BYTES == 64 or platform.machine().lower() in ("arm64", "aarch64") else 6
+# Rows of the main tile: 12 rows of 2 vectors leave room in 32 registers, 6 rows of 2 in the 16 of AVX2 and SSE. The higher it
+# is, the less often B is read, from the second-level cache where it is long.
+MAIN_ROWS = 12 if VECTOR_BYTES == 64 or platform.machine().lower() in ("arm64", "aarch64") else 6
+MAIN_FROM = 64 if MAIN_ROWS > 8 else 1  # products for each number of C, from which on it pays: 8 rows divide more layers
 
 
 def _multiply_add(builder, vector, paired):
@@ -183,6 +185,7 @@ def _make_rows(tile_rows: int, *kind: bool) -> Any:
 
 def _make_product(*kind: bool) -> Any:
     main_rows, rows_4, rows_2, rows_1 = (_make_rows(n, *kind) for n in (MAIN_ROWS, 4, 2, 1))
+    rows_8 = _make_rows(8, *kind) if MAIN_ROWS > 8 else rows_4  # or nothing is left for it
 
     def product_panel(
         c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
@@ -199,10 +202,17 @@ def _make_product(*kind: bool) -> Any:
             cs, bs, left = shift(c, column), shift(b, column), columns - column
             r = rows * 0
             rest = cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
-            r = main_rows(r, rows, *rest)
-            r = rows_4(r, rows, *rest)
-            r = rows_2(r, rows, *rest)
-            r = rows_1(r, rows, *rest)
+            # asked here: a call with nothing to do costs a tenth of a tiny network's step
+            if rows >= MAIN_ROWS and outer * inner_count >= MAIN_FROM:
+                r = main_rows(r, rows, *rest)
+            if rows - r >= 8:
+                r = rows_8(r, rows, *rest)
+            if rows - r >= 4:
+                r = rows_4(r, rows, *rest)
+            if rows - r >= 2:
+                r = rows_2(r, rows, *rest)
+            if rows > r:
+                r = rows_1(r, rows, *rest)
 
     return product_panel
 
