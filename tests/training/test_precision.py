@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 import cases
 import glassprop as gp
-from glassprop.core import plan, vectors, workspace
+from glassprop.core import matrix_unit, panels, plan, tile, vectors, workspace
+from glassprop.core.jit import at, call_kernel
 from glassprop.training import run as run_module
 
 needs_bfloat16 = pytest.mark.skipif(not vectors.has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
@@ -52,9 +54,20 @@ def one_step(case: cases.Case, threads: int = 1) -> list[np.ndarray]:
     return [part for pair in zip(gradient.W, gradient.b, strict=True) for part in pair]
 
 
+@pytest.fixture(params=["vectors", "matrix unit"])
+def unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What multiplies: vectors, or the matrix unit of processors that have one."""
+    if request.param == "vectors":
+        for module in (tile, panels):
+            monkeypatch.setattr(module, "has_matrix_unit", lambda: False)
+    elif not matrix_unit.has_matrix_unit():
+        pytest.skip("this processor has no matrix unit (amx_bf16)")
+    return str(request.param)
+
+
 @needs_bfloat16
 @pytest.mark.parametrize(("layers", "rows"), SHAPES)
-def test_products_are_those_of_rounded_numbers(layers: tuple[int, ...], rows: int) -> None:
+def test_products_are_those_of_rounded_numbers(layers: tuple[int, ...], rows: int, unit: str) -> None:
     case = cases.case(layers, rows=rows, activation="tanh").of("float32")
     right, unrounded, found = by_hand(case, rounded), by_hand(case, np.float64), one_step(case)
     for a, b in zip(found, right, strict=True):
@@ -65,7 +78,7 @@ def test_products_are_those_of_rounded_numbers(layers: tuple[int, ...], rows: in
 
 
 @needs_bfloat16
-def test_a_sum_is_kept_in_float32() -> None:
+def test_a_sum_is_kept_in_float32(unit: str) -> None:
     """1 + 3000 times 2^-9: bfloat16 would stop at 1."""
     network = gp.Network((3001, 1))
     parameters = gp.Parameters.from_arrays([np.full((3001, 1), 2.0**-9)], [np.zeros(1)], dtype="float32")
@@ -80,7 +93,9 @@ def test_a_sum_is_kept_in_float32() -> None:
 
 @needs_bfloat16
 @pytest.mark.parametrize(("layers", "rows"), SHAPES)
-def test_the_same_bits_for_any_number_of_threads(layers: tuple[int, ...], rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_bits_for_any_number_of_threads(
+    layers: tuple[int, ...], rows: int, unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(workspace, "FLOPS_PER_THREAD", 1e-9)
     case = cases.case(layers, rows=rows, activation="relu", dropout=[0.2] * (len(layers) - 2)).of("float32")
     one, three = (
@@ -122,7 +137,7 @@ def test_resuming_and_many_networks_keep_the_precision() -> None:
 
 
 @needs_bfloat16
-def test_what_is_not_finite_survives_rounding() -> None:
+def test_what_is_not_finite_survives_rounding(unit: str) -> None:
     case = cases.case((4, 8, 1), rows=40, activation="relu")
     with pytest.warns(gp.DivergenceWarning, match="ceased to be finite"):
         run = gp.train(case.network, case.X, case.Y, optimizer=gp.SGD(1e30), epochs=20, seed=0, precision="bf16")
@@ -156,3 +171,61 @@ def test_a_precision_that_is_not_there(precision: Any, hint: str) -> None:
 def test_where_numba_may_not_use_it_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "host_features", lambda: frozenset({"avx512f"}))
     assert not vectors.has_bfloat16()
+
+
+def product(A: np.ndarray, B: np.ndarray, bias: np.ndarray, columns: int, C: np.ndarray) -> None:
+    """The first columns of C = bias + Σ_o A_o B_o by the kernel, of operands in pairs; the rest of C must stay as it is."""
+    address, unit = tile.product_kernel(np.dtype("float32"), paired=True), np.float32(1)
+    outer, rows, pairs = A.shape
+    places = (array.ctypes.data for array in (C, A, B, bias))
+    _call(address, *places, C.shape[1], rows, columns, rows * pairs, pairs, pairs * 32, outer, pairs, int(bias.size > 1), unit)
+
+
+@numba.njit
+def _call(address, c, a, b, bias, c_row, rows, columns, a_outer, a_row, b_outer, outer, pairs, bias_row, unit):
+    left = at(c, 0, unit), c_row, rows, columns, at(a, 0, unit), a_outer, a_row, 1
+    start = at(bias, 0, unit)
+    call_kernel(address, (*left, at(b, 0, unit), b_outer, start, bias_row, outer, pairs, start, 0))
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 31, 32, 33, 48, 63, 100])
+@pytest.mark.parametrize(("outer", "pairs", "columns"), [(1, 16, 32), (3, 16, 32), (1, 64, 7), (2, 32, 16), (1, 16, 25)])
+def test_a_product_of_pairs_writes_what_it_should_and_nothing_else(
+    rows: int, outer: int, pairs: int, columns: int, unit: str
+) -> None:
+    """Small whole numbers: every sum is exact. Rows of A end where memory does not, in numbers that are not finite."""
+    rng = np.random.default_rng(rows)
+    a, b = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((outer, rows, pairs, 2), (outer, pairs, 32, 2)))
+    paired = [(np.ascontiguousarray(x).view(np.uint32) >> 16).astype(np.uint16).view(np.uint32)[..., 0] for x in (a, b)]
+    A, B = (x.view(np.float32) for x in paired)
+    beyond = np.full(A.size + 16 * pairs, np.nan, np.float32)
+    beyond[: A.size] = A.ravel()
+    A = beyond[: A.size].reshape(A.shape)
+    for bias in (rng.integers(-8, 9, rows).astype(np.float32), np.zeros(1, np.float32), np.full(1, 3, np.float32)):
+        C = np.full((rows + 1, 40), 1000, np.float32)
+        product(A, B, bias, columns, C)
+        right = np.einsum("orkp,okcp->rc", a, b) + (bias[:, None] if rows == bias.size else bias)
+        np.testing.assert_array_equal(C[:rows, :columns], right[:, :columns])
+        assert (C[rows:] == 1000).all()
+        assert (C[:, columns:] == 1000).all()
+
+
+def test_a_machine_that_hides_its_matrix_unit_multiplies_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix_unit.has_matrix_unit.cache_clear()
+    monkeypatch.setattr(matrix_unit, "host_features", lambda: vectors.host_features() - {"amx-tile"})
+    try:
+        assert not matrix_unit.has_matrix_unit()
+    finally:
+        matrix_unit.has_matrix_unit.cache_clear()
+
+
+@pytest.mark.skipif(not matrix_unit.has_matrix_unit(), reason="this processor has no matrix unit (amx_bf16)")
+def test_a_system_that_refuses_the_matrix_unit_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux gives its memory for the unit's registers only to processes that ask, and not to all."""
+    matrix_unit.has_matrix_unit.cache_clear()
+    monkeypatch.setattr(matrix_unit, "_TILE_DATA", 99)
+    try:
+        assert not matrix_unit.has_matrix_unit()
+    finally:
+        matrix_unit.has_matrix_unit.cache_clear()

@@ -22,6 +22,7 @@ import numpy as np
 
 from glassprop.core.activations import Activation, multiply_kernel
 from glassprop.core.jit import at, inner, panel_width, shift, within
+from glassprop.core.matrix_unit import has_matrix_unit
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
 from glassprop.core.processor import prefetch
 from glassprop.core.vectors import copy_part, copy_row, lanes_of, largest_bits, pair_up, transpose_square
@@ -64,6 +65,9 @@ LAYER = np.dtype(
 BLOCK_ROWS = (40, 36, 32, 28, 24)  # of W in a block of dW, the unit of work that threads share out: whole tiles, see tile.py
 BLOCK_BYTES = 1 << 19  # of a block, if it holds more than LEAST_ROWS: half of what the second-level cache holds
 LEAST_ROWS = 12
+# The same for the matrix unit, which waits for Q from memory: few and high blocks, of whole tiles of its own.
+UNIT_BLOCK_ROWS = (128, 96, 64, 32)
+UNIT_BLOCK_BYTES = 3 << 19
 AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
 RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
 MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than h in Q
@@ -77,13 +81,14 @@ def resident(depth: int, width: int) -> int:
     return max(32, min(128, RESIDENT * width // depth // 32 * 32))
 
 
-def block_rows(units: int, row_bytes: int) -> int:
+def block_rows(units: int, row_bytes: int, by_unit: bool = False) -> int:
     """Rows of W in a block of dW: the number that fits the cache and leaves the least for the busier of two threads."""
-    fitting = [rows for rows in BLOCK_ROWS if rows * row_bytes <= BLOCK_BYTES] or [LEAST_ROWS]
+    numbers, most, begin = (UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES, 6) if by_unit else (BLOCK_ROWS, BLOCK_BYTES, 0)
+    fitting = [rows for rows in numbers if rows * row_bytes <= most] or [numbers[-1] if by_unit else LEAST_ROWS]
 
     def busier(rows: int) -> int:
         blocks = -(-units // rows)
-        return -(-blocks // 2) * rows
+        return -(-blocks // 2) * (rows + begin)  # to begin with a block costs as much as so many rows
 
     return min(fitting, key=busier)
 
@@ -166,9 +171,11 @@ def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, p
     # the rows of X are in Q anyway
     pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
     row["sums"] = not paired and (units == 1 or pays)
-    row["block"] = block_rows(units, int(row["stride"]) * dtype.itemsize)
+    by_unit = paired and has_matrix_unit()
+    row["block"] = block_rows(units, int(row["stride"]) * dtype.itemsize, by_unit)
     row["blocks"] = -(-units // int(row["block"]))
-    row["resident_rows"], row["resident_columns"] = resident(inputs, width), resident(units, width)
+    lines = (int(below["pairs"]), int(row["pairs"])) if by_unit else (inputs, units)
+    row["resident_rows"], row["resident_columns"] = (resident(depth, width) for depth in lines)
     if l > 1 and (paired or units * inputs >= PACK_FROM * width):
         row["packed_row"] = row_stride(round_up(units, width), width)
     if paired:

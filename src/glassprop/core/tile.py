@@ -22,6 +22,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from glassprop.core.jit import PANEL_BYTES, inner, kernel, shift
+from glassprop.core.matrix_unit import has_matrix_unit
+from glassprop.core.matrix_unit import product_panel as by_matrix_unit
 from glassprop.core.processor import call_for
 from glassprop.core.vectors import (
     INDEX,
@@ -229,6 +231,10 @@ def product_kernel(dtype: np.dtype, paired: bool = False, listed: bool = False, 
     """
     kinds = {"paired": paired, "listed": listed, "calling": calling}
     name = "-".join(["product", np.dtype(dtype).name, *(kind for kind, is_so in kinds.items() if is_so)])
+    by_unit = paired and has_matrix_unit()
+    if by_unit:  # which reads so fast that what is called for ahead would come too late
+        name = "product-matrix-unit"
     if name not in _addresses:
-        _addresses[name] = kernel(_make_product(*kinds.values()), name, dtype, "pnnnpnnnpnpnnnpn")
+        body = by_matrix_unit if by_unit else _make_product(*kinds.values())
+        _addresses[name] = kernel(body, name, dtype, "pnnnpnnnpnpnnnpn")
     return _addresses[name]

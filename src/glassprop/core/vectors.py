@@ -108,28 +108,35 @@ def has_bfloat16() -> bool:
 
 
 @intrinsic
-def _pair_vectors(typingctx, low, low_count, high, high_count, target):
-    """A vector of pairs of bfloat16, rounded to nearest, from a vector each of low and high halves; 0 beyond the counts."""
-    signature = types.void(low, types.int64, low, types.int64, low)
+def _pair_vectors(typingctx, low, high, count, half, target):
+    """A vector of pairs of bfloat16, rounded to nearest, from a vector each at `low` and at `high`, `half` numbers further.
+
+    `count` numbers are there from `low` on, the others count as 0 and are not read; where it is 0, all are.
+    """
+    signature = types.void(low, low, types.int64, types.int64, low)
 
     def codegen(context, builder, sig, args):
         if not has_bfloat16() or sig.args[0].dtype is not types.float32:  # no plan has pairs there
             return context.get_dummy_value()
+        low, high, count, half, target = args
         vector, lanes = vector_of(sig.args[0])
-        words = ir.VectorType(ir.IntType(32), lanes)
-        halves = ir.VectorType(BFloat(), lanes)
-        round_off = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(halves, [vector]), "llvm.x86.avx512bf16.cvtneps2bf16.512"
-        )
-        parts = []
-        for pointer, count in ((args[0], args[1]), (args[2], args[3])):
-            half = builder.bitcast(
-                builder.call(round_off, [first_of(builder, pointer, count, vector)]), ir.VectorType(ir.IntType(16), lanes)
-            )
-            parts.append(builder.zext(half, words))
-        shifted = builder.shl(parts[1], ir.Constant(words, [16] * lanes))
-        pairs = builder.bitcast(builder.or_(parts[0], shifted), vector)
-        builder.store(pairs, builder.bitcast(args[4], vector.as_pointer()), align=4)
+        halves = ir.VectorType(BFloat(), 2 * lanes)
+        name = "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
+        round_off = cgutils.get_or_insert_function(builder.module, ir.FunctionType(halves, [vector, vector]), name)
+        order = [lane for i in range(lanes) for lane in (i, lanes + i)]
+        order = ir.Constant(ir.VectorType(ir.IntType(32), 2 * lanes), [ir.IntType(32)(lane) for lane in order])
+        words = ir.VectorType(ir.IntType(16), 2 * lanes)
+
+        def pair(first, second):
+            rounded = builder.bitcast(builder.call(round_off, [second, first]), words)
+            pairs = builder.shuffle_vector(rounded, ir.Constant(words, ir.Undefined), order)
+            builder.store(builder.bitcast(pairs, vector), builder.bitcast(target, vector.as_pointer()), align=4)
+
+        with builder.if_else(builder.icmp_signed("==", count, index(0))) as (whole, cut):
+            with whole:
+                pair(*(load(builder, pointer, index(0), vector, 4) for pointer in (low, high)))
+            with cut:
+                pair(first_of(builder, low, count, vector), first_of(builder, high, builder.sub(count, half), vector))
         return context.get_dummy_value()
 
     return signature, codegen
@@ -141,9 +148,30 @@ def pair_up(source, count, half, target):
 
     `target` may be `source`. Which numbers make a pair is free, as long as both operands of a product agree.
     """
-    for i in range(0, half, 16):
-        high = half + i
-        _pair_vectors(shift(source, i), count - i, shift(source, high), count - high, shift(target, i))
+    whole = max(0, (count - half) // 16 * 16)
+    for i in range(0, whole, 16):
+        _pair_vectors(shift(source, i), shift(source, half + i), 0, half, shift(target, i))
+    for i in range(whole, half, 16):
+        left = count - i
+        if left > 0:
+            _pair_vectors(shift(source, i), shift(source, half + i), left, half, shift(target, i))
+        else:
+            for k in range(i, i + 16):
+                target[k] = 0
+
+
+@intrinsic
+def fill_row(typingctx, value, target):
+    """`value` as often as a panel row has numbers."""
+
+    def codegen(context, builder, sig, args):
+        vector, lanes = vector_of(sig.args[1])
+        align = sig.args[1].dtype.bitwidth // 8
+        for start in range(0, PANEL_BYTES // align, lanes):
+            builder.store(splat(builder, args[0], vector), vector_pointer(builder, args[1], index(start), vector), align=align)
+        return context.get_dummy_value()
+
+    return types.void(target.dtype, target), codegen
 
 
 @intrinsic

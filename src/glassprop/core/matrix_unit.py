@@ -1,0 +1,213 @@
+"""Products of pairs of bfloat16 by the matrix unit of some processors (Intel's AMX), in place of the register tile's.
+
+Its registers are tiles of 16 rows of 64 bytes; one instruction multiplies 16 × 16 pairs by 16 × 16 pairs and adds the sums, in
+float32, to 16 × 16 numbers. Pairs lie in memory as the register tile reads them (panels.py), which is how the unit wants them.
+
+It knows pointers and strides, nothing of layers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from glassprop.core.jit import PANEL_BYTES, host_features, inner, panel_width, shift, within
+from glassprop.core.vectors import INDEX, fill_row, has_bfloat16
+
+TILE = 16  # rows of a tile, and numbers or pairs in each
+_LINE = 64  # bytes of a tile's row, and of the description of all tiles
+# Which tiles are what: sums of two blocks of rows by two of columns; two blocks of rows of A; two of columns of B.
+_UPPER = (0, 1, 4)  # the tiles of the upper block of rows, which may be short
+_ASK_FOR_UNIT, _TILE_DATA = 0x1023, 18  # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) of Linux
+_ARCH_PRCTL = 158
+
+
+@functools.cache
+def has_matrix_unit() -> bool:
+    """Whether this machine's code may hold the unit's instructions, and this process may run them: Linux wants to be asked."""
+    if not (has_bfloat16() and {"amx-tile", "amx-bf16"} <= host_features() and sys.platform == "linux"):
+        return False
+    return ctypes.CDLL(None).syscall(_ARCH_PRCTL, _ASK_FOR_UNIT, _TILE_DATA) == 0
+
+
+def _emit(builder, name, *arguments):
+    kind = ir.FunctionType(ir.VoidType(), [value.type for value in arguments])
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.{name}"), arguments)
+
+
+def _tile(kind):
+    return ir.IntType(8)(kind.literal_value)
+
+
+def _moving(name):
+    """An intrinsic that moves tile number `tile` from or to memory, where its rows lie `row` elements apart."""
+
+    @intrinsic(prefer_literal=True)
+    def move(typingctx, tile, pointer, row):
+        def codegen(context, builder, sig, args):
+            place = builder.bitcast(args[1], ir.IntType(8).as_pointer())
+            stride = builder.mul(args[2], INDEX(sig.args[1].dtype.bitwidth // 8))
+            _emit(builder, name, _tile(sig.args[0]), place, stride)
+            return context.get_dummy_value()
+
+        return types.void(tile, pointer, types.int64), codegen
+
+    return move
+
+
+_load_tile, _store_tile = _moving("tileloadd64"), _moving("tilestored64")
+
+
+@intrinsic(prefer_literal=True)
+def _multiply_tiles(typingctx, sums, left, right):
+    """sums += left right."""
+
+    def codegen(context, builder, sig, args):
+        _emit(builder, "tdpbf16ps", *(_tile(kind) for kind in sig.args))
+        return context.get_dummy_value()
+
+    return types.void(sums, left, right), codegen
+
+
+@intrinsic(prefer_literal=True)
+def _zero_tile(typingctx, tile):
+    def codegen(context, builder, sig, args):
+        _emit(builder, "tilezero", _tile(sig.args[0]))
+        return context.get_dummy_value()
+
+    return types.void(tile), codegen
+
+
+@intrinsic
+def _shape_tiles(typingctx, rows):
+    """Say how large the tiles are, which makes them zero: 16 lines of 64 bytes, and those of the upper block `rows` lines."""
+
+    def codegen(context, builder, sig, args):
+        byte = ir.IntType(8)
+        lines = [1, *[0] * (TILE - 1), *[_LINE, 0] * 8, *[0] * 16, *[TILE] * 8, *[0] * 8]  # palette 1; bytes of a line; lines
+        place = cgutils.alloca_once(builder, ir.ArrayType(byte, _LINE))
+        builder.store(ir.Constant(ir.ArrayType(byte, _LINE), lines), place)
+        first = builder.bitcast(place, byte.as_pointer())
+        for tile in _UPPER:
+            builder.store(builder.trunc(args[0], byte), builder.gep(first, [INDEX(48 + tile)]))
+        _emit(builder, "ldtilecfg", first)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def _release_tiles(typingctx):
+    """Leave the unit as it was found: what lies in it would have to be saved whenever threads take turns."""
+
+    def codegen(context, builder, sig, args):
+        _emit(builder, "tilerelease")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def _new_square(typingctx, pointer):
+    """Room for a square of a panel's width, for as long as the calling function runs."""
+
+    def codegen(context, builder, sig, args):
+        numbers = (PANEL_BYTES * 8 // sig.args[0].dtype.bitwidth) ** 2
+        place = cgutils.alloca_once(builder, ir.ArrayType(context.get_value_type(sig.return_type.dtype), numbers))
+        place.align = _LINE
+        return builder.bitcast(place, context.get_value_type(sig.return_type))
+
+    return pointer(pointer), codegen
+
+
+@inner
+def _two_blocks(a, a_outer, a_row, b, b_outer, outer, inner_count):
+    """Add the products of 32 rows of A and 32 columns of B to the sums."""
+    width = panel_width(a)
+    for o in range(outer):
+        left, right = shift(a, o * a_outer), shift(b, o * b_outer)
+        for k in range(0, inner_count, TILE):
+            _load_tile(6, shift(right, k * width), width)
+            _load_tile(4, shift(left, k), a_row)
+            _multiply_tiles(0, 4, 6)
+            _load_tile(7, shift(right, k * width + TILE), width)
+            _multiply_tiles(1, 4, 7)
+            _load_tile(5, shift(left, k + TILE * a_row), a_row)
+            _multiply_tiles(2, 5, 6)
+            _multiply_tiles(3, 5, 7)
+
+
+@inner
+def _one_block(a, a_outer, a_row, b, b_outer, outer, inner_count):
+    """The same of up to 16 rows of A."""
+    width = panel_width(a)
+    for o in range(outer):
+        left, right = shift(a, o * a_outer), shift(b, o * b_outer)
+        for k in range(0, inner_count, TILE):
+            _load_tile(4, shift(left, k), a_row)
+            _load_tile(6, shift(right, k * width), width)
+            _multiply_tiles(0, 4, 6)
+            _load_tile(7, shift(right, k * width + TILE), width)
+            _multiply_tiles(1, 4, 7)
+
+
+def _moving_sums(move):
+    """A function that moves the sums from or to `place`, where rows lie `row` elements apart."""
+
+    @within
+    def move_sums(place, row, two):
+        move(0, place, row)
+        move(1, shift(place, TILE), row)
+        if two:
+            move(2, shift(place, TILE * row), row)
+            move(3, shift(place, TILE * row + TILE), row)
+
+    return move_sums
+
+
+_load_sums, _store_sums = _moving_sums(_load_tile), _moving_sums(_store_tile)
+
+
+def product_panel(
+    c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
+):
+    """As `tile.product_kernel` says, for pairs of bfloat16; pairs of A that belong to a row lie side by side, 16 or a multiple.
+
+    Nothing is called for from memory ahead.
+    """
+    width, square, r, none = panel_width(c), _new_square(c), rows * 0, bias_row == 0 and bias[0] == 0
+    _shape_tiles(TILE)
+    while r < rows:
+        two, count = rows - r >= 2 * TILE, min(rows - r, TILE)
+        if count < TILE:
+            _shape_tiles(count)
+        count += TILE if two else 0
+        for i in range(0 if none else count):
+            fill_row(bias[(r + i) * bias_row], shift(square, i * width))
+        target, left = shift(c, r * c_row), shift(a, r * a_row)
+        if none:
+            _zero_tile(0)
+            _zero_tile(1)
+            _zero_tile(2)
+            _zero_tile(3)
+        else:
+            _load_sums(square, width, two)
+        if two:
+            _two_blocks(left, a_outer, a_row, b, b_outer, outer, inner_count)
+        else:
+            _one_block(left, a_outer, a_row, b, b_outer, outer, inner_count)
+        if columns == width:
+            _store_sums(target, c_row, two)
+        else:
+            _store_sums(square, width, two)
+            for i in range(count):
+                for j in range(columns):
+                    target[i * c_row + j] = square[i * width + j]
+        r += count
+    _release_tiles()
