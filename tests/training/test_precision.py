@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -12,7 +11,6 @@ from sklearn.datasets import load_digits
 import cases
 import glassprop as gp
 from glassprop.core import matrix_unit, panels, plan, tile, vectors, workspace
-from glassprop.core.jit import at, call_kernel
 from glassprop.training import run as run_module
 
 needs_bfloat16 = pytest.mark.skipif(not vectors.has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
@@ -171,61 +169,3 @@ def test_a_precision_that_is_not_there(precision: Any, hint: str) -> None:
 def test_where_numba_may_not_use_it_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "host_features", lambda: frozenset({"avx512f"}))
     assert not vectors.has_bfloat16()
-
-
-def product(A: np.ndarray, B: np.ndarray, bias: np.ndarray, columns: int, C: np.ndarray) -> None:
-    """The first columns of C = bias + Σ_o A_o B_o by the kernel, of operands in pairs; the rest of C must stay as it is."""
-    address, unit = tile.product_kernel(np.dtype("float32"), paired=True), np.float32(1)
-    outer, rows, pairs = A.shape
-    places = (array.ctypes.data for array in (C, A, B, bias))
-    _call(address, *places, C.shape[1], rows, columns, rows * pairs, pairs, pairs * 32, outer, pairs, int(bias.size > 1), unit)
-
-
-@numba.njit
-def _call(address, c, a, b, bias, c_row, rows, columns, a_outer, a_row, b_outer, outer, pairs, bias_row, unit):
-    left = at(c, 0, unit), c_row, rows, columns, at(a, 0, unit), a_outer, a_row, 1
-    start = at(bias, 0, unit)
-    call_kernel(address, (*left, at(b, 0, unit), b_outer, start, bias_row, outer, pairs, start, 0))
-
-
-@needs_bfloat16
-@pytest.mark.parametrize("rows", [1, 15, 16, 17, 31, 32, 33, 48, 63, 100])
-@pytest.mark.parametrize(("outer", "pairs", "columns"), [(1, 16, 32), (3, 16, 32), (1, 64, 7), (2, 32, 16), (1, 16, 25)])
-def test_a_product_of_pairs_writes_what_it_should_and_nothing_else(
-    rows: int, outer: int, pairs: int, columns: int, unit: str
-) -> None:
-    """Small whole numbers: every sum is exact. Rows of A end where memory does not, in numbers that are not finite."""
-    rng = np.random.default_rng(rows)
-    a, b = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((outer, rows, pairs, 2), (outer, pairs, 32, 2)))
-    paired = [(np.ascontiguousarray(x).view(np.uint32) >> 16).astype(np.uint16).view(np.uint32)[..., 0] for x in (a, b)]
-    A, B = (x.view(np.float32) for x in paired)
-    beyond = np.full(A.size + 16 * pairs, np.nan, np.float32)
-    beyond[: A.size] = A.ravel()
-    A = beyond[: A.size].reshape(A.shape)
-    for bias in (rng.integers(-8, 9, rows).astype(np.float32), np.zeros(1, np.float32), np.full(1, 3, np.float32)):
-        C = np.full((rows + 1, 40), 1000, np.float32)
-        product(A, B, bias, columns, C)
-        right = np.einsum("orkp,okcp->rc", a, b) + (bias[:, None] if rows == bias.size else bias)
-        np.testing.assert_array_equal(C[:rows, :columns], right[:, :columns])
-        assert (C[rows:] == 1000).all()
-        assert (C[:, columns:] == 1000).all()
-
-
-def test_a_machine_that_hides_its_matrix_unit_multiplies_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    matrix_unit.has_matrix_unit.cache_clear()
-    monkeypatch.setattr(matrix_unit, "host_features", lambda: vectors.host_features() - {"amx-tile"})
-    try:
-        assert not matrix_unit.has_matrix_unit()
-    finally:
-        matrix_unit.has_matrix_unit.cache_clear()
-
-
-@pytest.mark.skipif(not matrix_unit.has_matrix_unit(), reason="this processor has no matrix unit (amx_bf16)")
-def test_a_system_that_refuses_the_matrix_unit_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux gives its memory for the unit's registers only to processes that ask, and not to all."""
-    matrix_unit.has_matrix_unit.cache_clear()
-    monkeypatch.setattr(matrix_unit, "_TILE_DATA", 99)
-    try:
-        assert not matrix_unit.has_matrix_unit()
-    finally:
-        matrix_unit.has_matrix_unit.cache_clear()

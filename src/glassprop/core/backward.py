@@ -6,9 +6,9 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 
 from __future__ import annotations
 
-from glassprop.core.forward import NO_KEY, ONE, ZERO, drop
+from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, own_parts, product_of
 from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, within
-from glassprop.core.panels import note_largest, pack_columns, pair_rows
+from glassprop.core.panels import note_largest, pack_columns, pair_rows, paired_square
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block
@@ -19,28 +19,28 @@ FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the ca
 
 
 @within
-def layer_backward(plan, below, layer, first, last, paired, rate, drop_key, thread, unit):
+def layer_backward(plan, below, layer, first, last, parts, rate, drop_key, thread, unit):
     """δ_below = (W δ) ⊙ φ′(g_below) for panels first..last, with the units dropped that were dropped forward.
 
     Partner: `forward.layer_forward`.
     """
     width, scratch = panel_width(unit), plan.scratch
     zero, packed = at(scratch, plan.zero, unit), at(scratch, plan.packed + thread * plan.packed_size, unit)
-    pack = paired or (layer.packed_row > 0 and last - first > 1)
+    pack = parts != 0 or (layer.packed_row > 0 and last - first > 1)
     product, source, lines, count = plan.product, layer.delta, layer.padded, layer.units
-    if paired:
-        product, source, lines, count = plan.paired_product, layer.delta_pairs, layer.pairs, layer.pairs
+    if parts != 0:
+        product, source, lines, count = product_of(plan, parts), layer.delta_pairs, parts * layer.pairs, layer.pairs
         for panel in range(first, last):
             delta = at(scratch, layer.delta + panel * layer.padded * width, unit)
-            pair_up(delta, layer.units * width, lines * width, at(scratch, source + panel * lines * width, unit))
+            pair_up(delta, layer.units * width, count * width, at(scratch, source + panel * lines * width, unit), parts)
     for start in range(0, below.units, layer.resident_columns):
         rows = min(layer.resident_columns, below.units - start)
         W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
         if pack:
             pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
             W, row, column = packed, layer.packed_row, ONE
-        if paired:
-            pair_rows(packed, row, rows, layer.units, lines, packed, row)
+        if parts != 0:
+            pair_rows(packed, row, rows, layer.units, count, packed, row, parts)
         for panel in range(first, last):
             here = (panel * below.padded + start) * width
             delta, above = at(scratch, below.delta + here, unit), at(scratch, source + panel * lines * width, unit)
@@ -55,20 +55,20 @@ def layer_backward(plan, below, layer, first, last, paired, rate, drop_key, thre
             note_largest(plan, delta, rows * width, panel, 1)
 
 
-def backward(plan, layers, first, last, training, step, thread, unit):
-    """δ_l from δ_L down, for panels first..last; dropout and bfloat16 act in training. Partner: `forward.forward`."""
-    width, paired = panel_width(unit), training != 0 and plan.paired_product != 0
+def backward(plan, layers, first, last, training, parts, step, thread, unit):
+    """δ_l from δ_L down, for panels first..last; dropout acts in training. Partner: `forward.forward`."""
+    width = panel_width(unit)
     for l in range(layers.size - 1, 0, -1):
-        layer = layers[l]
+        layer, own = layers[l], own_parts(layers[l], parts)
         if l > 1:
             rate = layers[l - 1].dropout if training else 0.0
             key = dropout_key(plan.seed, step, l - 1) if rate > 0 else NO_KEY
-            layer_backward(plan, layers[l - 1], layer, first, last, paired, rate, key, thread, unit)
-        if paired:  # for the gradient, which sums over rows
+            layer_backward(plan, layers[l - 1], layer, first, last, own, rate, key, thread, unit)
+        if own != 0:  # for the gradient, which sums over rows
             for panel in range(first, last):
                 delta = at(plan.scratch, layer.delta + panel * layer.padded * width, unit)
-                target = at(plan.scratch, layer.delta_pairs + panel * layer.pairs * width, unit)
-                pair_rows(delta, width, layer.units, width, width // 2, target, width // 2)
+                target = at(plan.scratch, layer.delta_pairs + panel * own * layer.pairs * width, unit)
+                pair_rows(delta, width, layer.units, width, width // 2, target, own * width // 2, own)
 
 
 @within
@@ -80,7 +80,7 @@ def rule_reads(plan, first, n, done, unit):
 
 
 @inner
-def block_gradient(plan, below, layer, start, units, place, panels, depth, at_once, paired, listed, unit):
+def block_gradient(plan, below, layer, start, units, place, panels, depth, at_once, parts, listed, unit):
     """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units, into the gradient's memory from `place` on.
 
     These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
@@ -92,13 +92,15 @@ def block_gradient(plan, below, layer, start, units, place, panels, depth, at_on
         above, dW = layer.padded * width, at(plan.gradient, place, unit)
         sum_rows(h, below.padded * width, below.units, delta, above, units, panels, dW, layer.stride)
         return
-    if paired:
-        product, source, lines, row, depth = plan.paired_product, layer.delta_pairs, layer.pairs, width // 2, width // 2
+    q, square = below.q, width * width
+    if parts != 0:
+        product, source, lines, depth = product_of(plan, parts), layer.delta_pairs, parts * layer.pairs, width // 2
+        row, q, square = parts * depth, below.q_pairs, paired_square(parts, unit)
     delta, zero = at(scratch, source + start * row, unit), at(scratch, plan.zero, unit)
     far = layer.size > FAR and plan.at_once == 0
     blocks, panel, n = (below.units + width - 1) // width, lines * width, units * layer.stride
     coming = ahead_k = ZERO
-    if at_once:  # what the rule will read afterwards is called for evenly: it would wait for all of it at once
+    if at_once and parts != 3:  # what the rule will read afterwards is called for evenly: it would wait for all of it at once
         product, coming = plan.calling_product, n * plan.rule_vectors // blocks
         ahead_k = -(-coming // (max(ONE, units // MAIN_ROWS) * panels * depth))
     for block in range(blocks):
@@ -112,10 +114,10 @@ def block_gradient(plan, below, layer, start, units, place, panels, depth, at_on
             left = dW, layer.stride, units, columns_here, delta, ZERO, row, places
             call_kernel(listed, (*left, right, ZERO, zero, ZERO, ONE, count, zero, ZERO))
             continue
-        right = at(scratch, below.q + block * plan.most_panels * width * width, unit)
+        right = at(scratch, q + block * plan.most_panels * square, unit)
         ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, unit) if at_once else zero
         left = dW, layer.stride, units, columns_here, delta, panel, row, ONE
-        call_kernel(product, (*left, right, width * width, zero, ZERO, panels, depth, ahead, ahead_k))
+        call_kernel(product, (*left, right, square, zero, ZERO, panels, depth, ahead, ahead_k))
 
 
 @within

@@ -12,6 +12,7 @@ import numpy as np
 
 from glassprop.core.backward import ZERO, bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
+from glassprop.core.forward import own_parts
 from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, shift, widest_vectors, within
 from glassprop.core.threads import share
 
@@ -128,13 +129,13 @@ def decay(plan, rate, unit):
     return like(1.0 - rate * plan.weight_decay, unit) if plan.weight_decay > 0 else unit
 
 
-def gradient(plan, layers, panels, depth, scale, sums, training, at_once, rate, t, thread, unit):
+def gradient(plan, layers, panels, depth, scale, sums, parts, at_once, rate, t, thread, unit):
     """This thread's blocks of the objective's gradient; squares and penalties of every block into `sums`.
 
     Where `at_once`, the rule takes each block as soon as it is there, and all blocks of a layer use the memory of the first.
     """
     widest_vectors(thread)
-    paired, done = training != 0 and plan.paired_product != 0, ZERO
+    done = ZERO
     constants = rule_constants(plan, t, thread)
     for l in range(layers.size - 1, 0, -1):
         below, layer, listed = layers[l - 1], layers[l], plan.listed_product if l == 1 else ZERO
@@ -145,7 +146,9 @@ def gradient(plan, layers, panels, depth, scale, sums, training, at_once, rate, 
             start = r * layer.block
             units, here = min(layer.block, layer.units - start), layer.W + start * layer.stride
             place = layer.W + mine * layer.block * layer.stride if at_once else here
-            block_gradient(plan, below, layer, start, units, place, panels, depth, at_once, paired, listed, unit)
+            block_gradient(
+                plan, below, layer, start, units, place, panels, depth, at_once, own_parts(layer, parts), listed, unit
+            )
             bias_gradient(plan, layer, start, units, panels, unit)
             squares, penalty = finish_block(plan, layer, start, units, place, scale, unit)
             sums[2 * (done + r)], sums[2 * (done + r) + 1] = squares, penalty

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift, within
-from glassprop.core.panels import note_largest, pair_rows, pair_squares, panel_to_units
+from glassprop.core.panels import note_largest, pair_rows, pair_rows_of_input, panel_to_units
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.sparse import lines_of_panel
@@ -18,6 +18,18 @@ from glassprop.core.vectors import pair_up
 ZERO, ONE = np.int64(0), np.int64(1)
 
 NO_KEY = np.uint64(0)
+
+
+@within
+def own_parts(layer, parts):
+    """In how many parts the operands of this layer's products are, where those of the step are in so many."""
+    return parts if layer.parts == parts else parts * 0
+
+
+@within
+def product_of(plan, parts):
+    """The product of operands in so many parts of bfloat16."""
+    return plan.paired_product if parts == 1 else plan.split_product
 
 
 @inner
@@ -53,31 +65,32 @@ def activate(layer, g, a, z, n, slopes):
 
 
 @within
-def layer_forward(plan, below, layer, first, last, depth, slopes, paired, listed, rate, drop_key, thread, unit):
+def layer_forward(plan, below, layer, first, last, depth, slopes, parts, above, listed, rate, drop_key, thread, unit):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
 
     `depth`, where it is not 0, is how many rows of a panel the backward pass will want in Q; where `slopes` is not 0, δ will be
-    asked for; `paired` multiplies pairs of bfloat16, and `listed`, where it is not 0, is the product for a sparse input.
+    asked for; operands are made of so many `parts` of bfloat16, if any, `above` those of the layer above; `listed`, where it is
+    not 0, is the product for a sparse input.
     Partner: `backward.layer_backward`.
     """
     width, scratch = panel_width(unit), plan.scratch
     product, source, lines, count, column = plan.product, below.h, below.padded, below.units, ONE
     if listed != 0:
         product = listed
-    if paired:
-        product, source, lines, count = plan.paired_product, below.h_pairs, below.pairs, below.pairs
+    if parts != 0:
+        product, source, lines, count = product_of(plan, parts), below.h_pairs, parts * below.pairs, below.pairs
         for panel in range(first, last):
             h = at(scratch, below.h + panel * below.padded * width, unit)
-            pair_up(h, below.units * width, lines * width, at(scratch, source + panel * lines * width, unit))
+            pair_up(h, below.units * width, count * width, at(scratch, source + panel * lines * width, unit), parts)
     # an output with its loss's own link, which may be softmax, a function of all units
     whole = layer.phi != 0 and layer.dphi == 0
     for start in range(0, layer.units, layer.resident_rows):
         rows = min(layer.resident_rows, layer.units - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
         row = layer.stride
-        if paired:
+        if parts != 0:
             packed = at(scratch, plan.packed + thread * plan.packed_size, unit)
-            pair_rows(W, row, rows, below.units, lines, packed, layer.paired_row)
+            pair_rows(W, row, rows, below.units, count, packed, layer.paired_row, parts)
             W, row = packed, layer.paired_row
         for panel in range(first, last):
             here = (panel * layer.padded + start) * width
@@ -94,23 +107,24 @@ def layer_forward(plan, below, layer, first, last, depth, slopes, paired, listed
             if not whole:
                 note_largest(plan, at(scratch, layer.h + here, unit), rows * width, panel, 0)
             if depth > 0:
-                panel_to_units(plan, layer, start, rows, panel, depth, unit)
+                panel_to_units(plan, layer, start, rows, panel, depth, above, thread, unit)
     for panel in range(first, last if whole else first):
         here = panel * layer.padded * width
         g, a = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit)
         activate(layer, g, a, g, layer.units * width, ZERO)
 
 
-def forward(plan, layers, first, last, depth, slopes, training, step, thread, unit):
-    """g_l and h_l of all layers for panels first..last of the rows in layer 0; dropout and bfloat16 act in training.
+def forward(plan, layers, first, last, depth, slopes, training, parts, step, thread, unit):
+    """g_l and h_l of all layers for panels first..last of the rows in layer 0; dropout acts in training.
 
     `depth` is as for `layer_forward`; `slopes` are parts of the step: δ_L goes with LOSS, all others with BACKWARD. Partner:
     `backward.backward`.
     """
-    top, paired = layers.size - 1, training != 0 and plan.paired_product != 0
+    top = layers.size - 1
     for l in range(1, top + 1):
         rate = layers[l].dropout if training else 0.0
         key = dropout_key(plan.seed, step, l) if rate > 0 else NO_KEY
+        own = own_parts(layers[l], parts)
         wanted = ZERO if l == top or layers[l + 1].sums != 0 else depth
         layer_forward(
             plan,
@@ -120,13 +134,14 @@ def forward(plan, layers, first, last, depth, slopes, training, step, thread, un
             last,
             wanted,
             slopes if l == top else slopes & BACKWARD,
-            paired,
+            own,
+            own_parts(layers[l + 1], parts) if l < top else ZERO,
             plan.listed_product if l == 1 else ZERO,
             rate,
             key,
             thread,
             unit,
         )
-        if paired:
+        if l == 1 and own != 0 and depth != 0 and layers[l].sums == 0:
             for panel in range(first, last):
-                pair_squares(plan, layers[l - 1], panel, unit)
+                pair_rows_of_input(plan, layers[0], panel, own, unit)

@@ -1,7 +1,12 @@
-"""Products of pairs of bfloat16 by the matrix unit of some processors (Intel's AMX), in place of the register tile's.
+"""Products by the matrix unit of some processors (Intel's AMX), in place of the register tile's.
 
-Its registers are tiles of 16 rows of 64 bytes; one instruction multiplies 16 × 16 pairs by 16 × 16 pairs and adds the sums, in
-float32, to 16 × 16 numbers. Pairs lie in memory as the register tile reads them (panels.py), which is how the unit wants them.
+Its registers are tiles of 16 rows of 64 bytes; one instruction multiplies 16 × 16 pairs of bfloat16 by 16 × 16 pairs and adds
+the sums, in float32, to 16 × 16 numbers. Pairs lie in memory as the register tile reads them (panels.py), which is how the unit
+wants them.
+
+It multiplies float32, too. Of the 24 bits of a number bfloat16 holds 8, so that every number is the sum of three, exactly; six
+of the nine products of their parts give the product of two numbers to a unit in the last place, in half the time of FMAs. Sums
+are of 32 products each before they are added up, and so better than those of FMAs one after another.
 
 It knows pointers and strides, nothing of layers.
 """
@@ -11,13 +16,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from glassprop.core.jit import PANEL_BYTES, host_features, inner, panel_width, shift, within
+from glassprop.core.jit import PANEL_BYTES, host_features, panel_width, shift, within
 from glassprop.core.vectors import INDEX, fill_row, has_bfloat16
 
 TILE = 16  # rows of a tile, and numbers or pairs in each
@@ -84,6 +90,14 @@ def _zero_tile(typingctx, tile):
     return types.void(tile), codegen
 
 
+@within
+def _zero_sums():
+    _zero_tile(0)
+    _zero_tile(1)
+    _zero_tile(2)
+    _zero_tile(3)
+
+
 @intrinsic
 def _shape_tiles(typingctx, rows):
     """Say how large the tiles are, which makes them zero: 16 lines of 64 bytes, and those of the upper block `rows` lines."""
@@ -126,35 +140,56 @@ def _new_square(typingctx, pointer):
     return pointer(pointer), codegen
 
 
-@inner
-def _two_blocks(a, a_outer, a_row, b, b_outer, outer, inner_count):
-    """Add the products of 32 rows of A and 32 columns of B to the sums."""
-    width = panel_width(a)
-    for o in range(outer):
-        left, right = shift(a, o * a_outer), shift(b, o * b_outer)
-        for k in range(0, inner_count, TILE):
-            _load_tile(6, shift(right, k * width), width)
-            _load_tile(4, shift(left, k), a_row)
-            _multiply_tiles(0, 4, 6)
-            _load_tile(7, shift(right, k * width + TILE), width)
-            _multiply_tiles(1, 4, 7)
-            _load_tile(5, shift(left, k + TILE * a_row), a_row)
-            _multiply_tiles(2, 5, 6)
-            _multiply_tiles(3, 5, 7)
+@within
+def _multiply_two(two):
+    """Add to the sums what tiles 4 and 5 of A and 6 and 7 of B hold."""
+    _multiply_tiles(0, 4, 6)
+    _multiply_tiles(1, 4, 7)
+    if two:
+        _multiply_tiles(2, 5, 6)
+        _multiply_tiles(3, 5, 7)
 
 
-@inner
-def _one_block(a, a_outer, a_row, b, b_outer, outer, inner_count):
-    """The same of up to 16 rows of A."""
-    width = panel_width(a)
-    for o in range(outer):
-        left, right = shift(a, o * a_outer), shift(b, o * b_outer)
-        for k in range(0, inner_count, TILE):
-            _load_tile(4, shift(left, k), a_row)
-            _load_tile(6, shift(right, k * width), width)
-            _multiply_tiles(0, 4, 6)
-            _load_tile(7, shift(right, k * width + TILE), width)
-            _multiply_tiles(1, 4, 7)
+@within
+def _load_left(a, a_row, two):
+    _load_tile(4, a, a_row)
+    if two:
+        _load_tile(5, shift(a, TILE * a_row), a_row)
+
+
+@within
+def _load_right(b, width):
+    _load_tile(6, b, width)
+    _load_tile(7, shift(b, TILE), width)
+
+
+@within
+def _add_products(left, a_row, right, width, two):
+    """Add the products of up to 32 rows and 16 pairs of A and 32 columns of B to the sums."""
+    _load_left(left, a_row, two)
+    _load_right(right, width)
+    _multiply_two(two)
+
+
+@within
+def _add_split_products(left, a_row, a_part, right, width, b_part, two):
+    """The same of numbers in three parts: six products, in an order with few loads and with the largest at the end.
+
+    Those of second with third parts are left out, 2⁻²⁴ of the product or less.
+    """
+    _load_left(shift(left, 2 * a_part), a_row, two)  # third part by first
+    _load_right(right, width)
+    _multiply_two(two)
+    _load_left(shift(left, a_part), a_row, two)  # second by first
+    _multiply_two(two)
+    _load_right(shift(right, b_part), width)  # second by second
+    _multiply_two(two)
+    _load_left(left, a_row, two)  # first by second
+    _multiply_two(two)
+    _load_right(shift(right, 2 * b_part), width)  # first by third
+    _multiply_two(two)
+    _load_right(right, width)  # first by first
+    _multiply_two(two)
 
 
 def _moving_sums(move):
@@ -174,40 +209,48 @@ def _moving_sums(move):
 _load_sums, _store_sums = _moving_sums(_load_tile), _moving_sums(_store_tile)
 
 
-def product_panel(
-    c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
-):
-    """As `tile.product_kernel` says, for pairs of bfloat16; pairs of A that belong to a row lie side by side, 16 or a multiple.
+def _make_product(split: bool) -> Any:
+    def product_panel(
+        c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
+    ):
+        """As `tile.product_kernel` says, for pairs of bfloat16. Pairs of a row of A lie side by side, 16 or a multiple.
 
-    Nothing is called for from memory ahead.
-    """
-    width, square, r, none = panel_width(c), _new_square(c), rows * 0, bias_row == 0 and bias[0] == 0
-    _shape_tiles(TILE)
-    while r < rows:
-        two, count = rows - r >= 2 * TILE, min(rows - r, TILE)
-        if count < TILE:
-            _shape_tiles(count)
-        count += TILE if two else 0
-        for i in range(0 if none else count):
-            fill_row(bias[(r + i) * bias_row], shift(square, i * width))
-        target, left = shift(c, r * c_row), shift(a, r * a_row)
-        if none:
-            _zero_tile(0)
-            _zero_tile(1)
-            _zero_tile(2)
-            _zero_tile(3)
-        else:
-            _load_sums(square, width, two)
-        if two:
-            _two_blocks(left, a_outer, a_row, b, b_outer, outer, inner_count)
-        else:
-            _one_block(left, a_outer, a_row, b, b_outer, outer, inner_count)
-        if columns == width:
-            _store_sums(target, c_row, two)
-        else:
-            _store_sums(square, width, two)
-            for i in range(count):
-                for j in range(columns):
-                    target[i * c_row + j] = square[i * width + j]
-        r += count
-    _release_tiles()
+        Where numbers are in parts, those of each lie behind those of the one before: `inner_count` pairs of a row of A, or rows
+        of B. Nothing is called for from memory ahead: it would keep the tiles waiting.
+        """
+        width, square, r, none = panel_width(c), _new_square(c), rows * 0, bias_row == 0 and bias[0] == 0
+        _shape_tiles(TILE)
+        while r < rows:
+            two, count = rows - r >= 2 * TILE, min(rows - r, TILE)
+            if count < TILE:
+                _shape_tiles(count)
+            count += TILE if two else 0
+            for i in range(0 if none else count):
+                fill_row(bias[(r + i) * bias_row], shift(square, i * width))
+            if none:
+                _zero_sums()
+            else:
+                _load_sums(square, width, two)
+            for o in range(outer):
+                left, right = shift(a, o * a_outer + r * a_row), shift(b, o * b_outer)
+                for k in range(0, inner_count, TILE):
+                    if split:
+                        part = inner_count * width
+                        _add_split_products(shift(left, k), a_row, inner_count, shift(right, k * width), width, part, two)
+                    else:
+                        _add_products(shift(left, k), a_row, shift(right, k * width), width, two)
+            target = shift(c, r * c_row)
+            if columns == width:
+                _store_sums(target, c_row, two)
+            else:
+                _store_sums(square, width, two)
+                for i in range(count):
+                    for j in range(columns):
+                        target[i * c_row + j] = square[i * width + j]
+            r += count
+        _release_tiles()
+
+    return product_panel
+
+
+pairs_product, split_product = _make_product(False), _make_product(True)

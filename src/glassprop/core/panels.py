@@ -10,12 +10,14 @@ are not there, and columns of dW beyond them are not stored. Rows of the last pa
 (zeros might be a point where a user's own φ is not finite), with error terms of zero.
 
 Where products are of bfloat16, their operands are kept once more in pairs, two rounded numbers in the place of one of float32:
-numbers half a block apart, so that pairing is a matter of whole vectors (`vectors.pair_up`).
+numbers half a block apart, so that pairing is a matter of whole vectors (`vectors.pair_up`). So are they where the matrix unit
+multiplies float32, but in three parts, the pairs of each part behind those of the one before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +38,8 @@ LAYER = np.dtype(
         ("stride", np.int64),
         ("b", np.int64),  # (units,)
         ("packed_row", np.int64),  # stride of Wᵀ when it is turned around for the backward product; 0: it is not
-        ("paired_row", np.int64),  # stride of W in pairs of bfloat16
+        ("parts", np.int64),  # of the operands of products: 1 in bfloat16, 3 of float32 for the matrix unit, 0: as they are
+        ("paired_row", np.int64),  # stride of W in pairs of bfloat16, in all their parts
         ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
         ("size", np.int64),  # elements of W and b together, from W on
         ("sums", np.int64),  # 1: dW is taken as sums of rows of h, each times its δ, without h in Q
@@ -48,6 +51,7 @@ LAYER = np.dtype(
         ("a", np.int64),  # P: φ(g); the same as h where there is no dropout
         ("h", np.int64),  # P: what the next layer reads
         ("q", np.int64),  # Q of h
+        ("q_pairs", np.int64),  # Q in pairs of rows; the same place if they have one part, else of other squares
         ("delta", np.int64),  # P: error terms
         ("h_pairs", np.int64),  # [panel][pair][row] of h
         ("delta_pairs", np.int64),  # the same of δ, and afterwards [panel][unit][pair of rows]
@@ -68,7 +72,10 @@ LEAST_ROWS = 12
 # The same for the matrix unit, which waits for Q from memory: few and high blocks, of whole tiles of its own.
 UNIT_BLOCK_ROWS = (128, 96, 64, 32)
 UNIT_BLOCK_BYTES = 3 << 19
+UNIT_RESIDENT = 8192
 AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
+# Units and inputs of a layer, and rows of a batch, from which on the matrix unit multiplies its float32: splitting costs, too.
+SPLIT_FROM, SPLIT_ROWS = 192, 64
 RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
 MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than h in Q
 ROWS_OF_SUMS = 8  # of a batch, for each of these units: the sums of lanes cost the same for any batch
@@ -76,9 +83,9 @@ ROWS_AHEAD = 4  # rows of X between the one that is gathered and the one that is
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
 
 
-def resident(depth: int, width: int) -> int:
-    """How many rows of W, each `depth` long, to take at a time; whole squares, whatever the machine."""
-    return max(32, min(128, RESIDENT * width // depth // 32 * 32))
+def resident(depth: int, width: int, lines: int) -> int:
+    """How many rows of W, each `depth` long, to take at a time: as many as fill `lines`, in whole squares."""
+    return max(32, min(128, lines * width // depth // 32 * 32))
 
 
 def block_rows(units: int, row_bytes: int, by_unit: bool = False) -> int:
@@ -102,7 +109,7 @@ class Layout(NamedTuple):
     weights: int  # row weights (panels * width)
     losses: int  # row losses (panels * width)
     zero: int  # a panel row of zeros, and one of ones
-    packed: int  # columns of W made contiguous, a share for each thread
+    packed: int  # columns of W made contiguous, W in pairs, a square of Q: a share for each thread
     packed_size: int  # elements of a share
     blocks: int  # blocks of dW in all layers
 
@@ -135,6 +142,7 @@ def lay_out(
     activations = (None, *network.activations, network.output_activation)
     rates = (0.0, *network.dropout, 0.0)
     packed_size = blocks = 0
+    parts = layer_parts(network, dtype, batch_size, paired, lines is not None)
     for l, units in enumerate(network.layers):
         row, is_output = table[l], l == len(network.layers) - 1
         row["units"], row["padded"], row["rate_factor"], row["dropout"] = units, round_up(units, width), 1.0, rates[l]
@@ -144,42 +152,63 @@ def lay_out(
             continue
         row["h"] = row["a"] = row["g"] = row["z"] = claim(units)
         row["pairs"] = round_up(-(-units // 2), width // 2)
-        if paired:
-            row["h_pairs"], row["delta_pairs"] = claim(row["pairs"]), claim(row["pairs"])
-        if not is_output:
-            row["q"] = claim(units)
+        row["parts"] = parts[l]
+        if parts[l]:
+            row["delta_pairs"] = claim(parts[l] * row["pairs"])
+        above = 0 if is_output else parts[l + 1]
+        if (
+            not is_output
+        ):  # where there are parts small batches, which have none, write Q as it is; else its memory is not touched
+            row["q"] = row["q_pairs"] = claim(units)
+        if above:
+            row["h_pairs"] = claim(above * row["pairs"])
+        if above == 3:
+            row["q_pairs"] = claim(3 * round_up(units, width) // 2)
         activation = activations[l]
         if activation is None:
             continue
         row["W"], row["stride"], row["b"] = offsets[l - 1]
         row["size"] = units * (offsets[l - 1][1] + 1)
         row["delta"] = claim(units)
-        packed_size = max(packed_size, _share_out(row, table[l - 1], l, batch_size, dtype, paired))
+        packed_size = max(packed_size, _share_out(row, table[l - 1], l, batch_size, dtype))
         blocks += int(row["blocks"])
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
         linked = is_output and activation.name == network.loss.link
         _take_activation(row, activation, linked, keep_g or is_output, claim, dtype)
+    packed_size += width * width if 3 in parts else 0  # for a square of Q before it is split
     targets = claim(network.layers[-1])
     weights, losses, zero = claim(1), claim(1), claim(1)
     return Layout(table, end + threads * packed_size, targets, weights, losses, zero, end, packed_size, blocks)
 
 
-def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, paired: bool) -> int:
+def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool, sparse: bool) -> list[int]:
+    """Of every layer, and of the input, in how many parts of bfloat16 the operands of its products are kept.
+
+    It follows from layers and batch: a step that is taken again has the same bits.
+    """
+    unit = not paired and dtype == np.float32 and batch_size >= SPLIT_ROWS and has_matrix_unit()
+    parts = [1 if paired else 3 * int(unit and min(pair) >= SPLIT_FROM) for pair in pairwise(network.layers)]
+    return [0, 0, *parts[1:]] if sparse else [0, *parts]
+
+
+def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype) -> int:
     """How layer `l` is taken: its gradient in blocks, W in parts; returns what a thread's share of `packed` must hold of it."""
-    width, units, inputs = panel_columns(dtype), int(row["units"]), int(below["units"])
+    width, units, inputs, parts = panel_columns(dtype), int(row["units"]), int(below["units"]), int(row["parts"])
     # the rows of X are in Q anyway
     pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
-    row["sums"] = not paired and (units == 1 or pays)
-    by_unit = paired and has_matrix_unit()
+    row["sums"] = parts != 1 and (units == 1 or pays)
+    by_unit = parts > 0 and has_matrix_unit()
     row["block"] = block_rows(units, int(row["stride"]) * dtype.itemsize, by_unit)
     row["blocks"] = -(-units // int(row["block"]))
-    lines = (int(below["pairs"]), int(row["pairs"])) if by_unit else (inputs, units)
-    row["resident_rows"], row["resident_columns"] = (resident(depth, width) for depth in lines)
-    if l > 1 and (paired or units * inputs >= PACK_FROM * width):
-        row["packed_row"] = row_stride(round_up(units, width), width)
-    if paired:
-        row["paired_row"] = row_stride(int(below["pairs"]), width)
+    depths, lines = (inputs, units), RESIDENT
+    if by_unit:
+        depths, lines = (parts * int(below["pairs"]), parts * int(row["pairs"])), UNIT_RESIDENT
+    row["resident_rows"], row["resident_columns"] = (resident(depth, width, lines) for depth in depths)
+    if l > 1 and (parts or units * inputs >= PACK_FROM * width):
+        row["packed_row"] = row_stride(max(round_up(units, width), parts * int(row["pairs"])), width)
+    if parts:
+        row["paired_row"] = row_stride(parts * int(below["pairs"]), width)
     return max(int(row["resident_columns"] * row["packed_row"]), int(row["resident_rows"] * row["paired_row"]))
 
 
@@ -223,18 +252,48 @@ def transpose_panel(source, source_row, target, target_row, rows, columns):
             transpose_square(shift(source, i * source_row + j), source_row, shift(target, j * target_row + i), target_row)
 
 
+@within
+def paired_square(parts, unit):
+    """Elements from one square of Q in pairs of rows to the next."""
+    square = panel_width(unit) * panel_width(unit)
+    return square if parts == 1 else parts * square // 2
+
+
+@within
+def pair_square(plan, layer, q, place, parts, unit):
+    """A square of Q in pairs of rows: the first half of its own place, or so much of a larger one for each of `parts`."""
+    square = panel_width(unit) * panel_width(unit)
+    pair_up(q, square, square // 2, at(plan.scratch, layer.q_pairs + place * paired_square(parts, unit), unit), parts)
+
+
+@within
+def pair_rows_of_input(plan, layer, panel, parts, unit):
+    """Q of one panel of the input in pairs of rows."""
+    square = panel_width(unit) * panel_width(unit)
+    for block in range(layer.padded // panel_width(unit)):
+        place = block * plan.most_panels + panel
+        pair_square(plan, layer, at(plan.scratch, layer.q + place * square, unit), place, parts, unit)
+
+
 @inner
-def panel_to_units(plan, layer, start, units, panel, depth, unit):
+def panel_to_units(plan, layer, start, units, panel, depth, parts, thread, unit):
     """Q of h from one panel of P, for `units` units from `start`, where a square begins: from [unit][row] to [row][unit].
 
-    `depth` is how many rows of a panel are wanted.
+    `depth` is how many rows of a panel are wanted, and `parts` in how many of bfloat16, if any.
     """
     width = panel_width(unit)
+    square = width * width
     for u in range(0, units, width):
-        block = (start + u) // width
+        place = (start + u) // width * plan.most_panels + panel
         p = at(plan.scratch, layer.h + (panel * layer.padded + start + u) * width, unit)
-        q = at(plan.scratch, layer.q + (block * plan.most_panels + panel) * width * width, unit)
+        q = at(
+            plan.scratch,
+            layer.q + place * square if parts != 3 else plan.packed + (thread + 1) * plan.packed_size - square,
+            unit,
+        )
         transpose_panel(p, width, q, width, min(width, units - u), depth)
+        if parts != 0:
+            pair_square(plan, layer, q, place, parts, unit)
 
 
 @within
@@ -294,20 +353,10 @@ def pack_columns(W, stride, rows, depth, packed, packed_row):
 
 
 @within
-def pair_rows(W, stride, rows, depth, half, target, target_row):
-    """Rows of W, `depth` long, as rows of `half` pairs; `target` may be W."""
+def pair_rows(W, stride, rows, depth, half, target, target_row, parts):
+    """Rows of W, `depth` long, as rows of `half` pairs, or of so many for each of `parts`; `target` may be W."""
     for r in range(rows):
-        pair_up(shift(W, r * stride), depth, half, shift(target, r * target_row))
-
-
-@within
-def pair_squares(plan, layer, panel, unit):
-    """Q of h of one panel in pairs of rows, in its place: the first half of every square."""
-    width = panel_width(unit)
-    square = width * width
-    for block in range(layer.padded // width):
-        q = at(plan.scratch, layer.q + (block * plan.most_panels + panel) * square, unit)
-        pair_up(q, square, square // 2, q)
+        pair_up(shift(W, r * stride), depth, half, shift(target, r * target_row), parts)
 
 
 @inner

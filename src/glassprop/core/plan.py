@@ -31,6 +31,7 @@ PLAN = np.dtype(
             "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see step.STAGES
             "loss", "rule", "product",  # other kernels
             "paired_product",  # of pairs of bfloat16 in training steps, or absent
+            "split_product",  # of float32 in three parts of bfloat16, for batches of some size, or absent
             "calling_product",  # of gradients where the rule acts at once, of pairs if there are any
             "listed_product", "do_collect",  # of a sparse X, or absent; see sparse.py
             "theta_size",

@@ -16,7 +16,7 @@ from glassprop.core.backward import backward
 from glassprop.core.blocks import gradient, update
 from glassprop.core.forward import forward
 from glassprop.core.jit import at, call_kernel, entry, inner, inner_sum, kernel, like, panel_width, shift, within
-from glassprop.core.panels import LAYER, gather_rows, note_largest, scatter_rows
+from glassprop.core.panels import LAYER, SPLIT_ROWS, gather_rows, note_largest, scatter_rows
 from glassprop.core.plan import (
     BACKWARD,
     DIVERGED,
@@ -103,9 +103,9 @@ def _losses(plan, layers, Y, classes, weights, order, start, stop, first, last, 
 #: The stages of a step: kernels by the name of their address in the plan, and their arguments in the letters of `kernel`.
 STAGES: dict[str, tuple[Callable, str]] = {
     "do_gather": (gather_rows, "Pnnnnlnnnu"),
-    "do_forward": (forward, "PLnnnnnnnu"),
+    "do_forward": (forward, "PLnnnnnnnnu"),
     "do_losses": (_losses, "PLnnnnnnnncu"),
-    "do_backward": (backward, "PLnnnnnu"),
+    "do_backward": (backward, "PLnnnnnnu"),
     "do_gradient": (gradient, "PLnndcnndnnu"),
     "do_update": (update, "PLddnnu"),
 }
@@ -158,11 +158,20 @@ def _may_act_at_once(plan, loss, rows, panels, scale, unit):
     return np.int64(bound < plan.bound and penalty <= 0.1)
 
 
+@within
+def _operands(plan, rows, training):
+    """In how many parts of bfloat16 the operands of products are kept: none, 1 for products of bfloat16, 3 for float32's."""
+    if training != 0 and plan.paired_product != 0:
+        return rows * 0 + 1
+    return rows * 0 + (3 if plan.split_product != 0 and rows >= SPLIT_ROWS else 0)
+
+
 @inner
 def _validate(plan, layers, sums, thread, unit):
     """This thread's panels of the validation rows, without dropout or penalty: losses and weights into `sums`."""
     width = panel_width(unit)
     off = plan.validation_rows * 0
+    operands = _operands(plan, plan.validation_rows, off)
     low, high = share(plan.most_panels, thread, plan.threads)  # panels of scratch that are this thread's
     mine, others = share((plan.validation_rows + width - 1) // width, thread, plan.threads)
     for v in range(mine, others, high - low):
@@ -170,7 +179,7 @@ def _validate(plan, layers, sums, thread, unit):
         start, stop = (v - low) * width, plan.validation_rows
         here = shift(sums, 2 * (v - low))
         call_kernel(plan.do_gather, (plan, plan.validation_X, off, start, stop, layers[0], low, last, thread, unit))
-        call_kernel(plan.do_forward, (plan, layers, low, last, off, off, off, start, thread, unit))
+        call_kernel(plan.do_forward, (plan, layers, low, last, off, off, off, operands, start, thread, unit))
         Y, classes, weights = plan.validation_Y, plan.validation_classes, plan.validation_weights
         call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, off, start, stop, low, last, here, unit))
 
@@ -219,7 +228,7 @@ def _end_epoch(plan, now, layers, epoch, steps_per_epoch, rate, parts, thread, u
 
 
 @within
-def _by_panels(plan, layers, order, start, stop, depth, parts, t, thread, unit):
+def _by_panels(plan, layers, order, start, stop, depth, parts, operands, t, thread, unit):
     """What panels of the batch are shared out for: rows, forward, outputs, losses and δ, as far as the parts ask for them."""
     width, training = panel_width(unit), parts & UPDATE
     low, high = share((stop - start + width - 1) // width, thread, plan.threads)
@@ -229,7 +238,7 @@ def _by_panels(plan, layers, order, start, stop, depth, parts, t, thread, unit):
     if parts & FORWARD:
         wanted, slopes = depth if parts & BACKWARD else depth * 0, parts & (LOSS | BACKWARD)
         call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers[0], low, high, thread, unit))
-        call_kernel(plan.do_forward, (plan, layers, low, high, wanted, slopes, training, t, thread, unit))
+        call_kernel(plan.do_forward, (plan, layers, low, high, wanted, slopes, training, operands, t, thread, unit))
     if parts & OUTPUT:
         scatter_rows(plan.scratch, layers[-1], start, stop, plan.output, low, high, unit)
     if parts & LOSS:
@@ -238,7 +247,7 @@ def _by_panels(plan, layers, order, start, stop, depth, parts, t, thread, unit):
     if parts & BACKWARD:
         if plan.do_collect != 0:
             call_kernel(plan.do_collect, (plan, layers, order, start, stop, thread, unit))
-        call_kernel(plan.do_backward, (plan, layers, low, high, training, t, thread, unit))
+        call_kernel(plan.do_backward, (plan, layers, low, high, training, operands, t, thread, unit))
 
 
 @within
@@ -282,10 +291,11 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
         stop = min(start + batch, plan.rows)
         rows, panels = stop - start, (stop - start + width - 1) // width
         # a single panel need not be summed beyond its rows
-        depth = width if panels > 1 or (training and plan.paired_product != 0) else rows
+        operands = _operands(plan, rows, training)
+        depth = width if panels > 1 or operands != 0 else rows
         order = plan.order + (epoch - plan.first_epoch) * plan.rows * 8 if plan.order else plan.order
         t = plan.earlier_steps + step  # what the rule and dropout go by
-        _by_panels(plan, layers, order, start, stop, depth, parts, t, thread, unit)
+        _by_panels(plan, layers, order, start, stop, depth, parts, operands, t, thread, unit)
         meet(plan)
         if parts & LOSS:
             loss, mass, per_mass = _note_losses(plan, now, rows, panels, leader)
@@ -297,7 +307,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
                 at_once = _may_act_at_once(plan, loss, rows, panels, scale, unit)
             sums = at(plan.sums, 2 * plan.most_panels, 1.0)
             call_kernel(
-                plan.do_gradient, (plan, layers, panels, depth, scale, sums, training, at_once, rate, t + 1, thread, unit)
+                plan.do_gradient, (plan, layers, panels, depth, scale, sums, operands, at_once, rate, t + 1, thread, unit)
             )
             meet(plan)
             loss, norm = _note_gradient(plan, now, loss, mass * per_mass, leader)

@@ -22,8 +22,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from glassprop.core.jit import PANEL_BYTES, inner, kernel, shift
-from glassprop.core.matrix_unit import has_matrix_unit
-from glassprop.core.matrix_unit import product_panel as by_matrix_unit
+from glassprop.core.matrix_unit import has_matrix_unit, pairs_product, split_product
 from glassprop.core.processor import call_for
 from glassprop.core.vectors import (
     INDEX,
@@ -219,6 +218,7 @@ def _make_product(*kind: bool) -> Any:
     return product_panel
 
 
+_ARGUMENTS = "pnnnpnnnpnpnnnpn"  # of all products, see `kernel`
 _addresses: dict[str, int] = {}
 
 
@@ -231,10 +231,16 @@ def product_kernel(dtype: np.dtype, paired: bool = False, listed: bool = False, 
     """
     kinds = {"paired": paired, "listed": listed, "calling": calling}
     name = "-".join(["product", np.dtype(dtype).name, *(kind for kind, is_so in kinds.items() if is_so)])
-    by_unit = paired and has_matrix_unit()
-    if by_unit:  # which reads so fast that what is called for ahead would come too late
+    if paired and has_matrix_unit():
         name = "product-matrix-unit"
     if name not in _addresses:
-        body = by_matrix_unit if by_unit else _make_product(*kinds.values())
-        _addresses[name] = kernel(body, name, dtype, "pnnnpnnnpnpnnnpn")
+        body = pairs_product if name == "product-matrix-unit" else _make_product(*kinds.values())
+        _addresses[name] = kernel(body, name, dtype, _ARGUMENTS)
     return _addresses[name]
+
+
+def split_product_kernel() -> int:
+    """Address of the matrix unit's product of numbers of float32 in three parts, see `matrix_unit.split_product`."""
+    if "split" not in _addresses:
+        _addresses["split"] = kernel(split_product, "product-split", np.dtype(np.float32), _ARGUMENTS)
+    return _addresses["split"]

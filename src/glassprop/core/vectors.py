@@ -107,30 +107,36 @@ def has_bfloat16() -> bool:
     return VECTOR_BYTES == 64 and "avx512bf16" in host_features()
 
 
-@intrinsic
-def _pair_vectors(typingctx, low, high, count, half, target):
+@intrinsic(prefer_literal=True)
+def _pair_vectors(typingctx, low, high, count, half, target, parts):
     """A vector of pairs of bfloat16, rounded to nearest, from a vector each at `low` and at `high`, `half` numbers further.
 
-    `count` numbers are there from `low` on, the others count as 0 and are not read; where it is 0, all are.
+    `count` numbers are there from `low` on, the others count as 0 and are not read; where it is 0, all are there. Of several
+    `parts` the second are what rounding took from the numbers, rounded in turn, and so on, `half` further each.
     """
-    signature = types.void(low, low, types.int64, types.int64, low)
+    signature = types.void(low, low, types.int64, types.int64, low, parts)
 
     def codegen(context, builder, sig, args):
         if not has_bfloat16() or sig.args[0].dtype is not types.float32:  # no plan has pairs there
             return context.get_dummy_value()
-        low, high, count, half, target = args
+        low, high, count, half, target, _ = args
         vector, lanes = vector_of(sig.args[0])
         halves = ir.VectorType(BFloat(), 2 * lanes)
         name = "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
         round_off = cgutils.get_or_insert_function(builder.module, ir.FunctionType(halves, [vector, vector]), name)
         order = [lane for i in range(lanes) for lane in (i, lanes + i)]
         order = ir.Constant(ir.VectorType(ir.IntType(32), 2 * lanes), [ir.IntType(32)(lane) for lane in order])
-        words = ir.VectorType(ir.IntType(16), 2 * lanes)
+        words, bits = ir.VectorType(ir.IntType(16), 2 * lanes), ir.VectorType(ir.IntType(32), lanes)
 
         def pair(first, second):
-            rounded = builder.bitcast(builder.call(round_off, [second, first]), words)
-            pairs = builder.shuffle_vector(rounded, ir.Constant(words, ir.Undefined), order)
-            builder.store(builder.bitcast(pairs, vector), builder.bitcast(target, vector.as_pointer()), align=4)
+            for part in range(sig.args[5].literal_value):
+                rounded = builder.bitcast(builder.call(round_off, [second, first]), words)
+                pairs = builder.bitcast(builder.shuffle_vector(rounded, ir.Constant(words, ir.Undefined), order), bits)
+                place = builder.gep(target, [builder.mul(half, index(part))])
+                builder.store(builder.bitcast(pairs, vector), builder.bitcast(place, vector.as_pointer()), align=4)
+                low_half, high_half = ir.Constant(bits, [16] * lanes), ir.Constant(bits, [0xFFFF0000] * lanes)
+                first = builder.fsub(first, builder.bitcast(builder.shl(pairs, low_half), vector))
+                second = builder.fsub(second, builder.bitcast(builder.and_(pairs, high_half), vector))
 
         with builder.if_else(builder.icmp_signed("==", count, index(0))) as (whole, cut):
             with whole:
@@ -143,21 +149,20 @@ def _pair_vectors(typingctx, low, high, count, half, target):
 
 
 @inner
-def pair_up(source, count, half, target):
+def pair_up(source, count, half, target, parts):
     """Pairs of bfloat16 (source[i], source[half + i]) for i below `half`, a multiple of 16; 0 for numbers from `count` on.
 
-    `target` may be `source`. Which numbers make a pair is free, as long as both operands of a product agree.
+    `target` may be `source`. Which numbers make a pair is free, as long as both operands of a product agree. Of 3 `parts` each
+    number becomes the sum of three: of 24 bits each holds 8. The second pairs lie `half` further, the third `half` beyond them.
     """
     whole = max(0, (count - half) // 16 * 16)
-    for i in range(0, whole, 16):
-        _pair_vectors(shift(source, i), shift(source, half + i), 0, half, shift(target, i))
-    for i in range(whole, half, 16):
-        left = count - i
-        if left > 0:
-            _pair_vectors(shift(source, i), shift(source, half + i), left, half, shift(target, i))
+    for i in range(0, half, 16):
+        low, high, place = shift(source, i), shift(source, half + i), shift(target, i)
+        there = 0 if i < whole else (count - i if count > i else -1)
+        if parts == 1:
+            _pair_vectors(low, high, there, half, place, 1)
         else:
-            for k in range(i, i + 16):
-                target[k] = 0
+            _pair_vectors(low, high, there, half, place, 3)
 
 
 @intrinsic

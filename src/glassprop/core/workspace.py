@@ -18,7 +18,7 @@ from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROG
 from glassprop.core.sparse import SparseTable, new_lists, room_for_lines
 from glassprop.core.step import run, stages
 from glassprop.core.threads import run_in_threads, yield_address
-from glassprop.core.tile import product_kernel
+from glassprop.core.tile import product_kernel, split_product_kernel
 from glassprop.core.update import Optimizer
 
 LASTING = 16  # steps of a call, from which on its threads look for a processor each
@@ -124,6 +124,8 @@ class Workspace:
         layout = lay_out(network, dtype, batch_size, keep_g, self.threads, paired, lines)
         self.layers = layout.layers
         self._take_batch(layout, panels, validation_panels, paired)
+        if 3 in self.layers["parts"]:
+            self.set(split_product=split_product_kernel())
         if lines:
             self.set(**new_lists(network.layers[0], lines, panels, self.threads, width), **stages(dtype, sparse=True))
             self.set(listed_product=product_kernel(dtype, listed=True))
