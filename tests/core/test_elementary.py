@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import glassprop as gp
-from glassprop.core import elementary
+from glassprop.core import elementary, vectors
+from glassprop.core.jit import at
 
 DTYPES = ("float64", "float32")
 RANGE = {"float64": 708.0, "float32": 87.0}  # within it exp is a normal number
@@ -229,3 +230,39 @@ def test_activations_far_out(name: str, dtype: str) -> None:
     assert np.isfinite(slope).all()
     if name != "exp":
         assert (np.abs(slope) < 2).all()
+
+
+# --- roots of update rules -----------------------------------------------------------------------------------------------
+
+
+@numba.njit
+def _inverse_roots(source, target, factor, summand):
+    vectors.inverse_roots(at(source, 0, factor), at(target, 0, factor), factor, summand)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inverse_roots_are_good_to_two_units_in_the_last_place(dtype: str) -> None:
+    """Over all powers of ten; factor and summand as Adam has them."""
+    rng, eps, top = np.random.default_rng(0), np.finfo(dtype).eps, 37 if dtype == "float32" else 307
+    x = (rng.uniform(1, 10, (100, vectors.LINE)) * 10.0 ** rng.integers(-top, top, (100, vectors.LINE))).astype(dtype)
+    for factor, summand in ((1.0, 0.0), (31.6, 1e-8), (1.0, 1e-8)):
+        factor, summand = np.dtype(dtype).type(factor), np.dtype(dtype).type(summand)
+        for row in x:
+            out = np.empty_like(row)
+            _inverse_roots(row.ctypes.data, out.ctypes.data, factor, summand)
+            right = 1 / (np.longdouble(factor) * np.sqrt(row.astype(np.longdouble)) + summand)
+            assert np.abs(out / right - 1).max() < 2 * eps
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inverse_roots_of_what_is_not_a_usual_number(dtype: str) -> None:
+    x = np.full(vectors.LINE, 4, dtype)
+    x[:4] = 0, np.inf, np.nan, np.finfo(dtype).tiny
+    for summand, of_zero in ((0.0, np.inf), (0.5, 2.0)):
+        out = np.empty_like(x)
+        _inverse_roots(x.ctypes.data, out.ctypes.data, x.dtype.type(1), x.dtype.type(summand))
+        assert out[0] == of_zero
+        assert out[1] == 0
+        assert np.isnan(out[2])
+        assert out[3] == pytest.approx(1 / (np.sqrt(float(x[3])) + summand), rel=4 * float(np.finfo(dtype).eps))
+        np.testing.assert_allclose(out[4:], 1 / (2 + summand), rtol=2 * np.finfo(dtype).eps)

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from glassprop.core.jit import kernel, like, separate_pointers, within
+from glassprop.core.jit import kernel, like, separate_pointers, shift, within
 from glassprop.core.schedules import check_learning_rate
-from glassprop.core.vectors import LINE, new_line, reciprocals
+from glassprop.core.vectors import LINE, inverse_roots, new_line
 from glassprop.errors import names_arguments
 
 # A kernel's constants, float64: 0: η; 1, 2: 1 − β1^t and 1 − β2^t (read by Adam alone); 3: t; 4 to 7: the rule's own;
@@ -46,9 +46,12 @@ def _sgd(theta, gradient, v, unused, n, constants):
 def _by_root(theta, step, s, inverse, correction, epsilon, start, count):
     """θ := θ − step / (√s · correction + ε) for `count` parameters, at most LINE; a step is a vector and its rate."""
     vector, rate = step
-    for i in range(count):
-        inverse[i] = math.sqrt(s[start + i]) * correction + epsilon
-    reciprocals(inverse)
+    if count == LINE:
+        inverse_roots(shift(s, start), inverse, correction, epsilon)
+    else:
+        for i in range(count):
+            inverse[i] = s[start + i]
+        inverse_roots(inverse, inverse, correction, epsilon)
     for i in range(count):
         theta[start + i] -= rate * vector[start + i] * inverse[i]
 

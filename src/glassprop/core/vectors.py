@@ -6,6 +6,8 @@ It knows pointers and strides, nothing of products or layers.
 
 from __future__ import annotations
 
+import math
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -373,7 +375,7 @@ def from_bits(typingctx, bits, unit):
     return signature, codegen
 
 
-LINE = 64  # numbers that `reciprocals` takes at a time
+LINE = 64  # numbers that `inverse_roots` takes at a time
 
 
 @intrinsic
@@ -388,33 +390,63 @@ def new_line(typingctx, pointer):
 
 
 @intrinsic
-def reciprocals(typingctx, line):
-    """x := 1/x for LINE numbers of at least 0; 1/0 = ∞, 1/∞ = 0.
+def inverse_roots(typingctx, source, target, factor, summand):
+    """target := 1 / (factor √x + summand) for LINE numbers x of `source`, which are at least 0; 1/0 = ∞, 1/∞ = 0.
 
-    Division and square root share one slow unit of the processor; where AVX-512 has an estimate of 1/x, good to 14 bits, one
-    step of Newton's, r := r + r (1 − x r), makes it good to one unit in the last place of float32, beside that unit.
+    Roots and divisions share one slow unit of the processor. AVX-512 has estimates of 1/x and 1/√x, good to 14 bits, which one
+    step of Newton's makes good to 28 bits, and a second one to float64, beside that unit: to one unit in the last place, both.
+    Roots in float32 stay with it, which is fast enough for them. s ≈ √x and h ≈ 1/(2√x) improve together (Markstein 1990).
     """
+    signature = types.void(source, source, source.dtype, source.dtype)
 
     def codegen(context, builder, sig, args):
+        source, target, factor, summand = args
         vector, lanes = vector_of(sig.args[0])
-        align = sig.args[0].dtype.bitwidth // 8
-        estimate = VECTOR_BYTES == 64 and sig.args[0].dtype is types.float32
-        one = ir.Constant(vector, [1.0] * lanes)
+        bits = sig.args[0].dtype.bitwidth
+        letter, steps = ("s", 1) if bits == 32 else ("d", 2)
+        fma_name, root_name = (f"llvm.{name}.v{lanes}f{bits}" for name in ("fma", "sqrt"))
+        fused = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), fma_name)
+        hardware = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), root_name)
+        factor, summand = splat(builder, factor, vector), splat(builder, summand, vector)
+
+        def constant(value):
+            return ir.Constant(vector, [value] * lanes)
+
+        def fma(a, b, c):
+            return builder.call(fused, [a, b, c])
+
+        def estimate(name, x):
+            chosen = ir.IntType(lanes)
+            kind = ir.FunctionType(vector, [vector, vector, chosen])
+            guess = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.{name}14.p{letter}.512")
+            return builder.call(guess, [x, ir.Constant(vector, None), chosen((1 << lanes) - 1)])
+
+        def root(x):
+            if VECTOR_BYTES != 64 or bits == 32:
+                return builder.call(hardware, [x])
+            guess = estimate("rsqrt", x)
+            s, h = builder.fmul(x, guess), builder.fmul(guess, constant(0.5))
+            for _ in range(steps):
+                wrong = fma(builder.fneg(s), h, constant(0.5))
+                s, h = fma(s, wrong, s), fma(h, wrong, h)
+            s = fma(fma(builder.fneg(s), s, x), h, s)
+            large, finite = constant(2.2250738585072014e-308), constant(math.inf)
+            usual = builder.and_(builder.fcmp_ordered(">=", x, large), builder.fcmp_ordered("<", x, finite))
+            return builder.select(usual, s, x)  # ∞ is its own root, and so is what counts as 0
+
+        def reciprocal(x):
+            if VECTOR_BYTES != 64:
+                return builder.fdiv(constant(1.0), x)
+            r = estimate("rcp", x)
+            for _ in range(steps):
+                wrong = fma(builder.fneg(x), r, constant(1.0))
+                r = builder.select(builder.fcmp_ordered("ord", wrong, wrong), fma(wrong, r, r), r)  # of 0 and ∞ it is exact
+            return r
+
         for start in range(0, LINE, lanes):
-            x = load(builder, args[0], index(start), vector, align)
-            if estimate:
-                mask = ir.Constant(ir.IntType(16), 0xFFFF)
-                guess = cgutils.get_or_insert_function(
-                    builder.module, ir.FunctionType(vector, [vector, vector, ir.IntType(16)]), "llvm.x86.avx512.rcp14.ps.512"
-                )
-                fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32")
-                r = builder.call(guess, [x, ir.Constant(vector, None), mask])
-                wrong = builder.call(fma, [builder.fneg(x), r, one])
-                better = builder.call(fma, [wrong, r, r])
-                r = builder.select(builder.fcmp_ordered("ord", wrong, wrong), better, r)  # of 0 and ∞ the estimate is exact
-            else:
-                r = builder.fdiv(one, x)
-            builder.store(r, vector_pointer(builder, args[0], index(start), vector), align=align)
+            x = load(builder, source, index(start), vector, bits // 8)
+            inverse = reciprocal(fma(root(x), factor, summand))
+            builder.store(inverse, vector_pointer(builder, target, index(start), vector), align=bits // 8)
         return context.get_dummy_value()
 
-    return types.void(line), codegen
+    return signature, codegen
