@@ -156,9 +156,8 @@ def lay_out(
         if parts[l]:
             row["delta_pairs"] = claim(parts[l] * row["pairs"])
         above = 0 if is_output else parts[l + 1]
-        if (
-            not is_output
-        ):  # where there are parts small batches, which have none, write Q as it is; else its memory is not touched
+        if not is_output:
+            # where there are three parts, only batches too small for them touch this memory
             row["q"] = row["q_pairs"] = claim(units)
         if above:
             row["h_pairs"] = claim(above * row["pairs"])
@@ -187,8 +186,9 @@ def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool
 
     It follows from layers and batch: a step that is taken again has the same bits.
     """
-    unit = not paired and dtype == np.float32 and batch_size >= SPLIT_ROWS and has_matrix_unit()
-    parts = [1 if paired else 3 * int(unit and min(pair) >= SPLIT_FROM) for pair in pairwise(network.layers)]
+    large = [dtype == np.float32 and batch_size >= SPLIT_ROWS and min(pair) >= SPLIT_FROM for pair in pairwise(network.layers)]
+    by_unit = not paired and any(large) and has_matrix_unit()
+    parts = [3 * int(by_unit and is_large) or int(paired) for is_large in large]
     return [0, 0, *parts[1:]] if sparse else [0, *parts]
 
 
@@ -285,12 +285,9 @@ def panel_to_units(plan, layer, start, units, panel, depth, parts, thread, unit)
     square = width * width
     for u in range(0, units, width):
         place = (start + u) // width * plan.most_panels + panel
+        there = layer.q + place * square if parts != 3 else plan.packed + (thread + 1) * plan.packed_size - square
         p = at(plan.scratch, layer.h + (panel * layer.padded + start + u) * width, unit)
-        q = at(
-            plan.scratch,
-            layer.q + place * square if parts != 3 else plan.packed + (thread + 1) * plan.packed_size - square,
-            unit,
-        )
+        q = at(plan.scratch, there, unit)
         transpose_panel(p, width, q, width, min(width, units - u), depth)
         if parts != 0:
             pair_square(plan, layer, q, place, parts, unit)
