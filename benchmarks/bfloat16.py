@@ -14,7 +14,7 @@ from glassprop.bench.compare import processors
 from glassprop.bench.peak import measure_peak
 from glassprop.bench.statistics import STEADY
 from glassprop.bench.tasks import TASKS, load
-from glassprop.core.vectors import has_bfloat16
+from glassprop.core.bfloat16 import has_bfloat16
 
 PRECISIONS = ("float32", "bf16")
 ROUNDS, SECONDS = 7, 3.0  # samples of each precision, and about how long one is in float32

@@ -7,7 +7,7 @@ from benchmarks import bfloat16, linear, many, rules, speed
 from glassprop.bench.compare import _result, processors
 from glassprop.bench.statistics import Sample
 from glassprop.bench.tasks import TASKS
-from glassprop.core.vectors import has_bfloat16
+from glassprop.core.bfloat16 import has_bfloat16
 
 FACTS = {"form": "optax.adam", "import_seconds": 0.5, "first_fit_seconds": 1.0, "epochs": 9}
 

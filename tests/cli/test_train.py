@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import glassprop as gp
-from glassprop.core.vectors import has_bfloat16
+from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.tables.model import load
 from glassprop.tables.preparation import prepare
 from glassprop.tables.reading import read_table

@@ -13,7 +13,7 @@ import cases
 import glassprop as gp
 from glassprop.core import panels, plan, workspace
 from glassprop.core.arrays import check_targets, check_weights
-from glassprop.core.vectors import has_bfloat16
+from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.workspace import Workspace
 
 

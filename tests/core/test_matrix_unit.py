@@ -14,11 +14,11 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core import matrix_unit, panels, tile, vectors
+from glassprop.core import bfloat16, matrix_unit, panels, tile
 from glassprop.core.jit import at, call_kernel, inner
 from glassprop.core.workspace import Workspace
 
-needs_bfloat16 = pytest.mark.skipif(not vectors.has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
+needs_bfloat16 = pytest.mark.skipif(not bfloat16.has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
 needs_unit = pytest.mark.skipif(not matrix_unit.has_matrix_unit(), reason="this processor has no matrix unit (amx_bf16)")
 KINDS = [
     pytest.param("vectors", marks=needs_bfloat16),
@@ -120,7 +120,7 @@ def test_sums_in_parts_are_better_than_those_of_fused_products(monkeypatch: pyte
 
 @inner
 def _pair(source, count, half, target, parts, unit):
-    vectors.pair_up(at(source, 0, unit), count, half, at(target, 0, unit), parts)
+    bfloat16.pair_up(at(source, 0, unit), count, half, at(target, 0, unit), parts)
 
 
 @numba.njit
@@ -227,7 +227,7 @@ def test_what_is_not_finite_is_found_in_parts(all_in_parts: None) -> None:
 
 def test_a_machine_that_hides_its_matrix_unit_multiplies_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix_unit.has_matrix_unit.cache_clear()
-    monkeypatch.setattr(matrix_unit, "host_features", lambda: vectors.host_features() - {"amx-tile"})
+    monkeypatch.setattr(matrix_unit, "host_features", lambda: bfloat16.host_features() - {"amx-tile"})
     try:
         assert not matrix_unit.has_matrix_unit()
     finally:

@@ -9,8 +9,8 @@ import pytest
 
 import cases
 import glassprop as gp
+from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.panels import read_panels
-from glassprop.core.vectors import has_bfloat16
 from glassprop.glass.explain import _of_run
 from glassprop.glass.moment import to_bfloat16
 from glassprop.glass.page import page_data

@@ -9,7 +9,7 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core.vectors import has_bfloat16
+from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.workspace import Workspace
 from glassprop.training import loop as loops
 from glassprop.training import record as records

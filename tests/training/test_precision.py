@@ -10,10 +10,10 @@ from sklearn.datasets import load_digits
 
 import cases
 import glassprop as gp
-from glassprop.core import matrix_unit, panels, plan, tile, vectors, workspace
+from glassprop.core import bfloat16, matrix_unit, panels, plan, tile, workspace
 from glassprop.training import run as run_module
 
-needs_bfloat16 = pytest.mark.skipif(not vectors.has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
+needs_bfloat16 = pytest.mark.skipif(not bfloat16.has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
 
 # fewer units than a vector, odd numbers, one panel and several, a layer above one block
 SHAPES = [((3, 5, 2), 7), ((1, 1, 1), 1), ((20, 64, 1), 32), ((33, 70, 41, 3), 65), ((64, 300, 257, 10), 130), ((40, 3), 200)]
@@ -167,5 +167,5 @@ def test_a_precision_that_is_not_there(precision: Any, hint: str) -> None:
 
 
 def test_where_numba_may_not_use_it_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "host_features", lambda: frozenset({"avx512f"}))
-    assert not vectors.has_bfloat16()
+    monkeypatch.setattr(bfloat16, "host_features", lambda: frozenset({"avx512f"}))
+    assert not bfloat16.has_bfloat16()

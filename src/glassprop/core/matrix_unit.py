@@ -23,8 +23,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.jit import PANEL_BYTES, host_features, panel_width, shift, within
-from glassprop.core.vectors import INDEX, fill_row, has_bfloat16
+from glassprop.core.vectors import INDEX, fill_row
 
 TILE = 16  # rows of a tile, and numbers or pairs in each
 _LINE = 64  # bytes of a tile's row, and of the description of all tiles

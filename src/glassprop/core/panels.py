@@ -10,7 +10,7 @@ are not there, and columns of dW beyond them are not stored. Rows of the last pa
 (zeros might be a point where a user's own φ is not finite), with error terms of zero.
 
 Where products are of bfloat16, their operands are kept once more in pairs, two rounded numbers in the place of one of float32:
-numbers half a block apart, so that pairing is a matter of whole vectors (`vectors.pair_up`). So are they where the matrix unit
+numbers half a block apart, so that pairing is a matter of whole vectors (`bfloat16.pair_up`). So are they where the matrix unit
 multiplies float32, but in three parts, the pairs of each part behind those of the one before.
 """
 
@@ -23,11 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from glassprop.core.activations import Activation, multiply_kernel
+from glassprop.core.bfloat16 import pair_up
 from glassprop.core.jit import at, inner, panel_width, shift, within
 from glassprop.core.matrix_unit import has_matrix_unit
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
 from glassprop.core.processor import prefetch
-from glassprop.core.vectors import copy_part, copy_row, lanes_of, largest_bits, pair_up, transpose_square
+from glassprop.core.vectors import copy_part, copy_row, lanes_of, largest_bits, transpose_square
 
 #: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
 LAYER = np.dtype(

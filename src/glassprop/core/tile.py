@@ -21,13 +21,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from glassprop.core.bfloat16 import BFloat
 from glassprop.core.jit import PANEL_BYTES, inner, kernel, shift
 from glassprop.core.matrix_unit import has_matrix_unit, pairs_product, split_product
 from glassprop.core.processor import call_for
 from glassprop.core.vectors import (
     INDEX,
     VECTOR_BYTES,
-    BFloat,
     first_lanes,
     index,
     load,

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.arrays import check_parameters
+from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors, predict
 from glassprop.core.update import Adam, Optimizer
-from glassprop.core.vectors import has_bfloat16
 from glassprop.errors import DivergenceWarning, names_arguments, unknown_name
 from glassprop.training.data import Data, Once, check_data
 from glassprop.training.loop import HISTORY, Callback, Epoch, Loop, Settings
