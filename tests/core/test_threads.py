@@ -32,6 +32,9 @@ SHAPES: list[tuple[tuple[int, ...], int, int, dict[str, Any]]] = [
     ((32,) + (64,) * 8 + (1,), 200, 64, {"activation": "relu"}),
     ((64, 400, 400, 10), 256, 128, {"activation": "relu"}),
     ((4, 1), 500, 256, {}),
+    # units shared out, not panels: two layers, and an output whose softmax is of all units
+    ((100, 330, 260, 3), 150, 64, {"activation": "gelu", "dropout": [0.3, 0.1]}),
+    ((200, 280), 110, 64, {"loss": "cross_entropy"}),
 ]
 
 
@@ -53,6 +56,19 @@ def test_the_same_bits_for_any_number_of_threads(shape: tuple, dtype: str) -> No
         np.testing.assert_array_equal(run.parameters.theta, runs[0].parameters.theta)
         for column in ("loss", "validation_loss", "gradient_norm"):
             np.testing.assert_array_equal(run.history[column], runs[0].history[column])
+
+
+def test_threads_share_out_units_where_that_moves_less() -> None:
+    """All of W for some panels, or some of W for all panels: W larger than what the batch has in inputs and units."""
+
+    def by_units(layers: tuple[int, ...], batch_size: int, threads: int) -> list[int]:
+        layout = panels.lay_out(gp.Network(layers), np.dtype(np.float32), batch_size, threads=threads)
+        return layout.layers["by_units"].tolist()
+
+    assert by_units((784, 800, 10), 128, 2) == [0, 1, 0]
+    assert by_units((784, 2048, 2048, 10), 512, 4) == [0, 1, 1, 0]
+    assert by_units((64, 256, 256, 10), 128, 2) == [0, 0, 0, 0]
+    assert by_units((784, 800, 10), 128, 1) == [0, 0, 0]
 
 
 @pytest.mark.usefixtures("any_work")

@@ -13,6 +13,7 @@ from glassprop.core.panels import note_largest, pack_columns, pair_rows, paired_
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block
+from glassprop.core.threads import meet, share_units
 from glassprop.core.tile import MAIN_ROWS
 from glassprop.core.vectors import sum_rows
 
@@ -20,29 +21,35 @@ FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the ca
 
 
 @within
-def layer_backward(plan, below, layer, first, last, parts, rate, drop_key, thread, unit):
+def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_key, thread, unit):
     """δ_below = (W δ) ⊙ φ′(g_below) for panels first..last, with the units dropped that were dropped forward.
 
-    Partner: `forward.layer_forward`.
+    Where threads share out units, for this thread's of the layer below. Partner: `forward.layer_forward`.
     """
     width, scratch = panel_width(unit), plan.scratch
     zero, packed = at(scratch, plan.zero, unit), at(scratch, plan.packed + thread * plan.packed_size, unit)
-    pack = parts != 0 or (layer.packed_row > 0 and last - first > 1)
     product, source, lines, count = plan.product, layer.delta, layer.padded, layer.units
     if parts != 0:
         product, source, lines, count = product_of(plan, parts), layer.delta_pairs, parts * layer.pairs, layer.pairs
         for panel in range(first, last):
             delta = at(scratch, layer.delta + panel * layer.padded * width, unit)
             pair_up(delta, layer.units * width, count * width, at(scratch, source + panel * lines * width, unit), parts)
-    for start in range(0, below.units, layer.resident_columns):
-        rows = min(layer.resident_columns, below.units - start)
+    begin, end, low, high = ZERO, below.units, first, last
+    by_units = together != 0 and layer.by_units != 0
+    if by_units:
+        meet(plan)
+        begin, end = share_units(below.units, thread, plan.threads, width)
+        low, high = ZERO, together
+    pack = parts != 0 or (layer.packed_row > 0 and high - low > 1)
+    for start in range(begin, end, layer.resident_columns):
+        rows = min(layer.resident_columns, end - start)
         W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
         if pack:
             pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
             W, row, column = packed, layer.packed_row, ONE
         if parts != 0:
             pair_rows(packed, row, rows, layer.units, count, packed, row, parts)
-        for panel in range(first, last):
+        for panel in range(low, high):
             here = (panel * below.padded + start) * width
             delta, above = at(scratch, below.delta + here, unit), at(scratch, source + panel * lines * width, unit)
             call_kernel(
@@ -53,10 +60,12 @@ def layer_backward(plan, below, layer, first, last, parts, rate, drop_key, threa
                 drop(whole, whole, start, start + rows, below.units, panel * width, rate, drop_key)
             if below.dphi != 0:
                 call_kernel(below.dphi, (at(scratch, below.z + here, unit), delta, rows * width))
-            note_largest(plan, delta, rows * width, panel, 1)
+            note_largest(plan, delta, rows * width, thread, 1)
+    if by_units:
+        meet(plan)
 
 
-def backward(plan, layers, first, last, training, parts, step, thread, unit):
+def backward(plan, layers, first, last, together, training, parts, step, thread, unit):
     """δ_l from δ_L down, for panels first..last; dropout acts in training. Partner: `forward.forward`."""
     width = panel_width(unit)
     for l in range(layers.size - 1, 0, -1):
@@ -64,7 +73,7 @@ def backward(plan, layers, first, last, training, parts, step, thread, unit):
         if l > 1:
             rate = layers[l - 1].dropout if training else 0.0
             key = dropout_key(plan.seed, step, l - 1) if rate > 0 else NO_KEY
-            layer_backward(plan, layers[l - 1], layer, first, last, own, rate, key, thread, unit)
+            layer_backward(plan, layers[l - 1], layer, first, last, together, own, rate, key, thread, unit)
         if own != 0:  # for the gradient, which sums over rows
             for panel in range(first, last):
                 delta = at(plan.scratch, layer.delta + panel * layer.padded * width, unit)

@@ -13,6 +13,7 @@ from glassprop.core.panels import note_largest, pair_rows, pair_rows_of_input, p
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.sparse import lines_of_panel
+from glassprop.core.threads import meet, share_units
 
 # numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
 ZERO, ONE = np.int64(0), np.int64(1)
@@ -65,8 +66,10 @@ def activate(layer, g, a, z, n, slopes):
 
 
 @within
-def layer_forward(plan, below, layer, first, last, depth, slopes, parts, above, listed, rate, drop_key, thread, unit):
+def layer_forward(plan, below, layer, first, last, together, depth, slopes, parts, above, listed, rate, drop_key, thread, unit):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
+
+    Where all threads do this `together`, for a batch of so many panels, and share out units, for this thread's and all panels.
 
     `depth`, where it is not 0, is how many rows of a panel the backward pass will want in Q; where `slopes` is not 0, δ will be
     asked for; operands are made of so many `parts` of bfloat16, if any, `above` those of the layer above; `listed`, where it is
@@ -84,15 +87,21 @@ def layer_forward(plan, below, layer, first, last, depth, slopes, parts, above, 
             pair_up(h, below.units * width, count * width, at(scratch, source + panel * lines * width, unit), parts)
     # an output with its loss's own link, which may be softmax, a function of all units
     whole = layer.phi != 0 and layer.dphi == 0
-    for start in range(0, layer.units, layer.resident_rows):
-        rows = min(layer.resident_rows, layer.units - start)
+    begin, end, low, high = ZERO, layer.units, first, last
+    by_units = together != 0 and layer.by_units != 0
+    if by_units:
+        meet(plan)
+        begin, end = share_units(layer.units, thread, plan.threads, width)
+        low, high = ZERO, together
+    for start in range(begin, end, layer.resident_rows):
+        rows = min(layer.resident_rows, end - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
         row = layer.stride
         if parts != 0:
             packed = at(scratch, plan.packed + thread * plan.packed_size, unit)
             pair_rows(W, row, rows, below.units, count, packed, layer.paired_row, parts)
             W, row = packed, layer.paired_row
-        for panel in range(first, last):
+        for panel in range(low, high):
             here = (panel * layer.padded + start) * width
             h_below = at(scratch, source + panel * lines * width, unit)
             g, a, z = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.z + here, unit)
@@ -105,20 +114,22 @@ def layer_forward(plan, below, layer, first, last, depth, slopes, parts, above, 
                 h, panel_of_a = shift(at(scratch, layer.h + here, unit), -start * width), shift(a, -start * width)
                 drop(panel_of_a, h, start, start + rows, layer.units, panel * width, rate, drop_key)
             if not whole:
-                note_largest(plan, at(scratch, layer.h + here, unit), rows * width, panel, 0)
+                note_largest(plan, at(scratch, layer.h + here, unit), rows * width, thread, 0)
             if depth > 0:
                 panel_to_units(plan, layer, start, rows, panel, depth, above, thread, unit)
+    if by_units:
+        meet(plan)
     for panel in range(first, last if whole else first):
         here = panel * layer.padded * width
         g, a = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit)
         activate(layer, g, a, g, layer.units * width, ZERO)
 
 
-def forward(plan, layers, first, last, depth, slopes, training, parts, step, thread, unit):
+def forward(plan, layers, first, last, together, depth, slopes, training, parts, step, thread, unit):
     """g_l and h_l of all layers for panels first..last of the rows in layer 0; dropout acts in training.
 
-    `depth` is as for `layer_forward`; `slopes` are parts of the step: δ_L goes with LOSS, all others with BACKWARD. Partner:
-    `backward.backward`.
+    `together` and `depth` are as for `layer_forward`; `slopes` are parts of the step: δ_L goes with LOSS, all others with
+    BACKWARD. Partner: `backward.backward`.
     """
     top = layers.size - 1
     for l in range(1, top + 1):
@@ -132,6 +143,7 @@ def forward(plan, layers, first, last, depth, slopes, training, parts, step, thr
             layers[l],
             first,
             last,
+            together,
             wanted,
             slopes if l == top else slopes & BACKWARD,
             own,

@@ -43,6 +43,7 @@ LAYER = np.dtype(
         ("paired_row", np.int64),  # stride of W in pairs of bfloat16, in all their parts
         ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
         ("size", np.int64),  # elements of W and b together, from W on
+        ("by_units", np.int64),  # 1: threads share out the units that its products compute, each for all panels
         ("sums", np.int64),  # 1: dW is taken as sums of rows of h, each times its δ, without h in Q
         ("block", np.int64),  # rows of W in a block of dW
         ("blocks", np.int64),
@@ -80,6 +81,7 @@ SPLIT_FROM, SPLIT_ROWS = 192, 64
 RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
 MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than h in Q
 ROWS_OF_SUMS = 8  # of a batch, for each of these units: the sums of lanes cost the same for any batch
+SLOT = 8  # of int64, a line of the cache: from one thread's place in `plan.largest` to the next one's
 ROWS_AHEAD = 4  # rows of X between the one that is gathered and the one that is called for from memory
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
 
@@ -170,7 +172,7 @@ def lay_out(
         row["W"], row["stride"], row["b"] = offsets[l - 1]
         row["size"] = units * (offsets[l - 1][1] + 1)
         row["delta"] = claim(units)
-        packed_size = max(packed_size, _share_out(row, table[l - 1], l, batch_size, dtype))
+        packed_size = max(packed_size, _share_out(row, table[l - 1], l, batch_size, dtype, threads))
         blocks += int(row["blocks"])
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
@@ -193,12 +195,14 @@ def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool
     return [0, 0, *parts[1:]] if sparse else [0, *parts]
 
 
-def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype) -> int:
+def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, threads: int) -> int:
     """How layer `l` is taken: its gradient in blocks, W in parts; returns what a thread's share of `packed` must hold of it."""
     width, units, inputs, parts = panel_columns(dtype), int(row["units"]), int(below["units"]), int(row["parts"])
     # the rows of X are in Q anyway
     pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
     row["sums"] = parts != 1 and (units == 1 or pays)
+    # A thread reads all of W for its panels, or all panels for its part of W: what is less.
+    row["by_units"] = threads > 1 and units * inputs > batch_size * (units + inputs)
     by_unit = parts > 0 and has_matrix_unit()
     row["block"] = block_rows(units, int(row["stride"]) * dtype.itemsize, by_unit)
     row["blocks"] = -(-units // int(row["block"]))
@@ -295,10 +299,10 @@ def panel_to_units(plan, layer, start, units, panel, depth, parts, thread, unit)
 
 
 @within
-def note_largest(plan, pointer, count, panel, which):
-    """Note in `plan.largest` the largest of `count` numbers of a panel, of h (0) or of δ (1), where that will be asked for."""
+def note_largest(plan, pointer, count, thread, which):
+    """Note in `plan.largest` the largest of `count` numbers of panel rows, of h (0) or of δ (1), where that will be asked."""
     if plan.at_once != 0:
-        found, so_far = largest_bits(pointer, count), at(plan.largest, 2 * panel + which, np.int64(0))
+        found, so_far = largest_bits(pointer, count), at(plan.largest, SLOT * thread + which, np.int64(0))
         so_far[0] = max(so_far[0], found)
 
 
@@ -331,7 +335,7 @@ def gather_rows(plan, X, order, start, stop, layer, first, last, thread, unit):
             line = shift(p, u * width)
             for i in range(width):
                 line[i] = line[i] if i < count else line[count - 1]
-        note_largest(plan, p, inputs * width, panel, 0)
+        note_largest(plan, p, inputs * width, thread, 0)
 
 
 @inner

@@ -52,7 +52,7 @@ PLAN = np.dtype(
             "sums",  # float64, pairs: (loss, weight) of panels, then (squares, penalty) of blocks of the gradient
             "most_panels",  # of a batch
             "blocks",  # of the gradient
-            "largest",  # int64, pairs: bits of the largest |h| and |δ| of panels, where the rule acts at once
+            "largest",  # int64, a line for each thread: bits of the largest |h| and |δ| it has met, where the rule acts at once
             "lines", "line_counts",  # int64, of a sparse X: inputs of every panel's lines, and how many
             "block_lines", "block_table",  # places of the rows of every block's lines, and (first line, lines) of blocks
             "share_lines",  # lines of blocks that one thread has room for

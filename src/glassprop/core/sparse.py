@@ -111,7 +111,7 @@ def gather_sparse_rows(plan, X, order, start, stop, layer, first, last, thread, 
             for n in range(starts[row], starts[row + 1]):
                 p[place[columns[n]] * width + i] = values[n]
         at(plan.line_counts, panel, off)[0] = lines
-        note_largest(plan, p, lines * width, panel, 0)
+        note_largest(plan, p, lines * width, thread, 0)
 
 
 @within

@@ -16,7 +16,7 @@ from glassprop.core.backward import backward
 from glassprop.core.blocks import gradient, update
 from glassprop.core.forward import forward
 from glassprop.core.jit import at, call_kernel, entry, inner, inner_sum, kernel, like, panel_width, shift, within
-from glassprop.core.panels import LAYER, SPLIT_ROWS, gather_rows, note_largest, scatter_rows
+from glassprop.core.panels import LAYER, SLOT, SPLIT_ROWS, gather_rows, note_largest, scatter_rows
 from glassprop.core.plan import (
     BACKWARD,
     DIVERGED,
@@ -78,7 +78,7 @@ def _weighted_sum(losses, weights, n):
 
 
 @within
-def _panel_losses(plan, layers, first, last, sums, unit):
+def _panel_losses(plan, layers, first, last, sums, thread, unit):
     """Σ over rows of w_r ℓ_r of panel p into ``sums[2 p]``, with δ_L = w_r ∂ℓ_r/∂g_L left in scratch."""
     top, width, scratch = layers[-1], panel_width(unit), plan.scratch
     for panel in range(first, last):
@@ -90,22 +90,22 @@ def _panel_losses(plan, layers, first, last, sums, unit):
         call_kernel(plan.loss, (g, h, y, row_weights, delta, losses, top.units, at(plan.loss_constants, 0, 1.0)))
         if top.dphi != 0:
             call_kernel(top.dphi, (at(scratch, top.z + here, unit), delta, top.units * width))
-        note_largest(plan, delta, top.units * width, panel, 1)
+        note_largest(plan, delta, top.units * width, thread, 1)
         sums[2 * panel] = _weighted_sum(losses, row_weights, width)
 
 
-def _losses(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, unit):
+def _losses(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, thread, unit):
     """Losses, weights and δ_L of panels first..last of the batch in rows start..stop, from what the forward pass has left."""
     _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, unit)
-    _panel_losses(plan, layers, first, last, sums, unit)
+    _panel_losses(plan, layers, first, last, sums, thread, unit)
 
 
 #: The stages of a step: kernels by the name of their address in the plan, and their arguments in the letters of `kernel`.
 STAGES: dict[str, tuple[Callable, str]] = {
     "do_gather": (gather_rows, "Pnnnnlnnnu"),
-    "do_forward": (forward, "PLnnnnnnnnu"),
-    "do_losses": (_losses, "PLnnnnnnnncu"),
-    "do_backward": (backward, "PLnnnnnnu"),
+    "do_forward": (forward, "PLnnnnnnnnnu"),
+    "do_losses": (_losses, "PLnnnnnnnncnu"),
+    "do_backward": (backward, "PLnnnnnnnu"),
     "do_gradient": (gradient, "PLnndcnndnnu"),
     "do_update": (update, "PLddnnu"),
 }
@@ -140,17 +140,18 @@ def _add_up(sums, pairs):
 
 
 @within
-def _may_act_at_once(plan, loss, rows, panels, scale, unit):
+def _may_act_at_once(plan, loss, rows, scale, unit):
     """1 where no gradient of the batch can overflow, before or after it is scaled: the rule need not see all of it first.
 
     No sum over rows exceeds their number times the largest |h|, or the 1 that stands for it in db, times the largest |δ|. A
     penalty of at most a tenth of a finite weight does not overflow. (Its value may, in float64, for a weight above 1e154.)
     """
     if plan.at_once == 0 or not math.isfinite(loss):
-        return panels * 0
-    bits, h, delta = at(plan.largest, 0, panels), panels * 0, panels * 0
-    for p in range(panels):
-        h, delta = max(h, bits[2 * p]), max(delta, bits[2 * p + 1])
+        return rows * 0
+    h = delta = rows * 0
+    for thread in range(plan.threads):
+        bits = at(plan.largest, SLOT * thread, rows)
+        h, delta = max(h, bits[0]), max(delta, bits[1])
     largest_h = np.float64(from_bits(h, unit))
     largest_h = 1.0 if largest_h < 1.0 else largest_h  # NaN compares false and stays
     bound = largest_h * np.float64(from_bits(delta, unit)) * rows * max(1.0, scale)
@@ -179,9 +180,9 @@ def _validate(plan, layers, sums, thread, unit):
         start, stop = (v - low) * width, plan.validation_rows
         here = shift(sums, 2 * (v - low))
         call_kernel(plan.do_gather, (plan, plan.validation_X, off, start, stop, layers[0], low, last, thread, unit))
-        call_kernel(plan.do_forward, (plan, layers, low, last, off, off, off, operands, start, thread, unit))
+        call_kernel(plan.do_forward, (plan, layers, low, last, off, off, off, off, operands, start, thread, unit))
         Y, classes, weights = plan.validation_Y, plan.validation_classes, plan.validation_weights
-        call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, off, start, stop, low, last, here, unit))
+        call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, off, start, stop, low, last, here, thread, unit))
 
 
 @inner
@@ -231,23 +232,25 @@ def _end_epoch(plan, now, layers, epoch, steps_per_epoch, rate, parts, thread, u
 def _by_panels(plan, layers, order, start, stop, depth, parts, operands, t, thread, unit):
     """What panels of the batch are shared out for: rows, forward, outputs, losses and δ, as far as the parts ask for them."""
     width, training = panel_width(unit), parts & UPDATE
-    low, high = share((stop - start + width - 1) // width, thread, plan.threads)
+    panels = (stop - start + width - 1) // width
+    low, high = share(panels, thread, plan.threads)
+    together = panels if plan.threads > 1 else panels * 0
     if plan.at_once != 0:
-        for i in range(2 * low, 2 * high):
-            at(plan.largest, i, start)[0] = 0
+        for i in range(2):
+            at(plan.largest, SLOT * thread + i, start)[0] = 0
     if parts & FORWARD:
         wanted, slopes = depth if parts & BACKWARD else depth * 0, parts & (LOSS | BACKWARD)
         call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers[0], low, high, thread, unit))
-        call_kernel(plan.do_forward, (plan, layers, low, high, wanted, slopes, training, operands, t, thread, unit))
+        call_kernel(plan.do_forward, (plan, layers, low, high, together, wanted, slopes, training, operands, t, thread, unit))
     if parts & OUTPUT:
         scatter_rows(plan.scratch, layers[-1], start, stop, plan.output, low, high, unit)
     if parts & LOSS:
         Y, classes, weights, sums = plan.Y, plan.classes, plan.weights, at(plan.sums, 0, 1.0)
-        call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, order, start, stop, low, high, sums, unit))
+        call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, order, start, stop, low, high, sums, thread, unit))
     if parts & BACKWARD:
         if plan.do_collect != 0:
             call_kernel(plan.do_collect, (plan, layers, order, start, stop, thread, unit))
-        call_kernel(plan.do_backward, (plan, layers, low, high, training, operands, t, thread, unit))
+        call_kernel(plan.do_backward, (plan, layers, low, high, together, training, operands, t, thread, unit))
 
 
 @within
@@ -304,7 +307,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
         if parts & BACKWARD:
             scale = 1.0 / mass if mass > 0 else 0.0
             if training:
-                at_once = _may_act_at_once(plan, loss, rows, panels, scale, unit)
+                at_once = _may_act_at_once(plan, loss, rows, scale, unit)
             sums = at(plan.sums, 2 * plan.most_panels, 1.0)
             call_kernel(
                 plan.do_gradient, (plan, layers, panels, depth, scale, sums, operands, at_once, rate, t + 1, thread, unit)

@@ -37,6 +37,13 @@ def share(count, thread, threads):
     return count * thread // threads, count * (thread + 1) // threads
 
 
+@within
+def share_units(units, thread, threads, width):
+    """First and last (exclusive) of the units that are this thread's, in whole squares of P and Q."""
+    first, last = share((units + width - 1) // width, thread, threads)
+    return first * width, min(last * width, units)
+
+
 @inner
 def meet(plan):
     """Wait until all threads have come here; False where one of them never will."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from glassprop.core.jit import available_threads, must_compile
 from glassprop.core.network import Network, aligned_zeros, panel_columns
-from glassprop.core.panels import AT_ONCE_FROM, LAYER, Layout, lay_out, new_scratch
+from glassprop.core.panels import AT_ONCE_FROM, LAYER, SLOT, Layout, lay_out, new_scratch
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
 from glassprop.core.sparse import SparseTable, new_lists, room_for_lines
 from glassprop.core.step import run, stages
@@ -151,7 +151,7 @@ class Workspace:
             scratch=new_scratch(layout, dtype),
             constants=np.zeros((self.threads, 16)),
             sums=np.zeros(2 * max(panels + layout.blocks, validation_panels)),
-            largest=np.zeros(2 * panels, np.int64),
+            largest=aligned_zeros(SLOT * self.threads, np.dtype(np.int64)),
             team=np.zeros(16, np.int64),
             most_panels=panels,
             blocks=layout.blocks,
