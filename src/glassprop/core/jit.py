@@ -349,14 +349,29 @@ def panel_width(typingctx, x):
     return types.int64(x), codegen
 
 
+def hide(builder, number):
+    """An int64 of which the compiler's optimiser knows nothing more than that it is one."""
+    word = ir.IntType(64)
+    return builder.asm(ir.FunctionType(word, [word]), "", "=r,0", [number], False)
+
+
+@intrinsic
+def hidden(typingctx, number):
+    """`number`, of which the compiler's optimiser knows nothing: for a loop that it is not to make vectors of."""
+
+    def codegen(context, builder, sig, args):
+        return hide(builder, args[0])
+
+    return types.int64(types.int64), codegen
+
+
 @intrinsic
 def panel_loop(typingctx, x):
     """`panel_width`, hidden from the compiler: it would unroll a loop over a panel's width before that could become vectors."""
     width = PANEL_BYTES * 8 // getattr(x, "dtype", x).bitwidth
 
     def codegen(context, builder, sig, args):
-        number = ir.IntType(64)
-        return builder.asm(ir.FunctionType(number, [number]), "", "=r,0", [number(width)], False)
+        return hide(builder, context.get_constant(types.int64, width))
 
     return types.int64(x), codegen
 

@@ -82,7 +82,7 @@ RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-leve
 MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than h in Q
 ROWS_OF_SUMS = 8  # of a batch, for each of these units: the sums of lanes cost the same for any batch
 SLOT = 8  # of int64, a line of the cache: from one thread's place in `plan.largest` to the next one's
-ROWS_AHEAD = 4  # rows of X between the one that is gathered and the one that is called for from memory
+ROWS_AHEAD = 8  # rows of X between the one that is gathered and the one that is called for from memory
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
 
 
@@ -320,8 +320,8 @@ def gather_rows(plan, X, order, start, stop, layer, first, last, thread, unit):
         count = min(width, stop - base)
         q, p = at(plan.scratch, layer.q + panel * square, unit), at(plan.scratch, layer.h + panel * layer.padded * width, unit)
         for i in range(count):
-            ahead = min(base + i + ROWS_AHEAD, stop - 1)
-            coming = at(X, (numbers[ahead] if order else ahead) * inputs, unit)
+            ahead = base + i + ROWS_AHEAD  # a row of the next batch, perhaps; without an order, beyond the table, perhaps
+            coming = at(X, (numbers[min(ahead, plan.rows - 1)] if order else ahead) * inputs, unit)
             for line in range(lines):
                 prefetch(shift(coming, line * (width // 2)))
             source, target = at(X, (numbers[base + i] if order else base + i) * inputs, unit), shift(q, i * width)

@@ -22,7 +22,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from glassprop.core.bfloat16 import BFloat
-from glassprop.core.jit import PANEL_BYTES, inner, kernel, shift
+from glassprop.core.jit import PANEL_BYTES, hide, inner, kernel, shift
 from glassprop.core.matrix_unit import has_matrix_unit, pairs_product, split_product
 from glassprop.core.processor import call_for
 from glassprop.core.vectors import (
@@ -58,6 +58,23 @@ def _multiply_add(builder, vector, paired):
     bits = 32 if isinstance(vector.element, ir.FloatType) else 64
     fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f{bits}")
     return lambda left, right, sums: builder.call(fma, [left, right, sums])
+
+
+def _row_finder(builder, rows, a_row, align):
+    """A function that emits the address of row `r` of A, below that of row 0: what a load computes by itself.
+
+    r is an odd number times a power of two, so that few multiples of the stride wait in registers. They are hidden, as row 0
+    is: the compiler would take an addition for each row and product, on the ports that multiply.
+    """
+    multiples = {odd: hide(builder, builder.mul(a_row, index(odd * align))) for odd in range(1, rows, 2)}
+
+    def place_of(row_0, r):
+        if r == 0:
+            return row_0
+        power = r & -r
+        return builder.add(row_0, builder.shl(multiples[r // power], index(power.bit_length() - 1)))
+
+    return place_of
 
 
 def _store(builder, sums, c, c_row, columns, align, vectors):
@@ -97,6 +114,7 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: boo
             align = sig.args[0].dtype.bitwidth // 8
             multiply_add = _multiply_add(builder, vector, paired)
             columns_of_a = builder.inttoptr(a_k, INDEX.as_pointer())
+            place_of = _row_finder(builder, rows, a_row, align)
             start = []
             for r in range(rows):
                 value = builder.load(builder.gep(bias, [builder.mul(bias_row, index(r))]))
@@ -114,10 +132,10 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: boo
                     column = builder.load(builder.gep(columns_of_a, [k])) if listed else builder.mul(k, a_k)
                     line = builder.mul(k, index(width))
                     right = [load(builder, b_block, builder.add(line, index(v * lanes)), vector, align) for v in range(vectors)]
+                    row_0 = hide(builder, builder.ptrtoint(builder.gep(a_block, [column]), INDEX))
                     results = []
                     for r in range(rows):
-                        left = builder.load(builder.gep(a_block, [builder.add(column, builder.mul(a_row, index(r)))]))
-                        left = splat(builder, left, vector)
+                        left = splat(builder, builder.load(builder.inttoptr(place_of(row_0, r), a.type)), vector)
                         for v in range(vectors):
                             results.append(multiply_add(left, right[v], sums[r * vectors + v]))
                     return sums[len(results) :] + results  # the parts take turns
