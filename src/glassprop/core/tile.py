@@ -42,7 +42,6 @@ SECOND_LEVEL = 1  # of the nearness of memory that is called for
 # Rows of the main tile: 12 rows of 2 vectors leave room in 32 registers, 6 rows of 2 in the 16 of AVX2 and SSE. The higher it
 # is, the less often B is read, from the second-level cache where it is long.
 MAIN_ROWS = 12 if VECTOR_BYTES == 64 or platform.machine().lower() in ("arm64", "aarch64") else 6
-MAIN_FROM = 64 if MAIN_ROWS > 8 else 1  # products for each number of C, from which on it pays: 8 rows divide more layers
 
 
 def _multiply_add(builder, vector, paired):
@@ -222,7 +221,7 @@ def _make_product(*kind: bool) -> Any:
             r = rows * 0
             rest = cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
             # asked here: a call with nothing to do costs a tenth of a tiny network's step
-            if rows >= MAIN_ROWS and outer * inner_count >= MAIN_FROM:
+            if rows >= MAIN_ROWS:
                 r = main_rows(r, rows, *rest)
             if rows - r >= 8:
                 r = rows_8(r, rows, *rest)
