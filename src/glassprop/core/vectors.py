@@ -333,9 +333,9 @@ def new_line(typingctx, pointer):
 def inverse_roots(typingctx, source, target, factor, summand):
     """target := 1 / (factor √x + summand) for LINE numbers x of `source`, which are at least 0; 1/0 = ∞, 1/∞ = 0.
 
-    Roots and divisions share one slow unit of the processor. AVX-512 has estimates of 1/x and 1/√x, good to 14 bits, which steps
-    of Newton's double, beside that unit: to one unit in the last place, both. Roots in float32 stay with it, which is fast enough
-    for them. s ≈ √x and h ≈ 1/(2√x) improve together (Markstein 1990).
+    Roots and divisions share one slow unit of the processor. AVX-512 has estimates of 1/x and 1/√x, good to 14 bits, which
+    steps of Newton's double, beside that unit: to one unit in the last place, both. Roots in float32 stay with it, which is
+    fast enough for them. s ≈ √x and h ≈ 1/(2√x) improve together (Markstein 1990).
     """
     signature = types.void(source, source, source.dtype, source.dtype)
 
