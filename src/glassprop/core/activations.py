@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from glassprop.core.elementary import exp, expm1, log1p_of_unit, normal_cdf, sigmoid, tanh
-from glassprop.core.jit import kernel, like, panel_width, scalar, separate_pointers
+from glassprop.core.jit import kernel, like, panel_loop, panel_width, scalar, separate_pointers
 from glassprop.core.own import cannot_be_compiled, check_own
 from glassprop.core.vectors import new_line
 from glassprop.errors import unknown_name
@@ -140,24 +140,24 @@ def _softmax(h, n):
     separate_pointers(n)
     width = panel_width(h)
     top, total = new_line(h), new_line(h)
-    for r in range(width):
+    for r in range(panel_loop(h)):
         top[r], total[r] = h[r], like(0, h[0])
     for i in range(width, n, width):
-        for r in range(width):
+        for r in range(panel_loop(h)):
             # NaN compares false and may be lost here; its own exponential below keeps it
             top[r] = top[r] if h[i + r] <= top[r] else h[i + r]
     for i in range(0, n, width):
-        for r in range(width):
+        for r in range(panel_loop(h)):
             h[i + r] -= top[r]
     for i in range(n):  # in a loop of its own, which becomes vectors
         h[i] = exp(h[i])
     for i in range(0, n, width):
-        for r in range(width):
+        for r in range(panel_loop(h)):
             total[r] += h[i + r]
-    for r in range(width):
+    for r in range(panel_loop(h)):
         total[r] = like(1, h[0]) / total[r]
     for i in range(0, n, width):
-        for r in range(width):
+        for r in range(panel_loop(h)):
             h[i + r] *= total[r]
 
 

@@ -72,7 +72,7 @@ BLOCK_ROWS = (40, 36, 32, 28, 24)  # of W in a block of dW, the unit of work tha
 BLOCK_BYTES = 1 << 19  # of a block, if it holds more than LEAST_ROWS: half of what the second-level cache holds
 LEAST_ROWS = 12
 # The same for the matrix unit, which waits for Q from memory: few and high blocks, of whole tiles of its own.
-UNIT_BLOCK_ROWS = (128, 96, 64, 32)
+UNIT_BLOCK_ROWS = tuple(range(224, 16, -16))
 UNIT_BLOCK_BYTES = 3 << 19
 UNIT_RESIDENT = 8192
 AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
@@ -93,7 +93,7 @@ def resident(depth: int, width: int, lines: int) -> int:
 
 def block_rows(units: int, row_bytes: int, by_unit: bool = False) -> int:
     """Rows of W in a block of dW: the number that fits the cache and leaves the least for the busier of two threads."""
-    numbers, most, begin = (UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES, 6) if by_unit else (BLOCK_ROWS, BLOCK_BYTES, 0)
+    numbers, most, begin = (UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES, 11) if by_unit else (BLOCK_ROWS, BLOCK_BYTES, 0)
     fitting = [rows for rows in numbers if rows * row_bytes <= most] or [numbers[-1] if by_unit else LEAST_ROWS]
 
     def busier(rows: int) -> int:

@@ -15,7 +15,20 @@ import numpy as np
 from glassprop.core.backward import backward
 from glassprop.core.blocks import gradient, update
 from glassprop.core.forward import forward
-from glassprop.core.jit import at, call_kernel, entry, hidden, inner, inner_sum, kernel, like, panel_width, shift, within
+from glassprop.core.jit import (
+    at,
+    call_kernel,
+    entry,
+    hidden,
+    inner,
+    inner_sum,
+    kernel,
+    like,
+    panel_loop,
+    panel_width,
+    shift,
+    within,
+)
 from glassprop.core.panels import LAYER, SLOT, SPLIT_ROWS, gather_rows, note_largest, scatter_rows
 from glassprop.core.plan import (
     BACKWARD,
@@ -67,7 +80,7 @@ def _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first
                 row_weights[i] = given[row]
                 mass += np.float64(row_weights[i])
         for o in range(top.units if classes else 0):
-            for i in range(width):
+            for i in range(panel_loop(unit)):
                 panel[o * width + i] = share_of_all + (keep if own_class[i] == like(o, unit) else like(0, unit))
         sums[2 * p + 1] = mass if weights else np.float64(count)
 
