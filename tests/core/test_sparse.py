@@ -90,14 +90,19 @@ def test_sums_kept_in_parts_differ_by_rounding_alone(layers: tuple[int, ...], dt
         np.testing.assert_allclose(mine, dense, rtol=tolerance, atol=tolerance)
 
 
-def test_predictions_are_those_of_the_dense_table() -> None:
-    network, X = gp.Network((150, 8, 2)), table(150, 0.05, "float64", rows=1100)
-    parameters = network.initialize(seed=0).astype(np.float64)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("density", [0.001, 0.05, 0.3])
+@pytest.mark.parametrize("layers", [(150, 8, 2), (150, 70, 2), (150, 36)])
+def test_predictions_are_those_of_the_dense_table(layers: tuple[int, ...], density: float, dtype: str) -> None:
+    """By lines, or for many rows of few numbers by rows of Wᵀ."""
+    network, X = gp.Network(layers), table(150, density, dtype, rows=1100)
+    parameters = network.initialize(seed=0).astype(X.dtype)
+    assert sparse(X).rows_pay() == (density == 0.05)
     for threads in (1, 2):
-        g = np.empty((1100, 2))
-        np.testing.assert_array_equal(
-            outputs_of(network, parameters, sparse(X), threads=threads, g=g), outputs_of(network, parameters, X)
-        )
+        g = np.empty((1100, layers[-1]), X.dtype)
+        for given in (None, g):
+            found = outputs_of(network, parameters, sparse(X), threads=threads, g=given)
+            np.testing.assert_array_equal(found, outputs_of(network, parameters, X))
         assert np.abs(g).max() > 0
 
 

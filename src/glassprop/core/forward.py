@@ -105,9 +105,10 @@ def layer_forward(plan, below, layer, first, last, together, depth, slopes, part
             here = (panel * layer.padded + start) * width
             h_below = at(scratch, source + panel * lines * width, unit)
             g, a, z = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.z + here, unit)
-            if listed != 0:
+            if listed != 0 and plan.turned == 0:
                 column, count = lines_of_panel(plan, below, panel)
-            call_kernel(product, (g, width, rows, width, W, ZERO, row, column, h_below, ZERO, b, ONE, ONE, count, b, ZERO))
+            if listed == 0 or plan.turned == 0:  # else g is there
+                call_kernel(product, (g, width, rows, width, W, ZERO, row, column, h_below, ZERO, b, ONE, ONE, count, b, ZERO))
             if layer.phi != 0 and not whole:
                 activate(layer, g, a, z, rows * width, slopes)
             if layer.dropout > 0:

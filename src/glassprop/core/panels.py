@@ -306,13 +306,13 @@ def note_largest(plan, pointer, count, thread, which):
         so_far[0] = max(so_far[0], found)
 
 
-def gather_rows(plan, X, order, start, stop, layer, first, last, thread, unit):
+def gather_rows(plan, X, order, start, stop, layers, first, last, thread, unit):
     """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
 
     Places in P from `stop` on are filled with the last row; in Q they keep the finite numbers that they held, which error terms
     of zero multiply.
     """
-    numbers, width = at(order, 0, start), panel_width(unit)
+    layer, numbers, width = layers[0], at(order, 0, start), panel_width(unit)
     square, inputs = width * width, layer.units
     lines, whole = (inputs + width // 2 - 1) // (width // 2), inputs // width
     for panel in range(first, last):

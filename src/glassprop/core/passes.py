@@ -12,7 +12,7 @@ import numpy as np
 from glassprop.core.arrays import check_inputs, check_parameters, check_targets, check_weights
 from glassprop.core.network import Network, Parameters
 from glassprop.core.panels import read_panels
-from glassprop.core.plan import BACKWARD, FORWARD, LOSS, OUTPUT, UPDATE
+from glassprop.core.plan import BACKWARD, FORWARD, LOSS, OUTPUT, TURN, UPDATE
 from glassprop.core.schedules import learning_rates
 from glassprop.core.sparse import SparseTable
 from glassprop.core.update import SGD, Optimizer
@@ -252,12 +252,13 @@ def outputs_of(
     if 2 * len(X) * network.n_parameters < THREADED_FROM:
         threads = 1
     sparse = isinstance(X, SparseTable)
+    turned = isinstance(X, SparseTable) and X.rows_pay()
     idle = network.idle.setdefault((X.dtype.char, batch_size), [])
     try:
         work = (
             idle.pop()
             if threads == 1 and not sparse
-            else Workspace(network, own.theta, X, batch_size=batch_size, threads=threads)
+            else Workspace(network, own.theta, X, batch_size=batch_size, threads=threads, turned=turned)
         )
     except IndexError:  # none is idle
         work = Workspace(network, own.theta, X, batch_size=batch_size, rows=batch_size)
@@ -267,7 +268,7 @@ def outputs_of(
         work.plan["X"] = X.ctypes.data
     batches = -(-len(X) // batch_size)
     for batch in range(batches if g is not None else 1):  # g is gone when the next batch comes
-        work.run(batch, batches if g is None else batch + 1, FORWARD | OUTPUT)
+        work.run(batch, batches if g is None else batch + 1, FORWARD | OUTPUT | (TURN if turned and batch == 0 else 0))
         if g is not None:
             part = g[batch * batch_size : (batch + 1) * batch_size]
             part[...] = read_panels(work["scratch"], int(work.layers[-1]["g"]), network.layers[-1], len(part))

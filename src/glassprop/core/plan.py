@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 # Parts of a step, to be added together.
-FORWARD, LOSS, BACKWARD, UPDATE, EPOCHS, NOTE, OUTPUT = 1, 2, 4, 8, 16, 32, 64
+FORWARD, LOSS, BACKWARD, UPDATE, EPOCHS, NOTE, OUTPUT, TURN = 1, 2, 4, 8, 16, 32, 64, 128
 TRAIN = FORWARD | LOSS | BACKWARD | UPDATE | EPOCHS  # with NOTE where the core itself watches the loss
 # Why a call ended before its last step.
 RAN, DIVERGED, PATIENCE_SPENT = 0, 1, 2
@@ -34,6 +34,7 @@ PLAN = np.dtype(
             "split_product",  # of float32 in three parts of bfloat16, for batches of some size, or absent
             "calling_product",  # of gradients where the rule acts at once, of pairs if there are any
             "listed_product", "do_collect",  # of a sparse X, or absent; see sparse.py
+            "turned", "do_turn",  # Wᵀ of the first layer, for predictions of many rows of a sparse X, or absent
             "theta_size",
             "theta", "gradient",  # (theta_size,)
             "state",  # (2, theta_size)

@@ -4,6 +4,9 @@ It knows rows of X and how they lie as operands, not what is multiplied with the
 lines are kept here, and lists of them: of a panel, the inputs that are not 0 in all its rows; of a block of `width` inputs, the
 rows of the batch that are not 0 in all of them. Lists are ascending, so that sums add the same numbers in the same order as
 those of the dense table. A list is never empty: a line of zeros stands in it then.
+
+Predictions of many rows turn W around once and need no lines: of each row, as many rows of Wᵀ are added up as it has numbers.
+Steps of training cannot, since W is another after each.
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.jit import at, panel_width, shift, within
-from glassprop.core.panels import note_largest
-from glassprop.core.threads import share
+from glassprop.core.panels import note_largest, pack_columns, transpose_panel
+from glassprop.core.threads import share, share_units
 from glassprop.core.vectors import trailing_zeros
 
 
@@ -39,6 +42,13 @@ class SparseTable:
     def most(self, rows: int) -> int:
         """How many numbers so many rows can hold at most."""
         return int(np.sort(np.diff(self.starts))[-rows:].sum())
+
+    def rows_pay(self) -> bool:
+        """Whether predictions had better turn W around: that costs as much as it saves for two numbers of each input.
+
+        Of a table that is not so sparse, lines of P hold few zeros.
+        """
+        return 2 * self.inputs < self.values.size < len(self) * self.inputs // 8
 
     def addresses(self) -> np.ndarray:
         """What the core takes for the address of X."""
@@ -78,10 +88,10 @@ def _clear(line, width):
         line[i] = 0
 
 
-def gather_sparse_rows(plan, X, order, start, stop, layer, first, last, thread, unit):
+def gather_sparse_rows(plan, X, order, start, stop, layers, first, last, thread, unit):
     """`panels.gather_rows` for a sparse X: the lines of panels first..last, and the inputs that they are of."""
     starts, columns, values = _table(X, unit)
-    numbers, width, off = at(order, 0, start), panel_width(unit), start * 0
+    layer, numbers, width, off = layers[0], at(order, 0, start), panel_width(unit), start * 0
     words, one = (layer.units + 63) // 64, off + 1
     seen, place = at(plan.seen, thread * words, off), at(plan.places, thread * layer.units, off)
     for panel in range(first, last):
@@ -112,6 +122,36 @@ def gather_sparse_rows(plan, X, order, start, stop, layer, first, last, thread, 
                 p[place[columns[n]] * width + i] = values[n]
         at(plan.line_counts, panel, off)[0] = lines
         note_largest(plan, p, lines * width, thread, 0)
+
+
+def turn_around(plan, layers, thread, unit):
+    """This thread's rows of Wᵀ of the first layer, each an input's weights to all units."""
+    layer, width = layers[1], panel_width(unit)
+    first, last = share_units(layers[0].units, thread, plan.threads, width)
+    W = at(plan.theta, layer.W, unit)
+    for start in range(first, last, width):
+        target = at(plan.turned, start * layer.padded, unit)
+        pack_columns(shift(W, start), layer.stride, min(width, last - start), layer.units, target, layer.padded)
+
+
+def multiply_rows(plan, X, order, start, stop, layers, first, last, thread, unit):
+    """g of the first layer for panels first..last of rows start..stop of X, from Wᵀ; rows beyond them as in panels.py."""
+    starts, columns, values = _table(X, unit)
+    layer, width = layers[1], panel_width(unit)
+    b, padded = at(plan.theta, layer.b, unit), layer.padded
+    for panel in range(first, last):
+        base, here = start + panel * width, panel * padded * width
+        sums, g = at(plan.scratch, layer.delta + here, unit), at(plan.scratch, layer.g + here, unit)  # nobody asks for δ
+        for i in range(width):
+            row, of_row = min(base + i, stop - 1), shift(sums, i * padded)
+            for u in range(layer.units):
+                of_row[u] = b[u]
+            for n in range(starts[row], starts[row + 1]):
+                x, w = values[n], at(plan.turned, columns[n] * padded, unit)
+                for u in range(layer.units):
+                    of_row[u] += x * w[u]
+        for u in range(0, padded, width):
+            transpose_panel(shift(sums, u), padded, shift(g, u * width), width, width, width)
 
 
 @within

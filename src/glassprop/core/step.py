@@ -41,10 +41,11 @@ from glassprop.core.plan import (
     PATIENCE_SPENT,
     PLAN,
     RAN,
+    TURN,
     UPDATE,
 )  # fmt: skip
 from glassprop.core.processor import FLUSH, float_mode, set_float_mode
-from glassprop.core.sparse import collect_columns, gather_sparse_rows
+from glassprop.core.sparse import collect_columns, gather_sparse_rows, multiply_rows, turn_around
 from glassprop.core.threads import meet, share
 from glassprop.core.vectors import from_bits
 
@@ -119,7 +120,7 @@ def _losses(plan, layers, Y, classes, weights, order, start, stop, first, last, 
 
 #: The stages of a step: kernels by the name of their address in the plan, and their arguments in the letters of `kernel`.
 STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (gather_rows, "Pnnnnlnnnu"),
+    "do_gather": (gather_rows, "PnnnnLnnnu"),
     "do_forward": (forward, "PLnnnnnnnnnu"),
     "do_losses": (_losses, "PLnnnnnnnncnu"),
     "do_backward": (backward, "PLnnnnnnnu"),
@@ -128,20 +129,26 @@ STAGES: dict[str, tuple[Callable, str]] = {
 }
 #: Those of a sparse X, in place of the ones above or beside them.
 SPARSE_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (gather_sparse_rows, "Pnnnnlnnnu"),
+    "do_gather": (gather_sparse_rows, "PnnnnLnnnu"),
     "do_collect": (collect_columns, "PLnnnnu"),
 }
-_RECORDS = {"P": PLAN, "l": LAYER, "L": [LAYER]}
-_stages: dict[tuple[str, bool], dict[str, int]] = {}
+#: Those of predictions of many rows of one.
+ROW_STAGES: dict[str, tuple[Callable, str]] = {
+    "do_gather": (multiply_rows, "PnnnnLnnnu"),
+    "do_turn": (turn_around, "PLnu"),
+}
+_TABLES = {"": STAGES, "sparse": SPARSE_STAGES, "rows": ROW_STAGES}
+_RECORDS = {"P": PLAN, "L": [LAYER]}
+_stages: dict[tuple[str, str], dict[str, int]] = {}
 
 
-def stages(dtype: np.dtype, sparse: bool = False) -> dict[str, int]:
-    """Address of every stage, by its name in the plan, or of those of a sparse X."""
-    key = np.dtype(dtype).name, sparse
+def stages(dtype: np.dtype, of: str = "") -> dict[str, int]:
+    """Address of every stage, by its name in the plan; of those that are others for a sparse X, or for predictions of one."""
+    key = np.dtype(dtype).name, of
     if key not in _stages:
         _stages[key] = {
-            stage: kernel(body, f"{stage}-sparse" if sparse else stage, dtype, takes, records=_RECORDS)
-            for stage, (body, takes) in (SPARSE_STAGES if sparse else STAGES).items()
+            stage: kernel(body, f"{stage}-{of}" if of else stage, dtype, takes, records=_RECORDS)
+            for stage, (body, takes) in _TABLES[of].items()
         }
     return _stages[key]
 
@@ -196,7 +203,7 @@ def _validate(plan, layers, sums, thread, unit):
         last = low + min(high - low, others - v)
         start, stop = (v - low) * width, plan.validation_rows
         here = shift(sums, 2 * (v - low))
-        call_kernel(plan.do_gather, (plan, plan.validation_X, off, start, stop, layers[0], low, last, thread, unit))
+        call_kernel(plan.do_gather, (plan, plan.validation_X, off, start, stop, layers, low, last, thread, unit))
         call_kernel(plan.do_forward, (plan, layers, low, last, off, off, off, off, operands, start, thread, unit))
         Y, classes, weights = plan.validation_Y, plan.validation_classes, plan.validation_weights
         call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, off, start, stop, low, last, here, thread, unit))
@@ -257,7 +264,7 @@ def _by_panels(plan, layers, order, start, stop, depth, parts, operands, t, thre
             at(plan.largest, SLOT * thread + i, start)[0] = 0
     if parts & FORWARD:
         wanted, slopes = depth if parts & BACKWARD else depth * 0, parts & (LOSS | BACKWARD)
-        call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers[0], low, high, thread, unit))
+        call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers, low, high, thread, unit))
         call_kernel(plan.do_forward, (plan, layers, low, high, together, wanted, slopes, training, operands, t, thread, unit))
     if parts & OUTPUT:
         scatter_rows(plan.scratch, layers[-1], start, stop, plan.output, low, high, unit)
@@ -305,6 +312,9 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
         return first
     if leader:
         now.status = RAN
+    if parts & TURN:
+        call_kernel(plan.do_turn, (plan, layers, thread, unit))
+        meet(plan)
     for step in range(first, last):
         epoch = step // steps_per_epoch
         start = (step - epoch * steps_per_epoch) * batch

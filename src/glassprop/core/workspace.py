@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.jit import available_threads, must_compile
-from glassprop.core.network import Network, aligned_zeros, panel_columns
+from glassprop.core.network import Network, aligned_zeros, panel_columns, round_up
 from glassprop.core.panels import AT_ONCE_FROM, LAYER, SLOT, Layout, lay_out, new_scratch
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
 from glassprop.core.sparse import SparseTable, new_lists, room_for_lines
@@ -32,7 +32,7 @@ def will_compile(dtype: np.dtype) -> bool:
 
 
 def flops_of_step(network: Network, batch_size: int) -> int:
-    """Floating-point operations of a training step, about: two for each product, of which each parameter takes part in three."""
+    """Floating-point operations of a training step, about: each parameter takes part in three products of each row."""
     return 6 * batch_size * network.n_parameters
 
 
@@ -76,6 +76,8 @@ class Workspace:
         The objective of scikit-learn's MLP: penalties divided by the Σ w of the batch at hand. And its bookkeeping, which
         leaves the gradient alone: an epoch's loss is the mean of its batches' by their rows, not by their Σ w; half the
         squared error is the mean over outputs, not the sum; log losses are those of probabilities clipped to [ε, 1 − ε].
+    turned : bool
+        Predictions of a sparse X take Wᵀ of its first layer, which the part TURN of a run makes.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Workspace:
         paired: bool = False,
         at_once: bool = False,
         as_scikit_learn: bool = False,
+        turned: bool = False,
     ) -> None:
         dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
         batch_size, width = min(batch_size, rows), panel_columns(dtype)
@@ -113,7 +116,7 @@ class Workspace:
         self.progress["best"] = math.inf
         self.arrays: dict[str, np.ndarray | None] = {
             "theta": theta,
-            "gradient": aligned_zeros(theta.size, dtype),
+            "gradient": aligned_zeros(theta.size if optimizer or Y is not None else 0, dtype),
             "state": aligned_zeros((2, theta.size), dtype) if optimizer else None,
             "best": theta.copy() if keep_best else None,
             "order": np.zeros((order_epochs, rows), np.int64) if order_epochs else None,
@@ -125,15 +128,20 @@ class Workspace:
         self._take_data((X, Y, weights), held)
         self.set(**{name: array for name, array in self.arrays.items() if array is not None}, theta_size=theta.size)
         self.set(rows=rows, batch_size=batch_size, validation_rows=validation_rows, seed=seed, as_scikit_learn=as_scikit_learn)
-        lines = room_for_lines(self._tables, batch_size, width) if isinstance(X, SparseTable) else None
+        lines = None
+        if isinstance(X, SparseTable):
+            lines = (1, 1) if turned else room_for_lines(self._tables, batch_size, width)
         layout = lay_out(network, dtype, batch_size, keep_g, self.threads, paired, lines)
         self.layers = layout.layers
         self._take_batch(layout, panels, validation_panels, paired)
         if 3 in self.layers["parts"]:
             self.set(split_product=split_product_kernel())
         if lines:
-            self.set(**new_lists(network.layers[0], lines, panels, self.threads, width), **stages(dtype, sparse=True))
+            self.set(**new_lists(network.layers[0], lines, panels, self.threads, width), **stages(dtype, "sparse"))
             self.set(listed_product=product_kernel(dtype, listed=True))
+        if turned:
+            rows_of_W = round_up(network.layers[0], width) * int(self.layers[1]["padded"])
+            self.set(turned=np.empty(rows_of_W, dtype), **stages(dtype, "rows"))
         self._take_objective(network, as_scikit_learn)
         if optimizer:
             self._take_optimizer(optimizer, at_once, paired)
