@@ -117,15 +117,6 @@ def test_the_work_decides_how_many_threads_there_are() -> None:
     assert threads((784, 2048, 2048, 10), 512, None) >= 1
 
 
-def test_the_work_of_a_call_decides_whether_threads_look_for_a_processor_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
-    monkeypatch.setattr(workspace, "run_in_threads", lambda f, n, team, lasting: asked.append(lasting) or 0)
-    for layers, batch_size, steps in (((5, 40, 1), 64, 100), ((5, 40, 1), 64, 10_000), ((64, 256, 256, 10), 128, 1)):
-        memory = cases.workspace(cases.case(layers, rows=batch_size), gp.SGD(), batch_size, 1)
-        memory.run(0, steps, 15)
-    assert asked == [False, True, True]
-
-
 def test_packing_for_the_backward_product_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     case = cases.case((8, 420, 390, 3), rows=96, activation="relu").of("float32")
     assert cases.workspace(case, gp.SGD(), 96, 1).layers[2]["packed_row"] > 0

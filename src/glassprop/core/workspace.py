@@ -22,7 +22,8 @@ from glassprop.core.tile import product_kernel, split_product_kernel
 from glassprop.core.update import Optimizer
 
 FLOPS_PER_THREAD = 2e6  # of a step, from which on a thread of its own pays; see docs/performance.md
-LASTING = 6e7  # floating-point operations of a call, from which on its threads look for a processor each
+# Steps of a call, from which on its threads look for a processor each; it takes long where BLAS's threads keep others busy.
+LASTING = 16
 _ready: set[np.dtype] = set()  # precisions whose machine code is there
 
 
@@ -31,14 +32,9 @@ def will_compile(dtype: np.dtype) -> bool:
     return must_compile(run, np.zeros(1, PLAN), np.zeros(1, PROGRESS), np.zeros(1, LAYER), 0, 0, 0, 0, dtype.type(1))
 
 
-def flops_of_step(network: Network, batch_size: int) -> int:
-    """Floating-point operations of a training step, about: each parameter takes part in three products of each row."""
-    return 6 * batch_size * network.n_parameters
-
-
 def useful_threads(network: Network, batch_size: int, panels: int, most: int | None) -> int:
     """Threads that a step keeps busy: each needs a panel of rows of its own, and a share that outweighs the meetings."""
-    flops = flops_of_step(network, batch_size)
+    flops = 6 * batch_size * network.n_parameters
     return max(1, min(available_threads() if most is None else most, panels, int(flops // FLOPS_PER_THREAD)))
 
 
@@ -110,7 +106,7 @@ class Workspace:
         held = validation or (None, None, None)
         validation_rows = 0 if held[0] is None else len(held[0])
         panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
-        self.threads, self.flops = useful_threads(network, batch_size, panels, threads), flops_of_step(network, batch_size)
+        self.threads = useful_threads(network, batch_size, panels, threads)
         self.unit = dtype.type(1)
         self.plan, self.progress = np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
@@ -246,5 +242,5 @@ class Workspace:
             lambda thread: int(run(self.plan, self.progress, self.layers, first, last, parts, thread, self.unit)),
             threads,
             self["team"],
-            lasting=(last - first) * self.flops >= LASTING,
+            lasting=last - first >= LASTING,
         )
