@@ -234,26 +234,30 @@ def _silu_slope(g):
     return s * (like(1, g) + g * (like(1, g) - s))
 
 
-def _tanh_softplus_parts(g):
-    # tanh(log(1 + u)) with u = exp(g) is n / (n + rest), n = u (u + 2), rest = 2; both divided by u² where u is large
-    e, two, positive = exp(-abs(g)), like(2, g), g > like(0, g)
-    n = like(1, g) + two * e if positive else e * (e + two)
-    return n, two * e * e if positive else two
+def _mish_parts(g):
+    """t = tanh(log(1 + eᵍ)), 1 − t without cancellation, and σ(g), by a single division.
+
+    With u = eᵍ, t is n / (n + rest), n = u (u + 2), rest = 2; both divided by u² where u is large.
+    """
+    e, one, two, positive = exp(-abs(g)), like(1, g), like(2, g), g > like(0, g)
+    n = one + two * e if positive else e * (e + two)
+    rest, sum_of_two = two * e * e if positive else two, one + e
+    inverse = one / ((n + rest) * sum_of_two)
+    share = sum_of_two * inverse
+    return n * share, rest * share, (one if positive else e) * ((n + rest) * inverse)
 
 
-_tanh_softplus_parts = scalar(_tanh_softplus_parts)
+_mish_parts = scalar(_mish_parts)
 
 
 def _mish(g):
-    n, rest = _tanh_softplus_parts(g)
-    return g * (n / (n + rest))
+    t, _, _ = _mish_parts(g)
+    return g * t
 
 
 def _mish_slope(g):
-    n, rest = _tanh_softplus_parts(g)
-    t = n / (n + rest)
-    # 1 - t² = (1 - t)(1 + t), with 1 - t without cancellation
-    return t + g * sigmoid(g) * (rest / (n + rest)) * (like(1, g) + t)
+    t, rest, sigma = _mish_parts(g)
+    return t + g * sigma * rest * (like(1, g) + t)  # 1 - t² = (1 - t)(1 + t)
 
 
 def _softplus(g):
