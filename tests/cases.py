@@ -11,14 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 import glassprop as gp
 import reference as ref
 from glassprop.core import plan
 from glassprop.core.arrays import check_inputs, check_targets, check_weights
+from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.schedules import learning_rates
 from glassprop.core.workspace import Workspace
 
+needs_bfloat16 = pytest.mark.skipif(not has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
 HIDDEN = tuple(name for name, row in gp.ACTIVATIONS.items() if not row.output_only)
 SMOOTH = ("identity", "sigmoid", "tanh", "gelu", "silu", "mish", "softplus")  # the rest have a kink at 0, in φ or in φ′
 LOSSES = tuple(gp.LOSSES)

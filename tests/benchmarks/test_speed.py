@@ -2,12 +2,12 @@
 
 import pytest
 
+import cases
 from benchmarks import __main__ as command
 from benchmarks import bfloat16, linear, many, rules, speed
 from glassprop.bench.compare import _result, processors
 from glassprop.bench.statistics import Sample
 from glassprop.bench.tasks import TASKS
-from glassprop.core.bfloat16 import has_bfloat16
 
 FACTS = {"form": "optax.adam", "import_seconds": 0.5, "first_fit_seconds": 1.0, "epochs": 9}
 
@@ -80,7 +80,7 @@ def test_rules_beside_the_reference(monkeypatch):
     assert "of its peak" in rules.section(found)
 
 
-@pytest.mark.skipif(not has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
+@cases.needs_bfloat16
 def test_bfloat16(monkeypatch, tmp_path):
     monkeypatch.setenv("GLASSPROP_DATA", str(tmp_path))
     found = bfloat16.measure(rounds=2, seconds=0.01, tasks=("medium",))

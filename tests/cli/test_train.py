@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import cases
 import glassprop as gp
-from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.tables.model import load
 from glassprop.tables.preparation import prepare
 from glassprop.tables.reading import read_table
@@ -245,7 +245,7 @@ def test_ctrl_c_keeps_what_was_learned(run, model):
 
 # --- precision -----------------------------------------------------------------------------------------------------------
 
-BF16 = pytest.param("bf16", marks=pytest.mark.skipif(not has_bfloat16(), reason="this processor multiplies no bfloat16"))
+BF16 = pytest.param("bf16", marks=cases.needs_bfloat16)
 
 
 @pytest.mark.parametrize("option", ["--precision", "--dtype"])
@@ -271,7 +271,7 @@ def test_a_run_saved_in_python_tells_its_precision(run, model):
         assert f"\n  precision        {dtype}\n" in run("info", model).out
 
 
-@pytest.mark.skipif(not has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
+@cases.needs_bfloat16
 def test_a_recorded_run_in_bf16_is_gone_back_to(run, model, tmp_path):
     train(run, "sklearn:diabetes", "--precision", "bf16", "--record", tmp_path / "run", "--out", model)
     step = json.loads(run("replay", tmp_path / "run", "--step", "5", "--json").out)["steps"][0]

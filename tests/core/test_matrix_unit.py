@@ -18,10 +18,9 @@ from glassprop.core import bfloat16, matrix_unit, panels, tile
 from glassprop.core.jit import at, call_kernel, inner
 from glassprop.core.workspace import Workspace
 
-needs_bfloat16 = pytest.mark.skipif(not bfloat16.has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
 needs_unit = pytest.mark.skipif(not matrix_unit.has_matrix_unit(), reason="this processor has no matrix unit (amx_bf16)")
 KINDS = [
-    pytest.param("vectors", marks=needs_bfloat16),
+    pytest.param("vectors", marks=cases.needs_bfloat16),
     pytest.param("unit", marks=needs_unit),
     pytest.param("parts", marks=needs_unit),
 ]
@@ -128,7 +127,7 @@ def _paired(source, count, half, target, parts, unit):
     _pair(source, count, half, target, parts, unit)
 
 
-@needs_bfloat16
+@cases.needs_bfloat16
 @pytest.mark.parametrize(("count", "half"), [(32, 16), (31, 16), (17, 16), (16, 16), (1, 16), (90, 48), (96, 48), (40, 48)])
 def test_three_parts_add_up_to_the_number(count: int, half: int) -> None:
     """To the bit, ±0 and the largest numbers among them; in one part it is the nearest number of bfloat16."""

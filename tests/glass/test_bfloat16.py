@@ -9,14 +9,13 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.panels import read_panels
 from glassprop.glass.explain import _of_run
 from glassprop.glass.moment import to_bfloat16
 from glassprop.glass.page import page_data
 from glassprop.training import run as run_module
 
-pytestmark = pytest.mark.skipif(not has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
+pytestmark = cases.needs_bfloat16
 CLOSE = 2e-6  # of the terms of a sum: rounding of float32
 
 

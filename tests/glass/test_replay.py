@@ -9,7 +9,6 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.workspace import Workspace
 from glassprop.training import loop as loops
 from glassprop.training import record as records
@@ -75,7 +74,7 @@ def test_other_ways_to_train_come_back_too(given, every_step, tmp_path):
     "precision",
     [
         "float32",
-        pytest.param("bf16", marks=pytest.mark.skipif(not has_bfloat16(), reason="this processor multiplies no bfloat16")),
+        pytest.param("bf16", marks=cases.needs_bfloat16),
     ],
 )
 def test_the_precision_asked_for_comes_back(precision, every_step, tmp_path):

@@ -13,8 +13,6 @@ import glassprop as gp
 from glassprop.core import bfloat16, matrix_unit, panels, plan, tile, workspace
 from glassprop.training import run as run_module
 
-needs_bfloat16 = pytest.mark.skipif(not bfloat16.has_bfloat16(), reason="this processor multiplies no bfloat16 (avx512_bf16)")
-
 # fewer units than a vector, odd numbers, one panel and several, a layer above one block
 SHAPES = [((3, 5, 2), 7), ((1, 1, 1), 1), ((20, 64, 1), 32), ((33, 70, 41, 3), 65), ((64, 300, 257, 10), 130), ((40, 3), 200)]
 
@@ -63,7 +61,7 @@ def unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
-@needs_bfloat16
+@cases.needs_bfloat16
 @pytest.mark.parametrize(("layers", "rows"), SHAPES)
 def test_products_are_those_of_rounded_numbers(layers: tuple[int, ...], rows: int, unit: str) -> None:
     case = cases.case(layers, rows=rows, activation="tanh").of("float32")
@@ -75,7 +73,7 @@ def test_products_are_those_of_rounded_numbers(layers: tuple[int, ...], rows: in
     assert 5e-4 < away < 5e-2
 
 
-@needs_bfloat16
+@cases.needs_bfloat16
 def test_a_sum_is_kept_in_float32(unit: str) -> None:
     """1 + 3000 times 2^-9: bfloat16 would stop at 1."""
     network = gp.Network((3001, 1))
@@ -89,7 +87,7 @@ def test_a_sum_is_kept_in_float32(unit: str) -> None:
     assert memory["output"].item() == 1 + 3000 / 512
 
 
-@needs_bfloat16
+@cases.needs_bfloat16
 @pytest.mark.parametrize(("layers", "rows"), SHAPES)
 def test_the_same_bits_for_any_number_of_threads(
     layers: tuple[int, ...], rows: int, unit: str, monkeypatch: pytest.MonkeyPatch
@@ -104,7 +102,7 @@ def test_the_same_bits_for_any_number_of_threads(
     np.testing.assert_array_equal(one.history.loss, three.history.loss)
 
 
-@needs_bfloat16
+@cases.needs_bfloat16
 def test_weights_are_kept_in_float32_and_validation_is_of_float32() -> None:
     X, y = load_digits(return_X_y=True)
     network = gp.Network((64, 100, 10), loss="cross_entropy")
@@ -123,7 +121,7 @@ def test_weights_are_kept_in_float32_and_validation_is_of_float32() -> None:
     assert best == pytest.approx(gp.backward(network, half.parameters, fwd, y[1200:]).loss, rel=1e-6)
 
 
-@needs_bfloat16
+@cases.needs_bfloat16
 def test_resuming_and_many_networks_keep_the_precision() -> None:
     case = cases.case((6, 40, 2), rows=90, activation="tanh")
     whole = gp.train(case.network, case.X, case.Y, epochs=6, seed=1, precision="bf16")
@@ -134,7 +132,7 @@ def test_resuming_and_many_networks_keep_the_precision() -> None:
     assert (one.parameters.theta != two.parameters.theta).any()
 
 
-@needs_bfloat16
+@cases.needs_bfloat16
 def test_what_is_not_finite_survives_rounding(unit: str) -> None:
     case = cases.case((4, 8, 1), rows=40, activation="relu")
     with pytest.warns(gp.DivergenceWarning, match="ceased to be finite"):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from glassprop.core.elementary import exp, expm1, log1p_of_unit, normal_cdf, sigmoid, tanh
-from glassprop.core.jit import kernel, like, panel_loop, panel_width, scalar, separate_pointers
+from glassprop.core.jit import hidden, kernel, like, panel_width, scalar, separate_pointers
 from glassprop.core.own import cannot_be_compiled, check_own
 from glassprop.core.vectors import new_line
 from glassprop.errors import unknown_name
@@ -139,25 +139,25 @@ def _softmax(h, n):
     """h_o = exp(g_o - max g) / Σ exp(g - max g) for each row, a column of the panel (outputs, width); h holds g before."""
     separate_pointers(n)
     width = panel_width(h)
-    top, total = new_line(h), new_line(h)
-    for r in range(panel_loop(h)):
+    rows, top, total = hidden(width), new_line(h), new_line(h)
+    for r in range(rows):
         top[r], total[r] = h[r], like(0, h[0])
     for i in range(width, n, width):
-        for r in range(panel_loop(h)):
+        for r in range(rows):
             # NaN compares false and may be lost here; its own exponential below keeps it
             top[r] = top[r] if h[i + r] <= top[r] else h[i + r]
     for i in range(0, n, width):
-        for r in range(panel_loop(h)):
+        for r in range(rows):
             h[i + r] -= top[r]
     for i in range(n):  # in a loop of its own, which becomes vectors
         h[i] = exp(h[i])
     for i in range(0, n, width):
-        for r in range(panel_loop(h)):
+        for r in range(rows):
             total[r] += h[i + r]
-    for r in range(panel_loop(h)):
+    for r in range(rows):
         total[r] = like(1, h[0]) / total[r]
     for i in range(0, n, width):
-        for r in range(panel_loop(h)):
+        for r in range(rows):
             h[i + r] *= total[r]
 
 

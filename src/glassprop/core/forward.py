@@ -13,7 +13,7 @@ from glassprop.core.panels import note_largest, pair_rows, pair_rows_of_input, p
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.sparse import lines_of_panel
-from glassprop.core.threads import meet, share_units
+from glassprop.core.threads import meet, units_and_panels
 
 # numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
 ZERO, ONE = np.int64(0), np.int64(1)
@@ -66,14 +66,16 @@ def activate(layer, g, a, z, n, slopes):
 
 
 @within
-def layer_forward(plan, below, layer, first, last, together, depth, slopes, parts, above, listed, rate, drop_key, thread, unit):
+def layer_forward(
+    plan, below, layer, first, last, together, depth, slopes, parts, above, listed, ready, rate, drop_key, thread, unit
+):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
 
     Where all threads do this `together`, for a batch of so many panels, and share out units, for this thread's and all panels.
 
     `depth`, where it is not 0, is how many rows of a panel the backward pass will want in Q; where `slopes` is not 0, δ will be
     asked for; operands are made of so many `parts` of bfloat16, if any, `above` those of the layer above; `listed`, where it is
-    not 0, is the product for a sparse input.
+    not 0, is the product for a sparse input; where `ready` is not 0, g is there.
     Partner: `backward.layer_backward`.
     """
     width, scratch = panel_width(unit), plan.scratch
@@ -87,12 +89,8 @@ def layer_forward(plan, below, layer, first, last, together, depth, slopes, part
             pair_up(h, below.units * width, count * width, at(scratch, source + panel * lines * width, unit), parts)
     # an output with its loss's own link, which may be softmax, a function of all units
     whole = layer.phi != 0 and layer.dphi == 0
-    begin, end, low, high = ZERO, layer.units, first, last
-    by_units = together != 0 and layer.by_units != 0
-    if by_units:
-        meet(plan)
-        begin, end = share_units(layer.units, thread, plan.threads, width)
-        low, high = ZERO, together
+    shared = together if layer.by_units != 0 else ZERO
+    begin, end, low, high = units_and_panels(plan, layer.units, first, last, shared, thread, width)
     for start in range(begin, end, layer.resident_rows):
         rows = min(layer.resident_rows, end - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
@@ -105,9 +103,9 @@ def layer_forward(plan, below, layer, first, last, together, depth, slopes, part
             here = (panel * layer.padded + start) * width
             h_below = at(scratch, source + panel * lines * width, unit)
             g, a, z = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.z + here, unit)
-            if listed != 0 and plan.turned == 0:
+            if listed != 0:
                 column, count = lines_of_panel(plan, below, panel)
-            if listed == 0 or plan.turned == 0:  # else g is there
+            if ready == 0:
                 call_kernel(product, (g, width, rows, width, W, ZERO, row, column, h_below, ZERO, b, ONE, ONE, count, b, ZERO))
             if layer.phi != 0 and not whole:
                 activate(layer, g, a, z, rows * width, slopes)
@@ -118,7 +116,7 @@ def layer_forward(plan, below, layer, first, last, together, depth, slopes, part
                 note_largest(plan, at(scratch, layer.h + here, unit), rows * width, thread, 0)
             if depth > 0:
                 panel_to_units(plan, layer, start, rows, panel, depth, above, thread, unit)
-    if by_units:
+    if shared != 0:
         meet(plan)
     for panel in range(first, last if whole else first):
         here = panel * layer.padded * width
@@ -150,6 +148,7 @@ def forward(plan, layers, first, last, together, depth, slopes, training, parts,
             own,
             own_parts(layers[l + 1], parts) if l < top else ZERO,
             plan.listed_product if l == 1 else ZERO,
+            plan.turned if l == 1 else ZERO,
             rate,
             key,
             thread,

@@ -357,23 +357,16 @@ def hide(builder, number):
 
 @intrinsic
 def hidden(typingctx, number):
-    """`number`, of which the compiler's optimiser knows nothing: for a loop that it is not to make vectors of."""
+    """`number`, of which the compiler's optimiser knows nothing.
+
+    For a loop that it is not to make vectors of, or that it would unroll, since it is as long as a panel is wide, before that
+    could become vectors.
+    """
 
     def codegen(context, builder, sig, args):
         return hide(builder, args[0])
 
     return types.int64(types.int64), codegen
-
-
-@intrinsic
-def panel_loop(typingctx, x):
-    """`panel_width`, hidden from the compiler: it would unroll a loop over a panel's width before that could become vectors."""
-    width = PANEL_BYTES * 8 // getattr(x, "dtype", x).bitwidth
-
-    def codegen(context, builder, sig, args):
-        return hide(builder, context.get_constant(types.int64, width))
-
-    return types.int64(x), codegen
 
 
 @intrinsic

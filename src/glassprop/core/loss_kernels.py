@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from glassprop.core.elementary import log, single
-from glassprop.core.jit import like, panel_loop, panel_width, scalar, separate_pointers
+from glassprop.core.jit import hidden, like, panel_width, scalar, separate_pointers
 from glassprop.core.vectors import new_line
 
 _EPSILON_32, _EPSILON_64 = (float(np.finfo(dtype).eps) for dtype in ("float32", "float64"))
@@ -31,10 +31,11 @@ def plain_kernel(value, delta_of):
     def loss_kernel(g, h, y, w, delta, losses, n, constants):
         c = like(constants[0], h[0])
         width = panel_width(h)
-        for r in range(panel_loop(h)):
+        rows = hidden(width)
+        for r in range(rows):
             losses[r] = like(0, h[0])
         for o in range(n):
-            for r in range(panel_loop(h)):
+            for r in range(rows):
                 i = o * width + r
                 losses[r] += value(g[i], h[i], y[i], c)
                 delta[i] = w[r] * delta_of(g[i], h[i], y[i], c) if w[r] != like(0, c) else like(0, c)  # 0 · ∞ would be NaN
@@ -48,10 +49,11 @@ def own_kernel(value, slope):
     def loss_kernel(g, h, y, w, delta, losses, n, constants):
         zero = like(0, h[0])
         width = panel_width(h)
-        for r in range(panel_loop(h)):
+        rows = hidden(width)
+        for r in range(rows):
             losses[r] = zero
         for o in range(n):
-            for r in range(panel_loop(h)):
+            for r in range(rows):
                 i = o * width + r
                 delta[i] = value(h[i], y[i])
                 losses[r] += delta[i]
@@ -68,27 +70,28 @@ def cross_entropy_kernel(clip):
         """ℓ = Σ_o y_o (log Σ exp(g) − g_o), δ = h Σ y − y, for softmax outputs h: log Σ exp(g − max g) is −log max h."""
         separate_pointers(n)
         width = panel_width(h)
+        rows = hidden(width)
         largest = -log(clipped(like(0, h[0])))
         top, most, mass, chosen = new_line(h), new_line(h), new_line(h), new_line(h)
-        for r in range(panel_loop(h)):
+        for r in range(rows):
             top[r], most[r], mass[r], chosen[r] = g[r], h[r], like(0, h[0]), like(0, h[0])
         for o in range(1, n):
-            for r in range(panel_loop(h)):
+            for r in range(rows):
                 # written so that NaN, which compares false, stays
                 top[r] = top[r] if g[o * width + r] <= top[r] else g[o * width + r]
                 most[r] = most[r] if h[o * width + r] <= most[r] else h[o * width + r]
         for o in range(n):
-            for r in range(panel_loop(h)):
+            for r in range(rows):
                 target = y[o * width + r]
                 mass[r] += target
                 # 0 times a difference that has overflowed would be NaN
                 chosen[r] += target * (g[o * width + r] - top[r]) if target != 0 else like(0, target)
-        for r in range(panel_loop(h)):
+        for r in range(rows):
             losses[r] = -mass[r] * log(most[r]) - chosen[r]
             if clip and losses[r] > largest:
                 losses[r] = largest
         for o in range(n):
-            for r in range(panel_loop(h)):
+            for r in range(rows):
                 delta[o * width + r] = w[r] * (h[o * width + r] * mass[r] - y[o * width + r])
 
     return loss_kernel

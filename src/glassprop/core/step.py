@@ -24,7 +24,6 @@ from glassprop.core.jit import (
     inner_sum,
     kernel,
     like,
-    panel_loop,
     panel_width,
     shift,
     within,
@@ -81,7 +80,7 @@ def _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first
                 row_weights[i] = given[row]
                 mass += np.float64(row_weights[i])
         for o in range(top.units if classes else 0):
-            for i in range(panel_loop(unit)):
+            for i in range(hidden(width)):
                 panel[o * width + i] = share_of_all + (keep if own_class[i] == like(o, unit) else like(0, unit))
         sums[2 * p + 1] = mass if weights else np.float64(count)
 

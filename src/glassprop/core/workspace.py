@@ -124,20 +124,13 @@ class Workspace:
         self._take_data((X, Y, weights), held)
         self.set(**{name: array for name, array in self.arrays.items() if array is not None}, theta_size=theta.size)
         self.set(rows=rows, batch_size=batch_size, validation_rows=validation_rows, seed=seed, as_scikit_learn=as_scikit_learn)
-        lines = None
-        if isinstance(X, SparseTable):
-            lines = (1, 1) if turned else room_for_lines(self._tables, batch_size, width)
+        needs_lines = isinstance(X, SparseTable) and not turned
+        lines = room_for_lines(self._tables, batch_size, width) if needs_lines else (1, 1) if turned else None
         layout = lay_out(network, dtype, batch_size, keep_g, self.threads, paired, lines)
         self.layers = layout.layers
         self._take_batch(layout, panels, validation_panels, paired)
-        if 3 in self.layers["parts"]:
-            self.set(split_product=split_product_kernel())
         if lines:
-            self.set(**new_lists(network.layers[0], lines, panels, self.threads, width), **stages(dtype, "sparse"))
-            self.set(listed_product=product_kernel(dtype, listed=True))
-        if turned:
-            rows_of_W = round_up(network.layers[0], width) * int(self.layers[1]["padded"])
-            self.set(turned=np.empty(rows_of_W, dtype), **stages(dtype, "rows"))
+            self._take_sparse(network.layers[0], lines, turned)
         self._take_objective(network, as_scikit_learn)
         if optimizer:
             self._take_optimizer(optimizer, at_once, paired)
@@ -166,10 +159,22 @@ class Workspace:
             blocks=layout.blocks,
             product=product_kernel(dtype),
             paired_product=product_kernel(dtype, paired=True) if paired else 0,
+            split_product=split_product_kernel() if 3 in layout.layers["parts"] else 0,
             **stages(dtype),
         )
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, give_way=yield_address())
+
+    def _take_sparse(self, inputs: int, lines: tuple[int, int], turned: bool) -> None:
+        """Memory and kernels of a sparse X: lists of lines, or Wᵀ."""
+        dtype = self.unit.dtype
+        width = panel_columns(dtype)
+        if turned:
+            numbers = round_up(inputs, width) * int(self.layers[1]["padded"])
+            self.set(turned=np.empty(numbers, dtype), **stages(dtype, "rows"))
+        else:
+            lists = new_lists(inputs, lines, int(self.plan["most_panels"][0]), self.threads, width)
+            self.set(**lists, **stages(dtype, "sparse"), listed_product=product_kernel(dtype, listed=True))
 
     def _take_objective(self, network: Network, as_scikit_learn: bool) -> None:
         loss, outputs = network.loss, network.layers[-1]
