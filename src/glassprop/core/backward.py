@@ -13,7 +13,7 @@ from glassprop.core.panels import note_largest, pack_columns, pair_rows, paired_
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block
-from glassprop.core.threads import meet, units_and_panels
+from glassprop.core.threads import meet, share_units
 from glassprop.core.tile import MAIN_ROWS
 from glassprop.core.vectors import sum_rows
 
@@ -34,8 +34,12 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
         for panel in range(first, last):
             delta = at(scratch, layer.delta + panel * layer.padded * width, unit)
             pair_up(delta, layer.units * width, count * width, at(scratch, source + panel * lines * width, unit), parts)
-    shared = together if layer.by_units != 0 else ZERO
-    begin, end, low, high = units_and_panels(plan, below.units, first, last, shared, thread, width)
+    begin, end, low, high = ZERO, below.units, first, last
+    shared = together != 0 and layer.by_units != 0
+    if shared:
+        meet(plan)
+        begin, end = share_units(below.units, thread, plan.threads, width)
+        low, high = ZERO, together
     pack = parts != 0 or (layer.packed_row > 0 and high - low > 1)
     for start in range(begin, end, layer.resident_columns):
         rows = min(layer.resident_columns, end - start)
@@ -57,7 +61,7 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
             if below.dphi != 0:
                 call_kernel(below.dphi, (at(scratch, below.z + here, unit), delta, rows * width))
             note_largest(plan, delta, rows * width, thread, 1)
-    if shared != 0:
+    if shared:
         meet(plan)
 
 

@@ -13,7 +13,7 @@ from glassprop.core.panels import note_largest, pair_rows, pair_rows_of_input, p
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.sparse import lines_of_panel
-from glassprop.core.threads import meet, units_and_panels
+from glassprop.core.threads import meet, share_units
 
 # numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
 ZERO, ONE = np.int64(0), np.int64(1)
@@ -89,8 +89,12 @@ def layer_forward(
             pair_up(h, below.units * width, count * width, at(scratch, source + panel * lines * width, unit), parts)
     # an output with its loss's own link, which may be softmax, a function of all units
     whole = layer.phi != 0 and layer.dphi == 0
-    shared = together if layer.by_units != 0 else ZERO
-    begin, end, low, high = units_and_panels(plan, layer.units, first, last, shared, thread, width)
+    begin, end, low, high = ZERO, layer.units, first, last
+    shared = together != 0 and layer.by_units != 0
+    if shared:
+        meet(plan)
+        begin, end = share_units(layer.units, thread, plan.threads, width)
+        low, high = ZERO, together
     for start in range(begin, end, layer.resident_rows):
         rows = min(layer.resident_rows, end - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
@@ -116,7 +120,7 @@ def layer_forward(
                 note_largest(plan, at(scratch, layer.h + here, unit), rows * width, thread, 0)
             if depth > 0:
                 panel_to_units(plan, layer, start, rows, panel, depth, above, thread, unit)
-    if shared != 0:
+    if shared:
         meet(plan)
     for panel in range(first, last if whole else first):
         here = panel * layer.padded * width

@@ -62,20 +62,6 @@ def meet(plan):
     return True
 
 
-@within
-def units_and_panels(plan, units, first, last, together, thread, width):
-    """First and last of the units, and of the panels, that this thread computes of a product.
-
-    All units for panels first..last; or, where all threads do it `together`, for so many panels, its part of the units for all
-    of these, after they have met.
-    """
-    if together == 0:
-        return together, units, first, last
-    meet(plan)
-    begin, end = share_units(units, thread, plan.threads, width)
-    return begin, end, together * 0, together
-
-
 @functools.cache
 def _processor_number() -> Callable[[], int] | None:
     """A function that tells on which processor the calling thread runs; None where the system lets no thread choose."""
