@@ -41,7 +41,8 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
         begin, end = share_units(below.units, thread, plan.threads, width)
         low, high = ZERO, together
     pack = parts != 0 or (layer.packed_row > 0 and high - low > 1)
-    for start in range(begin, end, layer.resident_columns):
+    start = begin
+    while start < end:
         rows = min(layer.resident_columns, end - start)
         W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
         if pack:
@@ -61,6 +62,7 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
             if below.dphi != 0:
                 call_kernel(below.dphi, (at(scratch, below.z + here, unit), delta, rows * width))
             note_largest(plan, delta, rows * width, thread, 1)
+        start += rows
     if shared:
         meet(plan)
 

@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from glassprop.core.jit import host_features, inner, shift
+from glassprop.core.jit import host_features, inner, shift, stay_apart
 from glassprop.core.vectors import VECTOR_BYTES, first_of, index, load, vector_of
 
 
@@ -81,6 +81,7 @@ def pair_up(source, count, half, target, parts):
     `target` may be `source`. Which numbers make a pair is free, as long as both operands of a product agree. Of 3 `parts` each
     number becomes the sum of three: of 24 bits each holds 8. The second pairs lie `half` further, the third `half` beyond them.
     """
+    stay_apart(count)
     for i in range(0, half, 16):
         low, high, place = shift(source, i), shift(source, half + i), shift(target, i)
         if parts == 1:

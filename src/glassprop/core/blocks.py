@@ -13,7 +13,7 @@ import numpy as np
 from glassprop.core.backward import ZERO, bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
 from glassprop.core.forward import own_parts
-from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, shift, widest_vectors, within
+from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, shift, stay_apart, widest_vectors, within
 from glassprop.core.threads import share
 
 ADDED_UP = 1024  # numbers, at most, of which sums are kept in their own precision
@@ -33,6 +33,7 @@ def scale_numbers(x, n, factor):
 @inner_sum
 def squares_of(x, n):
     """Σ x² in float64, which holds the squares of all numbers of float32."""
+    stay_apart(n)
     squares = 0.0
     for i in range(n):
         squares += np.float64(x[i]) * np.float64(x[i])
@@ -48,6 +49,7 @@ def beyond(squares):
 @inner_sum
 def penalty_of(W, n, l2, l1):
     """l2/2 Σ W² + l1 Σ |W| in float64, as `squares_of`."""
+    stay_apart(n)
     penalty = 0.0
     for i in range(n):
         w = np.float64(W[i])
@@ -56,8 +58,11 @@ def penalty_of(W, n, l2, l1):
 
 
 @inner_sum
-def scale_and_penalize(dW, W, n, factor, l2, l1):
-    """dW := factor dW + the penalties' gradient; returns Σ dW², Σ W², Σ |W|, added up in the precision of dW."""
+def scale_and_penalize(plan, dW, W, n, factor):
+    """dW := factor dW + the penalties' gradient; returns Σ dW², added up in the precision of dW, and l2/2 Σ W² + l1 Σ |W|."""
+    stay_apart(n)
+    of_mass = factor if plan.as_scikit_learn else like(1, factor)
+    l2, l1 = like(plan.l2, factor) * of_mass, like(plan.l1, factor) * of_mass
     squares, W_squares, W_sizes = like(0, factor), like(0, factor), like(0, factor)
     for i in range(n):
         w = W[i]
@@ -66,36 +71,36 @@ def scale_and_penalize(dW, W, n, factor, l2, l1):
         squares += x * x
         W_squares += w * w
         W_sizes += abs(w)
-    return squares, W_squares, W_sizes
+    if beyond(np.float64(W_squares)):
+        return squares, penalty_of(W, n, l2, l1)
+    return squares, 0.5 * np.float64(l2) * np.float64(W_squares) + np.float64(l1) * np.float64(W_sizes)
 
 
-@inner
-def finish(plan, dW, W, n, factor, unit):
-    """`n` numbers of dW: times `factor` (1/Σ w), plus the penalties'. Returns Σ dW² and l2/2 Σ W² + l1 Σ |W|."""
-    squares, penalty = 0.0, 0.0
-    of_mass = factor if plan.as_scikit_learn else unit
-    l2, l1 = like(plan.l2, unit) * of_mass, like(plan.l1, unit) * of_mass
-    for start in range(0, n, ADDED_UP):
-        x, w, count = shift(dW, start), shift(W, start), min(ADDED_UP, n - start)
-        if plan.l2 != 0 or plan.l1 != 0:
-            numbers, W_squares, W_sizes = scale_and_penalize(x, w, count, factor, l2, l1)
-            part = 0.5 * np.float64(l2) * np.float64(W_squares) + np.float64(l1) * np.float64(W_sizes)
-            penalty += penalty_of(w, count, l2, l1) if beyond(np.float64(W_squares)) else part
-        else:
-            numbers = scale_numbers(x, count, factor)
-        squares += squares_of(x, count) if beyond(np.float64(numbers)) else np.float64(numbers)
-    return squares, penalty
+@within
+def squares_or_again(x, n, squares):
+    """Σ x², of which `squares` is what its precision made, in float64."""
+    return squares_of(x, n) if beyond(np.float64(squares)) else np.float64(squares)
 
 
 @inner
 def finish_block(plan, layer, start, units, place, scale, unit):
-    """`finish` for a block of dW, whose memory begins at `place`, and for its db. Padding, where all is zero, goes along."""
+    """A block of dW, whose memory begins at `place`, and its db: times `scale` (1/Σ w), W's plus the penalties' gradient.
+
+    Returns the sum of their squares and l2/2 Σ W² + l1 Σ |W|. Padding, where all is zero, goes along.
+    """
     factor, n = like(scale, unit), units * layer.stride
-    W = at(plan.theta, layer.W + start * layer.stride, unit)
-    squares, penalty = finish(plan, at(plan.gradient, place, unit), W, n, factor, unit)
+    W, dW = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.gradient, place, unit)
     db = at(plan.gradient, layer.b + start, unit)
-    part = np.float64(scale_numbers(db, units, factor))
-    return squares + (squares_of(db, units) if beyond(part) else part), penalty
+    squares, penalty = squares_or_again(db, units, scale_numbers(db, units, factor)), 0.0
+    for first in range(0, n, ADDED_UP):
+        x, count = shift(dW, first), min(ADDED_UP, n - first)
+        if plan.l2 != 0 or plan.l1 != 0:
+            numbers, part = scale_and_penalize(plan, x, shift(W, first), count, factor)
+            penalty += part
+        else:
+            numbers = scale_numbers(x, count, factor)
+        squares += squares_or_again(x, count, numbers)
+    return squares, penalty
 
 
 @inner
@@ -136,7 +141,8 @@ def gradient(plan, layers, panels, depth, scale, sums, parts, at_once, rate, t, 
     """
     widest_vectors(thread)
     done = ZERO
-    constants = rule_constants(plan, t, thread)
+    # asked only where they are needed: they take as long as a tenth of a tiny network's step
+    constants = rule_constants(plan, t, thread) if at_once else at(plan.constants, 0, 1.0)
     for l in range(layers.size - 1, 0, -1):
         below, layer, listed = layers[l - 1], layers[l], plan.listed_product if l == 1 else ZERO
         constants[0] = rate * layer.rate_factor

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from glassprop.core.bfloat16 import pair_up
-from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift, within
+from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift, stay_apart, within
 from glassprop.core.panels import note_largest, pair_rows, pair_rows_of_input, panel_to_units
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
@@ -39,6 +39,7 @@ def drop(source, target, first_unit, last_unit, units, first_row, rate, key):
 
     Forward it takes φ(g) to h; backward, the same call takes ∂L/∂h to ∂L/∂φ(g).
     """
+    stay_apart(units)
     width = panel_width(source)
     threshold = np.uint64(np.ceil(rate * 16777216.0))
     scale = like(1.0 / (1.0 - rate), source[0])
@@ -95,7 +96,8 @@ def layer_forward(
         meet(plan)
         begin, end = share_units(layer.units, thread, plan.threads, width)
         low, high = ZERO, together
-    for start in range(begin, end, layer.resident_rows):
+    start = begin
+    while start < end:  # a range of this step would divide by it
         rows = min(layer.resident_rows, end - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
         row = layer.stride
@@ -120,6 +122,7 @@ def layer_forward(
                 note_largest(plan, at(scratch, layer.h + here, unit), rows * width, thread, 0)
             if depth > 0:
                 panel_to_units(plan, layer, start, rows, panel, depth, above, thread, unit)
+        start += rows
     if shared:
         meet(plan)
     for panel in range(first, last if whole else first):

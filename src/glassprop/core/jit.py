@@ -81,8 +81,8 @@ _POLICY: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
 _KERNEL: dict[str, Any] = _POLICY | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _INNER: dict[str, Any] = _KERNEL | {"pipeline_class": _LinkedCompiler}
 
-inner = numba.njit(**_INNER, fastmath=FLAGS)
-inner_sum = numba.njit(**_INNER, fastmath=SUM_FLAGS)
+inner = numba.njit(**_INNER, fastmath=FLAGS, forceinline=True)
+inner_sum = numba.njit(**_INNER, fastmath=SUM_FLAGS, forceinline=True)
 
 
 def scalar(function: Callable) -> Any:
@@ -322,6 +322,18 @@ def widest_vectors(typingctx, n):
 
 
 @intrinsic
+def stay_apart(typingctx, n):
+    """Let the function that calls this be called, not pasted in: what few networks need would take registers from all."""
+
+    def codegen(context, builder, sig, args):
+        builder.function.attributes.discard("alwaysinline")
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(n), codegen
+
+
+@intrinsic
 def separate_pointers(typingctx, n):
     """Promise for the kernel that calls this: what its pointers lead to does not overlap. And let it use the widest vectors.
 
@@ -349,10 +361,10 @@ def panel_width(typingctx, x):
     return types.int64(x), codegen
 
 
-def hide(builder, number):
-    """An int64 of which the compiler's optimiser knows nothing more than that it is one."""
+def hide(builder, number, stay=False):
+    """An int64 of which the compiler's optimiser knows nothing; where it is to `stay`, it is not found in advance, either."""
     word = ir.IntType(64)
-    return builder.asm(ir.FunctionType(word, [word]), "", "=r,0", [number], False)
+    return builder.asm(ir.FunctionType(word, [word]), "", "=r,0", [number], stay)
 
 
 @intrinsic

@@ -24,11 +24,11 @@ import numpy as np
 
 from glassprop.core.activations import Activation, multiply_kernel
 from glassprop.core.bfloat16 import pair_up
-from glassprop.core.jit import at, inner, panel_width, shift, within
+from glassprop.core.jit import at, inner, panel_width, shift, stay_apart, within
 from glassprop.core.matrix_unit import has_matrix_unit
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
 from glassprop.core.processor import prefetch
-from glassprop.core.vectors import copy_part, copy_row, lanes_of, largest_bits, transpose_square
+from glassprop.core.vectors import copy_part, copy_row, fill_rest, lanes_of, largest_bits, transpose_square
 
 #: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
 LAYER = np.dtype(
@@ -286,6 +286,7 @@ def panel_to_units(plan, layer, start, units, panel, depth, parts, thread, unit)
 
     `depth` is how many rows of a panel are wanted, and `parts` in how many of bfloat16, if any.
     """
+    stay_apart(units)
     width = panel_width(unit)
     square = width * width
     for u in range(0, units, width):
@@ -315,32 +316,33 @@ def gather_rows(plan, X, order, start, stop, layers, first, last, thread, unit):
     layer, numbers, width = layers[0], at(order, 0, start), panel_width(unit)
     square, inputs = width * width, layer.units
     lines, whole = (inputs + width // 2 - 1) // (width // 2), inputs // width
+    next_block, last_row = plan.most_panels * square, plan.rows - 1
     for panel in range(first, last):
         base = start + panel * width
         count = min(width, stop - base)
         q, p = at(plan.scratch, layer.q + panel * square, unit), at(plan.scratch, layer.h + panel * layer.padded * width, unit)
         for i in range(count):
             ahead = base + i + ROWS_AHEAD  # a row of the next batch, perhaps; without an order, beyond the table, perhaps
-            coming = at(X, (numbers[min(ahead, plan.rows - 1)] if order else ahead) * inputs, unit)
+            coming = at(X, (numbers[min(ahead, last_row)] if order else ahead) * inputs, unit)
             for line in range(lines):
                 prefetch(shift(coming, line * (width // 2)))
             source, target = at(X, (numbers[base + i] if order else base + i) * inputs, unit), shift(q, i * width)
             for block in range(whole):
-                copy_row(shift(source, block * width), shift(target, block * plan.most_panels * square))
-            copy_part(shift(source, whole * width), inputs - whole * width, shift(target, whole * plan.most_panels * square))
+                copy_row(shift(source, block * width), shift(target, block * next_block))
+            copy_part(shift(source, whole * width), inputs - whole * width, shift(target, whole * next_block))
         for block in range(layer.padded // width):
             columns = min(width, inputs - block * width)
-            transpose_panel(shift(q, block * plan.most_panels * square), width, shift(p, block * square), width, count, columns)
+            transpose_panel(shift(q, block * next_block), width, shift(p, block * square), width, count, columns)
         for u in range(inputs if count < width else 0):
             line = shift(p, u * width)
-            for i in range(width):
-                line[i] = line[i] if i < count else line[count - 1]
+            fill_rest(line[count - 1], line, count)
         note_largest(plan, p, inputs * width, thread, 0)
 
 
 @inner
 def pack_columns(W, stride, rows, depth, packed, packed_row):
     """Columns 0..rows of W (depth, stride), which lie `stride` apart, into rows of `packed`, where they are contiguous."""
+    stay_apart(rows)
     width = panel_width(W)
     whole, half = depth // width * width, width // 2
     for k in range(0, whole, width):

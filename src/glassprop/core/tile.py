@@ -32,6 +32,7 @@ from glassprop.core.vectors import (
     index,
     load,
     loop,
+    loop_if_any,
     masked_store,
     splat,
     vector_of,
@@ -65,6 +66,7 @@ def _row_finder(builder, rows, a_row, align):
     r is an odd number times a power of two, so that few multiples of the stride wait in registers. They are hidden, as row 0
     is: the compiler would take an addition for each row and product, on the ports that multiply.
     """
+    a_row = hide(builder, a_row, stay=True)  # a tile of another height need not know its multiples
     multiples = {odd: hide(builder, builder.mul(a_row, index(odd * align))) for odd in range(1, rows, 2)}
 
     def place_of(row_0, r):
@@ -76,22 +78,33 @@ def _row_finder(builder, rows, a_row, align):
     return place_of
 
 
+def _following(builder, first, row, rows, align):
+    """Emit pointers to as many rows, `row` elements apart, each found from the one before.
+
+    The compiler would compute multiples of the stride in advance, for all tiles, and keep them in memory.
+    """
+    step, places = builder.mul(row, index(align)), [first]
+    for _ in range(1, rows):
+        place = hide(builder, builder.add(builder.ptrtoint(places[-1], INDEX), step))
+        places.append(builder.inttoptr(place, first.type))
+    return places
+
+
 def _store(builder, sums, c, c_row, columns, align, vectors):
     """Emit the stores of a tile: to each row of C its vectors, of which only the first `columns` columns are there."""
     vector, lanes = sums[0].type, sums[0].type.count
-    places = [
-        vector_pointer(builder, c, builder.add(builder.mul(c_row, index(r)), index(v * lanes)), vector)
-        for r in range(len(sums) // vectors)
-        for v in range(vectors)
-    ]
+
+    def store_rows(store):
+        for r, row in enumerate(_following(builder, c, c_row, len(sums) // vectors, align)):
+            for v in range(vectors):
+                store(sums[r * vectors + v], vector_pointer(builder, row, index(v * lanes), vector), v)
+
     with builder.if_else(builder.icmp_signed(">=", columns, index(vectors * lanes))) as (whole, cut):
         with whole:
-            for value, place in zip(sums, places, strict=True):
-                builder.store(value, place, align=align)
+            store_rows(lambda value, place, v: builder.store(value, place, align=align))
         with cut:
             masks = [first_lanes(builder, builder.sub(columns, index(v * lanes)), lanes) for v in range(vectors)]
-            for i, (value, place) in enumerate(zip(sums, places, strict=True)):
-                masked_store(builder, value, place, align, masks[i % vectors])
+            store_rows(lambda value, place, v: masked_store(builder, value, place, align, masks[v]))
 
 
 def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: bool) -> Any:
@@ -115,9 +128,8 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: boo
             columns_of_a = builder.inttoptr(a_k, INDEX.as_pointer())
             place_of = _row_finder(builder, rows, a_row, align)
             start = []
-            for r in range(rows):
-                value = builder.load(builder.gep(bias, [builder.mul(bias_row, index(r))]))
-                start += [splat(builder, value, vector)] * vectors
+            for place in _following(builder, bias, bias_row, rows, align):
+                start += [splat(builder, builder.load(place), vector)] * vectors
             start += [ir.Constant(vector, None)] * (len(start) * (parts - 1))
 
             def outer_body(o, sums):
@@ -125,21 +137,41 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: boo
                 b_block = builder.gep(b, [builder.mul(o, b_outer)])
                 ahead_block = builder.gep(ahead, [builder.mul(builder.mul(o, inner_count), ahead_k)])
 
-                def inner_body(k, sums):
+                def place_in_a(k):
+                    column = builder.load(builder.gep(columns_of_a, [k])) if listed else builder.mul(k, a_k)
+                    return builder.gep(a_block, [column])
+
+                def add_product(k, sums, place):
                     if calling and rows == MAIN_ROWS:
                         call_for(builder, builder.gep(ahead_block, [builder.mul(k, ahead_k)]), SECOND_LEVEL)
-                    column = builder.load(builder.gep(columns_of_a, [k])) if listed else builder.mul(k, a_k)
                     line = builder.mul(k, index(width))
                     right = [load(builder, b_block, builder.add(line, index(v * lanes)), vector, align) for v in range(vectors)]
-                    row_0 = hide(builder, builder.ptrtoint(builder.gep(a_block, [column]), INDEX))
+                    row_0 = hide(builder, builder.ptrtoint(place, INDEX))
                     results = []
                     for r in range(rows):
                         left = splat(builder, builder.load(builder.inttoptr(place_of(row_0, r), a.type)), vector)
                         for v in range(vectors):
                             results.append(multiply_add(left, right[v], sums[r * vectors + v]))
-                    return sums[len(results) :] + results  # the parts take turns
+                    return results
 
-                return loop(builder, inner_count, sums, inner_body)
+                def add_to_each(step, sums):
+                    ks = [builder.add(builder.mul(step, index(parts)), index(i)) for i in range(parts)]
+                    near = [] if listed else _following(builder, place_in_a(ks[0]), a_k, parts, align)
+                    places = near or [place_in_a(k) for k in ks]
+                    each = [sums[i : i + vectors] for i in range(0, len(sums), vectors)]
+                    return [x for product in zip(ks, each, places, strict=True) for x in add_product(*product)]
+
+                if parts == 1:
+                    return loop(builder, inner_count, sums, lambda k, sums: add_product(k, sums, place_in_a(k)))
+                whole = builder.sdiv(inner_count, index(parts))
+                sums = loop_if_any(builder, whole, sums, add_to_each)
+                done, first = builder.mul(whole, index(parts)), sums[:vectors]
+
+                def add_rest(i, sums):
+                    k = builder.add(done, i)
+                    return add_product(k, sums, place_in_a(k))
+
+                return loop_if_any(builder, builder.sub(inner_count, done), first, add_rest) + sums[vectors:]
 
             sums = loop(builder, outer, start, outer_body)
             while len(sums) > rows * vectors:

@@ -70,7 +70,8 @@ def _rmsprop(theta, gradient, s, unused, n, constants):
     fresh, inverse = like(1 - constants[4], theta[0]), new_line(theta)
     for start in range(0, n - LINE + 1, LINE):
         _rmsprop_line(theta, gradient, s, inverse, eta, rho, fresh, epsilon, start, LINE)
-    _rmsprop_line(theta, gradient, s, inverse, eta, rho, fresh, epsilon, n - n % LINE, n % LINE)
+    if n % LINE > 0:  # or the slow unit would be asked for roots that nobody wants
+        _rmsprop_line(theta, gradient, s, inverse, eta, rho, fresh, epsilon, n - n % LINE, n % LINE)
 
 
 @within
@@ -106,7 +107,8 @@ def _adagrad(theta, gradient, s, unused, n, constants):
     eta, epsilon, one, inverse = like(constants[0], theta[0]), like(constants[4], theta[0]), like(1, theta[0]), new_line(theta)
     for start in range(0, n - LINE + 1, LINE):
         _rmsprop_line(theta, gradient, s, inverse, eta, one, one, epsilon, start, LINE)
-    _rmsprop_line(theta, gradient, s, inverse, eta, one, one, epsilon, n - n % LINE, n % LINE)
+    if n % LINE > 0:
+        _rmsprop_line(theta, gradient, s, inverse, eta, one, one, epsilon, n - n % LINE, n % LINE)
 
 
 @within
@@ -127,8 +129,9 @@ def _adam(theta, gradient, m, v, n, constants):
     correction, inverse = like(1 / math.sqrt(constants[2]), theta[0]), new_line(theta)
     for start in range(0, n - LINE + 1, LINE):
         _adam_line(theta, gradient, m, v, inverse, rate, beta1, beta2, fresh1, fresh2, correction, epsilon, start, LINE)
-    rest = n % LINE
-    _adam_line(theta, gradient, m, v, inverse, rate, beta1, beta2, fresh1, fresh2, correction, epsilon, n - rest, rest)
+    if n % LINE > 0:
+        start, count = n - n % LINE, n % LINE
+        _adam_line(theta, gradient, m, v, inverse, rate, beta1, beta2, fresh1, fresh2, correction, epsilon, start, count)
 
 
 @dataclass(frozen=True, kw_only=True)

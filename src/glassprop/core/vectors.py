@@ -86,9 +86,22 @@ def loop(builder, count, carried, body):
     i.add_incoming(following, last)
     for phi, value in zip(phis, results, strict=True):
         phi.add_incoming(value, last)
-    builder.cbranch(builder.icmp_signed("<", following, count), head, after)
+    builder.cbranch(builder.icmp_signed("!=", following, count), head, after)
     builder.position_at_end(after)
     return results
+
+
+def loop_if_any(builder, count, carried, body):
+    """`loop` for a count that may be 0."""
+    before = builder.block
+    with builder.if_then(builder.icmp_signed(">", count, index(0))):
+        results = loop(builder, count, carried, body)
+        inside = builder.block
+    merged = [builder.phi(value.type) for value in carried]
+    for phi, value, result in zip(merged, carried, results, strict=True):
+        phi.add_incoming(value, before)
+        phi.add_incoming(result, inside)
+    return merged
 
 
 @intrinsic
@@ -103,6 +116,23 @@ def fill_row(typingctx, value, target):
         return context.get_dummy_value()
 
     return types.void(target.dtype, target), codegen
+
+
+@intrinsic
+def fill_rest(typingctx, value, target, count):
+    """`value` in a panel row from number `count` on."""
+
+    def codegen(context, builder, sig, args):
+        value, target, count = args
+        vector, lanes = vector_of(sig.args[1])
+        align = sig.args[1].dtype.bitwidth // 8
+        for start in range(0, PANEL_BYTES // align, lanes):
+            rest = builder.not_(first_lanes(builder, builder.sub(count, index(start)), lanes))
+            place = vector_pointer(builder, target, index(start), vector)
+            masked_store(builder, splat(builder, value, vector), place, align, rest)
+        return context.get_dummy_value()
+
+    return types.void(target.dtype, target, types.int64), codegen
 
 
 @intrinsic
@@ -197,8 +227,7 @@ def sum_rows(typingctx, source, source_panel, units, weights, weights_panel, cou
         vector, lanes = vector_of(sig.args[0])
         vectors, align = PANEL_BYTES // VECTOR_BYTES, sig.args[0].dtype.bitwidth // 8
         at_a_time = 2 if 2 * lanes <= VECTOR_BYTES // 4 else 1  # AVX-512 has 32 registers, others 16
-        name = f"llvm.fma.v{lanes}f{8 * align}"
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        fma = _fma(builder, vector)
 
         def some_units(step, _):
             start = builder.mul(step, index(lanes))
@@ -216,7 +245,7 @@ def sum_rows(typingctx, source, source_panel, units, weights, weights_panel, cou
                         for u in range(lanes):
                             x = load(builder, panel, index((u * vectors + v) * lanes), vector, align)
                             for o, w in enumerate(ws):
-                                sums[o * lanes + u] = builder.call(fma, [x, w, sums[o * lanes + u]])
+                                sums[o * lanes + u] = fma(x, w, sums[o * lanes + u])
                     return sums
 
                 sums = loop(builder, panels, [ir.Constant(vector, None)] * (number * lanes), one_panel)
@@ -239,6 +268,14 @@ def sum_rows(typingctx, source, source_panel, units, weights, weights_panel, cou
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _fma(builder, vector):
+    """A function that emits ``a * b + c``."""
+    bits = 32 if isinstance(vector.element, ir.FloatType) else 64
+    name = f"llvm.fma.v{vector.count}f{bits}"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+    return lambda *arguments: builder.call(function, arguments)
 
 
 def transpose_and_add(builder, sums):
@@ -344,16 +381,12 @@ def inverse_roots(typingctx, source, target, factor, summand):
         vector, lanes = vector_of(sig.args[0])
         bits = sig.args[0].dtype.bitwidth
         letter, steps = ("s", 1) if bits == 32 else ("d", 2)
-        fma_name, root_name = (f"llvm.{name}.v{lanes}f{bits}" for name in ("fma", "sqrt"))
-        fused = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), fma_name)
+        fma, root_name = _fma(builder, vector), f"llvm.sqrt.v{lanes}f{bits}"
         hardware = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), root_name)
         factor, summand = splat(builder, factor, vector), splat(builder, summand, vector)
 
         def constant(value):
             return ir.Constant(vector, [value] * lanes)
-
-        def fma(a, b, c):
-            return builder.call(fused, [a, b, c])
 
         def estimate(name, x):
             chosen = ir.IntType(lanes)
