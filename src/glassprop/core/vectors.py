@@ -172,31 +172,68 @@ def copy_part(typingctx, source, count, target):
 
 @intrinsic
 def transpose_square(typingctx, source, source_row, target, target_row):
-    """Transpose a square of as many rows as a vector has lanes, in registers."""
+    """Transpose a square of as many rows as a vector has lanes.
+
+    Loads find the parts of 16 bytes, each of as many numbers as there are rows in a group; registers transpose within these.
+    """
     signature = types.void(source, types.int64, source, types.int64)
 
     def codegen(context, builder, sig, args):
         source, source_row, target, target_row = args
         vector, lanes = vector_of(sig.args[0])
         align = sig.args[0].dtype.bitwidth // 8
-        rows = [load(builder, source, builder.mul(source_row, index(r)), vector, align) for r in range(lanes)]
-        # Butterflies: at each stage rows i and i+step swap their off-diagonal blocks of `step` columns.
-        step = lanes // 2
-        while step:
-            low = [c if c & step == 0 else lanes + c - step for c in range(lanes)]
-            high = [c + step if c & step == 0 else lanes + c for c in range(lanes)]
-            for i in range(lanes):
-                if i & step == 0:
-                    pair = rows[i], rows[i + step]
-                    for row, mask in ((i, low), (i + step, high)):
-                        indices = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [ir.IntType(32)(m) for m in mask])
-                        rows[row] = builder.shuffle_vector(*pair, indices)
-            step //= 2
-        for r in range(lanes):
-            builder.store(rows[r], vector_pointer(builder, target, builder.mul(target_row, index(r)), vector), align=align)
+        group, parts = 16 // align, VECTOR_BYTES // 16
+        steps = [builder.mul(source_row, index(r)) for r in range(lanes)]
+        for part in range(parts):
+            column = index(part * group)
+            rows = [
+                _gather_parts(
+                    builder,
+                    [builder.gep(source, [builder.add(steps[r], column)]) for r in range(first, lanes, group)],
+                    vector,
+                    align,
+                )
+                for first in range(group)
+            ]
+            unit = 1
+            while unit < group:
+                rows = [
+                    builder.shuffle_vector(rows[i], rows[i + unit], _interleaved(lanes, group, unit, high))
+                    for block in range(0, group, 2 * unit)
+                    for i in range(block, block + unit)
+                    for high in (0, 1)
+                ]
+                unit *= 2
+            for r, row in enumerate(rows, part * group):
+                builder.store(row, vector_pointer(builder, target, builder.mul(target_row, index(r)), vector), align=align)
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _gather_parts(builder, places, vector, align):
+    """A vector of the 16 bytes at each of `places`."""
+    group = vector.count // len(places)
+    part = ir.VectorType(vector.element, group)
+    values = [builder.load(builder.bitcast(place, part.as_pointer()), align=align) for place in places]
+    if len(values) == 1:
+        return values[0]
+    bits = 32 if isinstance(vector.element, ir.FloatType) else 64
+    kind = ir.FunctionType(vector, [vector, part, INDEX])
+    name = f"llvm.vector.insert.v{vector.count}f{bits}.v{group}f{bits}"
+    insert = cgutils.get_or_insert_function(builder.module, kind, name)
+    result = ir.Constant(vector, ir.Undefined)
+    for i, value in enumerate(values):
+        result = builder.call(insert, [result, value, index(i * group)])
+    return result
+
+
+def _interleaved(lanes, group, unit, high):
+    """Lanes of two vectors by turns, `unit` of each, within groups of lanes: of the lower half of each group, or the higher."""
+    order = [(i // unit % 2) * lanes + i // (2 * unit) * unit + i % unit + high * group // 2 for i in range(group)]
+    return ir.Constant(
+        ir.VectorType(ir.IntType(32), lanes), [ir.IntType(32)(start + i) for start in range(0, lanes, group) for i in order]
+    )
 
 
 @intrinsic
@@ -368,11 +405,11 @@ def new_line(typingctx, pointer):
 
 @intrinsic
 def inverse_roots(typingctx, source, target, factor, summand):
-    """target := 1 / (factor √x + summand) for LINE numbers x of `source`, which are at least 0; 1/0 = ∞, 1/∞ = 0.
+    """target := 1 / (factor √x + summand) for LINE numbers x of `source`, which are at least 0; of infinity it is 0.
 
     Roots and divisions share one slow unit of the processor. AVX-512 has estimates of 1/x and 1/√x, good to 14 bits, which
-    steps of Newton's double, beside that unit: to one unit in the last place, both. Roots in float32 stay with it, which is
-    fast enough for them. s ≈ √x and h ≈ 1/(2√x) improve together (Markstein 1990).
+    steps of Newton's double, beside that unit: to a unit or two in the last place. s ≈ √x and h ≈ 1/(2√x) improve together
+    (Markstein 1990). A summand of 0 counts as the smallest normal number there.
     """
     signature = types.void(source, source, source.dtype, source.dtype)
 
@@ -380,44 +417,43 @@ def inverse_roots(typingctx, source, target, factor, summand):
         source, target, factor, summand = args
         vector, lanes = vector_of(sig.args[0])
         bits = sig.args[0].dtype.bitwidth
-        letter, steps = ("s", 1) if bits == 32 else ("d", 2)
-        fma, root_name = _fma(builder, vector), f"llvm.sqrt.v{lanes}f{bits}"
-        hardware = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), root_name)
+        fma, smallest = _fma(builder, vector), 2.0**-126 if bits == 32 else 2.0**-1022
         factor, summand = splat(builder, factor, vector), splat(builder, summand, vector)
 
         def constant(value):
             return ir.Constant(vector, [value] * lanes)
 
-        def estimate(name, x):
-            chosen = ir.IntType(lanes)
-            kind = ir.FunctionType(vector, [vector, vector, chosen])
-            guess = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.{name}14.p{letter}.512")
-            return builder.call(guess, [x, ir.Constant(vector, None), chosen((1 << lanes) - 1)])
+        def at_least_smallest(x):
+            return builder.select(builder.fcmp_ordered("<", x, constant(smallest)), constant(smallest), x)  # NaN stays
 
-        def root(x):
-            if VECTOR_BYTES != 64 or bits == 32:
-                return builder.call(hardware, [x])
-            guess = estimate("rsqrt", x)
+        def estimate(name, x):
+            kind = ir.FunctionType(vector, [vector, vector, ir.IntType(lanes)])
+            name = f"llvm.x86.avx512.{name}14.p{'s' if bits == 32 else 'd'}.512"
+            guess = cgutils.get_or_insert_function(builder.module, kind, name)
+            return builder.call(guess, [x, ir.Constant(vector, None), ir.IntType(lanes)((1 << lanes) - 1)])
+
+        def by_the_slow_unit(x):
+            kind = ir.FunctionType(vector, [vector])
+            root = builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{lanes}f{bits}"), [x])
+            return builder.fdiv(constant(1.0), fma(root, factor, summand))
+
+        def by_estimates(x):
+            guess = estimate("rsqrt", at_least_smallest(x))  # of 0 it would be infinity
             s, h = builder.fmul(x, guess), builder.fmul(guess, constant(0.5))
             wrong = fma(builder.fneg(s), h, constant(0.5))
-            s, h = fma(s, wrong, s), fma(h, wrong, h)  # 27 bits of both, and with what is missing to x 54 bits of s
-            s = fma(fma(builder.fneg(s), s, x), h, s)
-            large, finite = constant(2.2250738585072014e-308), constant(math.inf)
-            usual = builder.and_(builder.fcmp_ordered(">=", x, large), builder.fcmp_ordered("<", x, finite))
-            return builder.select(usual, s, x)  # ∞ is its own root, and so is what counts as 0
-
-        def reciprocal(x):
-            if VECTOR_BYTES != 64:
-                return builder.fdiv(constant(1.0), x)
-            guess = r = estimate("rcp", x)
-            for _ in range(steps):
-                wrong = fma(builder.fneg(x), r, constant(1.0))
+            s, h = fma(s, wrong, s), fma(h, wrong, h)  # 27 bits of both
+            if bits == 64:
+                s = fma(fma(builder.fneg(s), s, x), h, s)  # with what is missing to x, 54 bits
+            total = fma(s, factor, at_least_smallest(summand))
+            r = estimate("rcp", total)
+            for _ in range(bits // 32):
+                wrong = fma(builder.fneg(total), r, constant(1.0))
                 r = fma(wrong, r, r)
-            return builder.select(builder.fcmp_ordered("ord", wrong, wrong), r, guess)  # of 0 and ∞ it is exact
+            return builder.select(builder.fcmp_unordered("!=", x, constant(math.inf)), r, constant(0.0))
 
         for start in range(0, LINE, lanes):
             x = load(builder, source, index(start), vector, bits // 8)
-            inverse = reciprocal(fma(root(x), factor, summand))
+            inverse = by_estimates(x) if VECTOR_BYTES == 64 else by_the_slow_unit(x)
             builder.store(inverse, vector_pointer(builder, target, index(start), vector), align=bits // 8)
         return context.get_dummy_value()
 
