@@ -104,6 +104,14 @@ def finish_block(plan, layer, start, units, place, scale, unit):
 
 
 @inner
+def multiply(x, n, factor):
+    """x := factor x."""
+    stay_apart(n)
+    for i in range(n):
+        x[i] *= factor
+
+
+@inner
 def apply(plan, place, source, n, shrink, keep, constants, unit):
     """The rule's kernel on `n` parameters from `place` on, whose gradient lies from `source` on.
 
@@ -111,11 +119,9 @@ def apply(plan, place, source, n, shrink, keep, constants, unit):
     """
     theta, dtheta = at(plan.theta, place, unit), at(plan.gradient, source, unit)
     if shrink != unit:
-        for i in range(n):
-            dtheta[i] *= shrink
+        multiply(dtheta, n, shrink)
     if keep != unit:
-        for i in range(n):
-            theta[i] *= keep
+        multiply(theta, n, keep)
     first, second = at(plan.state, place, unit), at(plan.state, plan.theta_size + place, unit)
     call_kernel(plan.rule, (theta, dtheta, first, second, n, constants))
 

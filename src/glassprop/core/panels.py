@@ -299,12 +299,17 @@ def panel_to_units(plan, layer, start, units, panel, depth, parts, thread, unit)
             pair_square(plan, layer, q, place, parts, unit)
 
 
+@inner
+def _note_larger(pointer, count, so_far):
+    stay_apart(count)
+    so_far[0] = max(so_far[0], largest_bits(pointer, count))
+
+
 @within
 def note_largest(plan, pointer, count, thread, which):
     """Note in `plan.largest` the largest of `count` numbers of panel rows, of h (0) or of δ (1), where that will be asked."""
     if plan.at_once != 0:
-        found, so_far = largest_bits(pointer, count), at(plan.largest, SLOT * thread + which, np.int64(0))
-        so_far[0] = max(so_far[0], found)
+        _note_larger(pointer, count, at(plan.largest, SLOT * thread + which, np.int64(0)))
 
 
 def gather_rows(plan, X, order, start, stop, layers, first, last, thread, unit):
