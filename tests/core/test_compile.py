@@ -22,7 +22,7 @@ from glassprop.core import step as core_step
 PACKAGE = Path(gp.__file__).parent
 CORE = PACKAGE / "core"
 BENCH = PACKAGE / "bench"  # measures the machine with a loop of its own, and names what it compares
-_NAMES = ("jit.py", "processor.py", "vectors.py", "bfloat16.py", "matrix_unit.py", "tile.py", "elementary.py")
+_NAMES = ("jit.py", "processor.py", "vectors.py", "roots.py", "bfloat16.py", "matrix_unit.py", "tile.py", "elementary.py")
 MAY_COMPILE = {CORE / name for name in _NAMES} | {BENCH / "peak.py"}
 DTYPES = ("float64", "float32")
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import glassprop as gp
-from glassprop.core import elementary, vectors
+from glassprop.core import elementary, roots, vectors
 from glassprop.core.jit import at
 
 DTYPES = ("float64", "float32")
@@ -237,7 +237,7 @@ def test_activations_far_out(name: str, dtype: str) -> None:
 
 @numba.njit
 def _inverse_roots(source, target, factor, summand):
-    vectors.inverse_roots(at(source, 0, factor), at(target, 0, factor), factor, summand)
+    roots.inverse_roots(at(source, 0, factor), at(target, 0, factor), factor, summand)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -28,7 +28,7 @@ from glassprop.core.jit import at, inner, panel_width, shift, stay_apart, within
 from glassprop.core.matrix_unit import has_matrix_unit
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
 from glassprop.core.processor import prefetch
-from glassprop.core.vectors import copy_part, copy_row, fill_rest, lanes_of, largest_bits, transpose_square
+from glassprop.core.vectors import copy_part, copy_row, fill_rest, lanes_of, largest_bits, part_of, transpose_strip
 
 #: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
 LAYER = np.dtype(
@@ -250,11 +250,10 @@ def read_panels(scratch: np.ndarray, offset: int, units: int, rows: int) -> np.n
 
 @inner
 def transpose_panel(source, source_row, target, target_row, rows, columns):
-    """Transpose (rows, columns) of a width × width square, or as much more as makes whole vectors."""
-    lanes = lanes_of(source)
-    for i in range(0, rows, lanes):
-        for j in range(0, columns, lanes):
-            transpose_square(shift(source, i * source_row + j), source_row, shift(target, j * target_row + i), target_row)
+    """Transpose (rows, columns) of a width × width square, or as much more as makes whole vectors and parts of them."""
+    for i in range(0, rows, lanes_of(source)):
+        for j in range(0, columns, part_of(source)):
+            transpose_strip(shift(source, i * source_row + j), source_row, shift(target, j * target_row + i), target_row)
 
 
 @within

@@ -34,6 +34,7 @@ from glassprop.core.vectors import (
     loop,
     loop_if_any,
     masked_store,
+    numbers_in,
     splat,
     vector_of,
     vector_pointer,
@@ -189,14 +190,7 @@ VECTORS = min(2, PANEL_BYTES // VECTOR_BYTES)
 STRIPE_BYTES = VECTORS * VECTOR_BYTES  # columns of a panel that one tile covers
 
 
-@intrinsic
-def _stripe_width(typingctx, pointer):
-    width = STRIPE_BYTES * 8 // pointer.dtype.bitwidth
-
-    def codegen(context, builder, sig, args):
-        return context.get_constant(types.int64, width)
-
-    return types.int64(pointer), codegen
+_stripe_width = numbers_in(STRIPE_BYTES)
 
 
 def _make_rows(tile_rows: int, *kind: bool) -> Any:

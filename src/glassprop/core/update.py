@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from glassprop.core.jit import kernel, like, separate_pointers, shift, within
+from glassprop.core.roots import inverse_roots
 from glassprop.core.schedules import check_learning_rate
-from glassprop.core.vectors import LINE, inverse_roots, new_line
+from glassprop.core.vectors import LINE, new_line
 from glassprop.errors import names_arguments
 
 # A kernel's constants, float64: 0: η; 1, 2: 1 − β1^t and 1 − β2^t (read by Adam alone); 3: t; 4 to 7: the rule's own;

@@ -1,4 +1,4 @@
-"""Vectors of LLVM's, built by hand where no loop becomes them: masks, transposes, sums over panels, roots. Only this file,
+"""Vectors of LLVM's, built by hand where no loop becomes them: masks, transposes, sums over panels. Only this file, roots.py,
 bfloat16.py and tile.py build any.
 
 It knows pointers and strides, nothing of products or layers.
@@ -6,7 +6,7 @@ It knows pointers and strides, nothing of products or layers.
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -170,11 +170,14 @@ def copy_part(typingctx, source, count, target):
     return signature, codegen
 
 
-@intrinsic
-def transpose_square(typingctx, source, source_row, target, target_row):
-    """Transpose a square of as many rows as a vector has lanes.
+PART = 16  # bytes: the columns of a strip that is transposed
 
-    Loads find the parts of 16 bytes, each of as many numbers as there are rows in a group; registers transpose within these.
+
+@intrinsic
+def transpose_strip(typingctx, source, source_row, target, target_row):
+    """Transpose a strip of as many rows as a vector has lanes, and as many columns as 16 bytes hold.
+
+    Loads find the parts of rows, as many rows apart as a part has numbers; registers transpose within these.
     """
     signature = types.void(source, types.int64, source, types.int64)
 
@@ -182,37 +185,26 @@ def transpose_square(typingctx, source, source_row, target, target_row):
         source, source_row, target, target_row = args
         vector, lanes = vector_of(sig.args[0])
         align = sig.args[0].dtype.bitwidth // 8
-        group, parts = 16 // align, VECTOR_BYTES // 16
-        steps = [builder.mul(source_row, index(r)) for r in range(lanes)]
-        for part in range(parts):
-            column = index(part * group)
+        columns, unit = PART // align, 1
+        parts = [builder.gep(source, [builder.mul(source_row, index(r))]) for r in range(lanes)]
+        rows = [_gather_parts(builder, parts[first::columns], vector, align) for first in range(columns)]
+        while unit < columns:
             rows = [
-                _gather_parts(
-                    builder,
-                    [builder.gep(source, [builder.add(steps[r], column)]) for r in range(first, lanes, group)],
-                    vector,
-                    align,
-                )
-                for first in range(group)
+                builder.shuffle_vector(rows[i], rows[i + unit], _interleaved(lanes, columns, unit, high))
+                for block in range(0, columns, 2 * unit)
+                for i in range(block, block + unit)
+                for high in (0, 1)
             ]
-            unit = 1
-            while unit < group:
-                rows = [
-                    builder.shuffle_vector(rows[i], rows[i + unit], _interleaved(lanes, group, unit, high))
-                    for block in range(0, group, 2 * unit)
-                    for i in range(block, block + unit)
-                    for high in (0, 1)
-                ]
-                unit *= 2
-            for r, row in enumerate(rows, part * group):
-                builder.store(row, vector_pointer(builder, target, builder.mul(target_row, index(r)), vector), align=align)
+            unit *= 2
+        for r, row in enumerate(rows):
+            builder.store(row, vector_pointer(builder, target, builder.mul(target_row, index(r)), vector), align=align)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 def _gather_parts(builder, places, vector, align):
-    """A vector of the 16 bytes at each of `places`."""
+    """A vector of the part at each of `places`."""
     group = vector.count // len(places)
     part = ir.VectorType(vector.element, group)
     values = [builder.load(builder.bitcast(place, part.as_pointer()), align=align) for place in places]
@@ -236,15 +228,22 @@ def _interleaved(lanes, group, unit, high):
     )
 
 
-@intrinsic
-def lanes_of(typingctx, pointer):
-    """Lanes of a vector register for the element type of `pointer` (a constant to the compiler)."""
-    lanes = VECTOR_BYTES * 8 // pointer.dtype.bitwidth
+def numbers_in(size: int) -> Any:
+    """An intrinsic: how many numbers of the type that `pointer` points to `size` bytes hold (a constant to the compiler)."""
 
-    def codegen(context, builder, sig, args):
-        return context.get_constant(types.int64, lanes)
+    @intrinsic
+    def count_of(typingctx, pointer):
+        count = size * 8 // pointer.dtype.bitwidth
 
-    return types.int64(pointer), codegen
+        def codegen(context, builder, sig, args):
+            return context.get_constant(types.int64, count)
+
+        return types.int64(pointer), codegen
+
+    return count_of
+
+
+lanes_of, part_of = numbers_in(VECTOR_BYTES), numbers_in(PART)
 
 
 @intrinsic
@@ -264,7 +263,7 @@ def sum_rows(typingctx, source, source_panel, units, weights, weights_panel, cou
         vector, lanes = vector_of(sig.args[0])
         vectors, align = PANEL_BYTES // VECTOR_BYTES, sig.args[0].dtype.bitwidth // 8
         at_a_time = 2 if 2 * lanes <= VECTOR_BYTES // 4 else 1  # AVX-512 has 32 registers, others 16
-        fma = _fma(builder, vector)
+        fma = fma_of(builder, vector)
 
         def some_units(step, _):
             start = builder.mul(step, index(lanes))
@@ -307,7 +306,7 @@ def sum_rows(typingctx, source, source_panel, units, weights, weights_panel, cou
     return signature, codegen
 
 
-def _fma(builder, vector):
+def fma_of(builder, vector):
     """A function that emits ``a * b + c``."""
     bits = 32 if isinstance(vector.element, ir.FloatType) else 64
     name = f"llvm.fma.v{vector.count}f{bits}"
@@ -389,7 +388,7 @@ def from_bits(typingctx, bits, unit):
     return signature, codegen
 
 
-LINE = 64  # numbers that `inverse_roots` takes at a time
+LINE = 64  # numbers that are taken at a time where a few are kept aside
 
 
 @intrinsic
@@ -401,60 +400,3 @@ def new_line(typingctx, pointer):
         return builder.bitcast(place, context.get_value_type(sig.return_type))
 
     return pointer(pointer), codegen
-
-
-@intrinsic
-def inverse_roots(typingctx, source, target, factor, summand):
-    """target := 1 / (factor √x + summand) for LINE numbers x of `source`, which are at least 0; of infinity it is 0.
-
-    Roots and divisions share one slow unit of the processor. AVX-512 has estimates of 1/x and 1/√x, good to 14 bits, which
-    steps of Newton's double, beside that unit: to a unit or two in the last place. s ≈ √x and h ≈ 1/(2√x) improve together
-    (Markstein 1990). A summand of 0 counts as the smallest normal number there.
-    """
-    signature = types.void(source, source, source.dtype, source.dtype)
-
-    def codegen(context, builder, sig, args):
-        source, target, factor, summand = args
-        vector, lanes = vector_of(sig.args[0])
-        bits = sig.args[0].dtype.bitwidth
-        fma, smallest = _fma(builder, vector), 2.0**-126 if bits == 32 else 2.0**-1022
-        factor, summand = splat(builder, factor, vector), splat(builder, summand, vector)
-
-        def constant(value):
-            return ir.Constant(vector, [value] * lanes)
-
-        def at_least_smallest(x):
-            return builder.select(builder.fcmp_ordered("<", x, constant(smallest)), constant(smallest), x)  # NaN stays
-
-        def estimate(name, x):
-            kind = ir.FunctionType(vector, [vector, vector, ir.IntType(lanes)])
-            name = f"llvm.x86.avx512.{name}14.p{'s' if bits == 32 else 'd'}.512"
-            guess = cgutils.get_or_insert_function(builder.module, kind, name)
-            return builder.call(guess, [x, ir.Constant(vector, None), ir.IntType(lanes)((1 << lanes) - 1)])
-
-        def by_the_slow_unit(x):
-            kind = ir.FunctionType(vector, [vector])
-            root = builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{lanes}f{bits}"), [x])
-            return builder.fdiv(constant(1.0), fma(root, factor, summand))
-
-        def by_estimates(x):
-            guess = estimate("rsqrt", at_least_smallest(x))  # of 0 it would be infinity
-            s, h = builder.fmul(x, guess), builder.fmul(guess, constant(0.5))
-            wrong = fma(builder.fneg(s), h, constant(0.5))
-            s, h = fma(s, wrong, s), fma(h, wrong, h)  # 27 bits of both
-            if bits == 64:
-                s = fma(fma(builder.fneg(s), s, x), h, s)  # with what is missing to x, 54 bits
-            total = fma(s, factor, at_least_smallest(summand))
-            r = estimate("rcp", total)
-            for _ in range(bits // 32):
-                wrong = fma(builder.fneg(total), r, constant(1.0))
-                r = fma(wrong, r, r)
-            return builder.select(builder.fcmp_unordered("!=", x, constant(math.inf)), r, constant(0.0))
-
-        for start in range(0, LINE, lanes):
-            x = load(builder, source, index(start), vector, bits // 8)
-            inverse = by_estimates(x) if VECTOR_BYTES == 64 else by_the_slow_unit(x)
-            builder.store(inverse, vector_pointer(builder, target, index(start), vector), align=bits // 8)
-        return context.get_dummy_value()
-
-    return signature, codegen
