@@ -127,9 +127,15 @@ def apply(plan, place, source, n, shrink, keep, constants, unit):
 
 
 @within
+def own_constants(plan, thread):
+    """This thread's constants of the rule."""
+    return at(plan.constants + thread * plan.constants_stride, 0, 1.0)
+
+
+@within
 def rule_constants(plan, t, thread):
-    """This thread's constants of the rule, for update number `t`; the learning rate is set layer by layer."""
-    constants = at(plan.constants + thread * plan.constants_stride, 0, 1.0)
+    """The same for update number `t`; the learning rate is set layer by layer."""
+    constants = own_constants(plan, thread)
     constants[1], constants[2], constants[3] = -expm1(t * constants[8]), -expm1(t * constants[9]), t
     return constants
 
@@ -147,8 +153,8 @@ def gradient(plan, layers, panels, depth, scale, sums, parts, at_once, rate, t, 
     """
     widest_vectors(thread)
     done = ZERO
-    # asked only where they are needed: they take as long as a tenth of a tiny network's step
-    constants = rule_constants(plan, t, thread) if at_once else at(plan.constants, 0, 1.0)
+    # a logarithm's powers are a tenth of a tiny network's step, where the rule comes later
+    constants = rule_constants(plan, t, thread) if at_once else own_constants(plan, thread)
     for l in range(layers.size - 1, 0, -1):
         below, layer, listed = layers[l - 1], layers[l], plan.listed_product if l == 1 else ZERO
         constants[0] = rate * layer.rate_factor
