@@ -87,7 +87,7 @@ def test_pages_point_at_functions_that_exist():
         "forward",
         "_softmax",
         "_panel_losses",
-        "finish",
+        "finish_block",
         "block_gradient",
         "layer_backward",
         "backward",
