@@ -16,13 +16,23 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core import jit
+from glassprop.core import code_files, jit
 from glassprop.core import step as core_step
 
 PACKAGE = Path(gp.__file__).parent
 CORE = PACKAGE / "core"
 BENCH = PACKAGE / "bench"  # measures the machine with a loop of its own, and names what it compares
-_NAMES = ("jit.py", "processor.py", "vectors.py", "roots.py", "bfloat16.py", "matrix_unit.py", "tile.py", "elementary.py")
+_NAMES = (
+    "code_files.py",
+    "jit.py",
+    "processor.py",
+    "vectors.py",
+    "roots.py",
+    "bfloat16.py",
+    "matrix_unit.py",
+    "tile.py",
+    "elementary.py",
+)
 MAY_COMPILE = {CORE / name for name in _NAMES} | {BENCH / "peak.py"}
 DTYPES = ("float64", "float32")
 
@@ -211,7 +221,7 @@ def test_stale_machine_code_is_never_run(tmp_path: Path) -> None:
 
 def test_processes_that_compile_at_the_same_time_keep_each_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One saves its code while the other is about to write."""
-    one, other = (jit._CodeFiles(str(tmp_path), "function") for _ in range(2))
+    one, other = (code_files.CodeFiles(str(tmp_path), "function") for _ in range(2))
     write = one._open_for_write
 
     def late(path: str) -> object:
@@ -235,13 +245,13 @@ def test_a_damaged_file_is_compiled_anew(damage: Callable[[bytes], bytes], tmp_p
 
 
 def test_a_full_disk_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = jit._CodeFiles(str(tmp_path), "function")
+    files = code_files.CodeFiles(str(tmp_path), "function")
 
     def full(path: str) -> object:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "_open_for_write", full)
-    with pytest.warns(jit.CompileNotice, match="cannot write its machine code"):
+    with pytest.warns(code_files.CompileNotice, match="cannot write its machine code"):
         files.save(("float64",), "code")
     assert not files.holds(("float64",))
 

@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 
 from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.jit import PANEL_BYTES, host_features, panel_width, shift, within
-from glassprop.core.vectors import INDEX, fill_row
+from glassprop.core.vectors import INDEX, fill_rest
 
 TILE = 16  # rows of a tile, and numbers or pairs in each
 _LINE = 64  # bytes of a tile's row, and of the description of all tiles
@@ -227,7 +227,7 @@ def _make_product(split: bool) -> Any:
                 _shape_tiles(count)
             count += TILE if two else 0
             for i in range(0 if none else count):
-                fill_row(bias[(r + i) * bias_row], shift(square, i * width))
+                fill_rest(bias[(r + i) * bias_row], shift(square, i * width), 0)
             if none:
                 _zero_sums()
             else:

@@ -46,7 +46,7 @@ from glassprop.core.plan import (
 from glassprop.core.processor import FLUSH, float_mode, set_float_mode
 from glassprop.core.sparse import collect_columns, gather_sparse_rows, multiply_rows, turn_around
 from glassprop.core.threads import meet, share
-from glassprop.core.vectors import fill_rest, fill_row, from_bits
+from glassprop.core.vectors import fill_rest, from_bits
 
 
 @within
@@ -62,7 +62,7 @@ def _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first
         base, mass = start + p * width, 0.0
         count = min(width, stop - base)
         row_weights = at(plan.scratch, plan.batch_weights + p * width, unit)
-        fill_row(unit, row_weights)
+        fill_rest(unit, row_weights, 0)
         fill_rest(like(0, unit), row_weights, count)
         panel = at(plan.scratch, plan.targets + p * top.padded * width, unit)
         own_class = at(plan.scratch, plan.losses + p * width, unit)  # of each row, until its loss is known

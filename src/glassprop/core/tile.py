@@ -29,6 +29,7 @@ from glassprop.core.vectors import (
     INDEX,
     VECTOR_BYTES,
     first_lanes,
+    fma_of,
     index,
     load,
     loop,
@@ -56,9 +57,8 @@ def _multiply_add(builder, vector, paired):
         return lambda left, right, sums: builder.call(
             dot, [sums, builder.bitcast(left, halves), builder.bitcast(right, halves)]
         )
-    bits = 32 if isinstance(vector.element, ir.FloatType) else 64
-    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f{bits}")
-    return lambda left, right, sums: builder.call(fma, [left, right, sums])
+    fma = fma_of(builder, vector)
+    return lambda left, right, sums: fma(left, right, sums)
 
 
 def _row_finder(builder, rows, a_row, align):
@@ -108,6 +108,23 @@ def _store(builder, sums, c, c_row, columns, align, vectors):
             store_rows(lambda value, place, v: masked_store(builder, value, place, align, masks[v]))
 
 
+def _in_turns(builder, count, sums, size, add):
+    """Emit ``sums = add(k, sums)`` for all k below `count`; of several times `size` sums for each part of them in turn."""
+    parts = len(sums) // size
+    if parts == 1:
+        return loop(builder, count, sums, add)
+    whole = builder.sdiv(count, index(parts))
+    done = builder.mul(whole, index(parts))
+
+    def add_to_each(step, sums):
+        first = builder.mul(step, index(parts))
+        return [x for i in range(parts) for x in add(builder.add(first, index(i)), sums[i * size : (i + 1) * size])]
+
+    sums = loop_if_any(builder, whole, sums, add_to_each)
+    rest = loop_if_any(builder, builder.sub(count, done), sums[:size], lambda i, sums: add(builder.add(done, i), sums))
+    return rest + sums[size:]
+
+
 def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: bool) -> Any:
     """The intrinsic for a tile of `rows` rows and `vectors` vector registers of columns; see `product_kernel`."""
     # an FMA takes four cycles and two begin in each: sums of a single row would wait for themselves, so each is kept in parts
@@ -138,16 +155,13 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: boo
                 b_block = builder.gep(b, [builder.mul(o, b_outer)])
                 ahead_block = builder.gep(ahead, [builder.mul(builder.mul(o, inner_count), ahead_k)])
 
-                def place_in_a(k):
-                    column = builder.load(builder.gep(columns_of_a, [k])) if listed else builder.mul(k, a_k)
-                    return builder.gep(a_block, [column])
-
-                def add_product(k, sums, place):
+                def add_product(k, sums):
                     if calling and rows == MAIN_ROWS:
                         call_for(builder, builder.gep(ahead_block, [builder.mul(k, ahead_k)]), SECOND_LEVEL)
+                    column = builder.load(builder.gep(columns_of_a, [k])) if listed else builder.mul(k, a_k)
                     line = builder.mul(k, index(width))
                     right = [load(builder, b_block, builder.add(line, index(v * lanes)), vector, align) for v in range(vectors)]
-                    row_0 = hide(builder, builder.ptrtoint(place, INDEX))
+                    row_0 = hide(builder, builder.ptrtoint(builder.gep(a_block, [column]), INDEX))
                     results = []
                     for r in range(rows):
                         left = splat(builder, builder.load(builder.inttoptr(place_of(row_0, r), a.type)), vector)
@@ -155,24 +169,7 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: boo
                             results.append(multiply_add(left, right[v], sums[r * vectors + v]))
                     return results
 
-                def add_to_each(step, sums):
-                    ks = [builder.add(builder.mul(step, index(parts)), index(i)) for i in range(parts)]
-                    near = [] if listed else _following(builder, place_in_a(ks[0]), a_k, parts, align)
-                    places = near or [place_in_a(k) for k in ks]
-                    each = [sums[i : i + vectors] for i in range(0, len(sums), vectors)]
-                    return [x for product in zip(ks, each, places, strict=True) for x in add_product(*product)]
-
-                if parts == 1:
-                    return loop(builder, inner_count, sums, lambda k, sums: add_product(k, sums, place_in_a(k)))
-                whole = builder.sdiv(inner_count, index(parts))
-                sums = loop_if_any(builder, whole, sums, add_to_each)
-                done, first = builder.mul(whole, index(parts)), sums[:vectors]
-
-                def add_rest(i, sums):
-                    k = builder.add(done, i)
-                    return add_product(k, sums, place_in_a(k))
-
-                return loop_if_any(builder, builder.sub(inner_count, done), first, add_rest) + sums[vectors:]
+                return _in_turns(builder, inner_count, sums, rows * vectors, add_product)
 
             sums = loop(builder, outer, start, outer_body)
             while len(sums) > rows * vectors:

@@ -105,20 +105,6 @@ def loop_if_any(builder, count, carried, body):
 
 
 @intrinsic
-def fill_row(typingctx, value, target):
-    """`value` as often as a panel row has numbers."""
-
-    def codegen(context, builder, sig, args):
-        vector, lanes = vector_of(sig.args[1])
-        align = sig.args[1].dtype.bitwidth // 8
-        for start in range(0, PANEL_BYTES // align, lanes):
-            builder.store(splat(builder, args[0], vector), vector_pointer(builder, args[1], index(start), vector), align=align)
-        return context.get_dummy_value()
-
-    return types.void(target.dtype, target), codegen
-
-
-@intrinsic
 def fill_rest(typingctx, value, target, count):
     """`value` in a panel row from number `count` on."""
 
