@@ -11,9 +11,10 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core import panels, plan, workspace
+from glassprop.core import blocks, panels, plan, workspace
 from glassprop.core.arrays import check_targets, check_weights
 from glassprop.core.bfloat16 import has_bfloat16
+from glassprop.core.threads import share
 from glassprop.core.workspace import Workspace
 
 
@@ -81,17 +82,42 @@ def test_the_same_bits_whatever_is_asked(asked: dict[str, Any]) -> None:
 
 
 def test_blocks_of_long_rows_are_smaller() -> None:
-    """Rows of W of 128 KB: a block has a tile of them, not two or three."""
+    """Rows of W of 128 KB: a block is one piece of them."""
     case = cases.case((30_000, 20, 2), rows=40, activation="relu").of("float32")
     at_once, after = (trained(case, gp.Adam(0.01), flag, steps=3) for flag in (True, False))
-    assert at_once.layers["block"].tolist() == [0, panels.LEAST_ROWS, min(panels.BLOCK_ROWS)]
+    assert at_once.layers["block"].tolist() == [0, panels.PIECE_ROWS, 2]
+    assert at_once.layers["pieces"].tolist() == [0, 3, 1]
     same(case, at_once, after)
 
 
-@pytest.mark.parametrize(("units", "rows"), [(64, 32), (256, 32), (800, 40), (2048, 32), (100, 28), (10, 24)])
-def test_blocks_leave_two_threads_as_much_as_one_another(units: int, rows: int) -> None:
-    assert panels.block_rows(units, 1024) == rows
-    assert panels.block_rows(units, panels.BLOCK_BYTES) == panels.LEAST_ROWS
+@pytest.mark.parametrize("by_unit", [False, True])
+@pytest.mark.parametrize("units", [1, 8, 10, 64, 100, 256, 800, 2048])
+def test_pieces_and_blocks_fit_the_cache(units: int, by_unit: bool) -> None:
+    most, room = (panels.UNIT_BLOCK_ROWS, panels.UNIT_BLOCK_BYTES) if by_unit else (panels.BLOCK_ROWS, panels.BLOCK_BYTES)
+    for stride in (16, 64, 256, 2048, 30_000):
+        piece = panels.piece_rows(units, stride, by_unit)
+        assert piece * stride >= min(panels.PIECE_NUMBERS, units * stride)
+        pieces = -(-units // piece)
+        taken = panels.block_pieces(pieces, piece, 4 * stride, by_unit)
+        assert 1 <= taken <= pieces
+        assert taken == 1 or (taken * piece <= most and taken * piece * 4 * stride <= room)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7, 16, 40])
+@pytest.mark.parametrize("layers", [(64, 100, 10), (64, 256, 256, 10), (784, 800, 33)])
+def test_every_row_is_one_threads(layers: tuple[int, ...], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is left over goes to the last in the output layer, to the first in the others."""
+    monkeypatch.setattr(blocks, "share", share.py_func)
+    table = panels.lay_out(gp.Network(layers), np.dtype(np.float64), 200, threads=threads).layers.view(np.recarray)
+    for l in range(1, len(layers)):
+        shares = [blocks.own_rows.py_func(table, l, thread, threads) for thread in range(threads)]
+        ends = [0, *(end for _, _, end in shares)]
+        assert [min(begin, layers[l]) for _, begin, _ in shares] == ends[:-1]
+        assert ends[-1] == layers[l]
+        counts = [-(-max(0, end - begin) // int(table[l]["piece"])) for _, begin, end in shares]
+        assert max(counts) - min(counts) <= 1
+        assert counts[-1 if l == len(layers) - 1 else 0] == max(counts)
+        assert [first for first, _, _ in shares] == [sum(counts[:thread]) for thread in range(threads)]
 
 
 def test_clipping_gets_the_whole_gradient() -> None:

@@ -18,7 +18,8 @@ from glassprop.core.threads import run_in_threads
 @pytest.fixture
 def any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many threads as are asked for, however small the step."""
-    monkeypatch.setattr(workspace, "FLOPS_PER_THREAD", 1e-9)
+    for flops in ("FLOPS_PER_THREAD", "FLOPS_PER_SHARER"):
+        monkeypatch.setattr(workspace, flops, 1e-9)
 
 
 # layers, rows, batch size, and what is asked of the network: panels full and not, shares empty, layers above one block
@@ -32,6 +33,8 @@ SHAPES: list[tuple[tuple[int, ...], int, int, dict[str, Any]]] = [
     ((32,) + (64,) * 8 + (1,), 200, 64, {"activation": "relu"}),
     ((64, 400, 400, 10), 256, 128, {"activation": "relu"}),
     ((4, 1), 500, 256, {}),
+    # one panel, threads that have none, and validation rows of several panels
+    ((30, 300, 200, 4), 90, 32, {"activation": "relu", "loss": "cross_entropy", "dropout": [0.2, 0.0]}),
     # units shared out, not panels: two layers, and an output whose softmax is of all units
     ((100, 330, 260, 3), 150, 64, {"activation": "gelu", "dropout": [0.3, 0.1]}),
     ((200, 280), 110, 64, {"loss": "cross_entropy"}),
@@ -50,7 +53,7 @@ def test_the_same_bits_for_any_number_of_threads(shape: tuple, dtype: str) -> No
             case.network, case.X, case.Y, weights=case.weights, validation=(held.X, held.Y), epochs=4, batch_size=batch_size,
             optimizer=gp.Adam(0.01, clip_norm=0.5, weight_decay=0.01), seed=3, threads=threads, parameters=case.parameters,
         )
-        for threads in (1, 2, 3, 7)
+        for threads in (1, 2, 3, 7, 16)
     ]  # fmt: skip
     for run in runs[1:]:
         np.testing.assert_array_equal(run.parameters.theta, runs[0].parameters.theta)
@@ -69,6 +72,20 @@ def test_threads_share_out_units_where_that_moves_less() -> None:
     assert by_units((784, 2048, 2048, 10), 512, 4) == [0, 1, 1, 0]
     assert by_units((64, 256, 256, 10), 128, 2) == [0, 0, 0, 0]
     assert by_units((784, 800, 10), 128, 1) == [0, 0, 0]
+
+
+def test_threads_share_out_units_where_there_are_too_few_panels() -> None:
+    """Unless the product is so small that the meetings before and after it would take longer."""
+
+    def by_units(layers: tuple[int, ...], batch_size: int, threads: int) -> list[int]:
+        layout = panels.lay_out(gp.Network(layers), np.dtype(np.float32), batch_size, threads=threads)
+        return layout.layers["by_units"].tolist()
+
+    assert by_units((64, 256, 256, 10), 128, 4) == [0, 0, 0, 0]
+    assert by_units((64, 256, 256, 10), 128, 8) == [0, 0, 1, 0]
+    assert by_units((64, 256, 256, 10), 512, 8) == [0, 0, 0, 0]  # sixteen panels
+    assert by_units((784, 100, 10), 32, 2) == [0, 1, 0]
+    assert by_units((64, 64, 10), 32, 2) == [0, 0, 0]
 
 
 @pytest.mark.usefixtures("any_work")
@@ -105,15 +122,20 @@ def test_patience_and_divergence_end_all_threads_at_the_same_step() -> None:
 
 
 def test_the_work_decides_how_many_threads_there_are() -> None:
-    def threads(layers: tuple[int, ...], batch_size: int, most: int | None = 2) -> int:
-        network = gp.Network(layers)
-        return workspace.useful_threads(network, batch_size, -(-batch_size // 32), most)
+    def threads(layers: tuple[int, ...], batch_size: int, most: int | None = 2, width: int = 32) -> int:
+        return workspace.useful_threads(gp.Network(layers), batch_size, width, most)
 
     assert threads((2, 8, 1), 4) == threads((20, 64, 1), 32) == 1
     assert threads((64, 256, 256, 10), 128) == threads((784, 2048, 2048, 10), 512) == 2
-    assert threads((784, 2048, 2048, 10), 32) == 1  # a single panel of rows
     assert threads((64, 256, 256, 10), 128, 1) == 1
-    assert threads((784, 2048, 2048, 10), 512, 64) == 16  # panels
+    assert threads((64, 100, 10), 200, 64, 16) == 4  # of 13 panels in float64
+    assert threads((32, *[64] * 8, 1), 64, 64) == 2  # two panels, two squares of units
+    # a single panel of rows
+    assert threads((784, 2048, 2048, 10), 32) == 2
+    assert threads((784, 2048, 2048, 10), 32, 100) == 64  # squares of units
+    assert threads((64, 256, 256, 10), 32) == 1
+    # more threads than panels
+    assert threads((64, 256, 256, 10), 128, 64) == 7
     assert threads((784, 2048, 2048, 10), 512, None) >= 1
 
 
@@ -179,7 +201,7 @@ def test_predictions_have_the_same_bits_for_any_number_of_threads(rows: int, mon
     case = cases.case((7, 40, 30, 3), rows=rows, activation="tanh").of("float32")
     one, three = (passes.predict(case.network, case.parameters, case.X, threads=threads) for threads in (1, 3))
     np.testing.assert_array_equal(one, three)
-    assert started == [1, min(3, -(-rows // 32))]
+    assert started == [1, min(3, max(2, -(-rows // 32)))]  # panels of rows, or 40 units of a single one
 
 
 def test_a_small_prediction_starts_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Blocks of parameters: a block's gradient, made the objective's, and the update rule on it. What threads share out.
 
-A block is some units of a layer with all their inputs. It knows parameters as ranges of flat vectors; what the gradient is
-backward.py says, and what a rule does update.py.
+A block is some units of a layer with all their inputs, in one piece or more: threads share out pieces, and take as many at a
+time as the cache holds. It knows parameters as ranges of flat vectors; what the gradient is backward.py says, and what a rule
+does update.py.
 """
 
 from __future__ import annotations
@@ -82,12 +83,8 @@ def squares_or_again(x, n, squares):
     return squares_of(x, n) if beyond(np.float64(squares)) else np.float64(squares)
 
 
-@inner
-def finish_block(plan, layer, start, units, place, scale, unit):
-    """A block of dW, whose memory begins at `place`, and its db: times `scale` (1/Σ w), W's plus the penalties' gradient.
-
-    Returns the sum of their squares and l2/2 Σ W² + l1 Σ |W|. Padding, where all is zero, goes along.
-    """
+@within
+def _finish_piece(plan, layer, start, units, place, scale, unit):
     factor, n = like(scale, unit), units * layer.stride
     W, dW = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.gradient, place, unit)
     db = at(plan.gradient, layer.b + start, unit)
@@ -101,6 +98,22 @@ def finish_block(plan, layer, start, units, place, scale, unit):
             numbers = scale_numbers(x, count, factor)
         squares += squares_or_again(x, count, numbers)
     return squares, penalty
+
+
+@inner
+def finish_block(plan, layer, start, units, place, scale, sums, unit):
+    """A block of dW, whose memory begins at `place`, and its db: times `scale` (1/Σ w), W's plus the penalties' gradient.
+
+    Leaves the sum of their squares and l2/2 Σ W² + l1 Σ |W| of every piece in `sums`, and returns where the next block's go.
+    Padding, where all is zero, goes along.
+    """
+    stop, piece = start + units, layer.piece
+    while start < stop:
+        n = min(piece, stop - start)
+        squares, penalty = _finish_piece(plan, layer, start, n, place, scale, unit)
+        sums[0], sums[1] = squares, penalty
+        start, place, sums = start + n, place + n * layer.stride, shift(sums, 2)
+    return sums
 
 
 @inner
@@ -146,8 +159,20 @@ def decay(plan, rate, unit):
     return like(1.0 - rate * plan.weight_decay, unit) if plan.weight_decay > 0 else unit
 
 
+@within
+def own_rows(layers, l, thread, threads):
+    """First piece of layer `l` that is this thread's, and its first and last (exclusive) rows of W.
+
+    Of pieces that cannot be shared out evenly the last thread has one more in the output layer, which often is a single one,
+    and one less in the others.
+    """
+    layer = layers[l]
+    first, last = share(layer.pieces, thread, threads, threads - 1 if l < layers.size - 1 else threads * 0)
+    return first, first * layer.piece, min(last * layer.piece, layer.units)
+
+
 def gradient(plan, layers, panels, depth, scale, sums, parts, at_once, rate, t, thread, unit):
-    """This thread's blocks of the objective's gradient; squares and penalties of every block into `sums`.
+    """This thread's pieces of the objective's gradient, a block at a time; squares and penalties of every piece into `sums`.
 
     Where `at_once`, the rule takes each block as soon as it is there, and all blocks of a layer use the memory of the first.
     """
@@ -159,24 +184,23 @@ def gradient(plan, layers, panels, depth, scale, sums, parts, at_once, rate, t, 
         below, layer, listed = layers[l - 1], layers[l], plan.listed_product if l == 1 else ZERO
         constants[0] = rate * layer.rate_factor
         keep = decay(plan, constants[0], unit)
-        mine, others = share(layer.blocks, thread, plan.threads)
-        for r in range(mine, others):
-            start = r * layer.block
-            units, here = min(layer.block, layer.units - start), layer.W + start * layer.stride
-            place = layer.W + mine * layer.block * layer.stride if at_once else here
+        first, begin, end = own_rows(layers, l, thread, plan.threads)
+        start, pieces = begin, shift(sums, 2 * (done + first))
+        while start < end:
+            units, here = min(layer.block, end - start), layer.W + start * layer.stride
+            place = layer.W + begin * layer.stride if at_once else here
             block_gradient(
                 plan, below, layer, start, units, place, panels, depth, at_once, own_parts(layer, parts), listed, unit
             )
             bias_gradient(plan, layer, start, units, panels, unit)
-            squares, penalty = finish_block(plan, layer, start, units, place, scale, unit)
-            sums[2 * (done + r)], sums[2 * (done + r) + 1] = squares, penalty
+            pieces = finish_block(plan, layer, start, units, place, scale, pieces, unit)
             if at_once:
                 apply(plan, here, place, units * layer.stride, unit, keep, constants, unit)
-        if at_once:
-            biases = layer.b + mine * layer.block
-            n = min(others * layer.block, layer.units) - mine * layer.block
-            apply(plan, biases, biases, n, unit, unit, constants, unit)
-        done += layer.blocks
+            start += units
+        if at_once and begin < end:
+            biases = layer.b + begin
+            apply(plan, biases, biases, end - begin, unit, unit, constants, unit)
+        done += layer.pieces
 
 
 def update(plan, layers, norm, rate, t, thread, unit):
@@ -191,8 +215,7 @@ def update(plan, layers, norm, rate, t, thread, unit):
         return
     for l in range(1, layers.size):
         layer = layers[l]
-        mine, others = share(layer.blocks, thread, plan.threads)
-        start, stop = mine * layer.block, min(others * layer.block, layer.units)
+        _, start, stop = own_rows(layers, l, thread, plan.threads)
         constants[0] = rate * layer.rate_factor
         keep = decay(plan, constants[0], unit)
         place, biases = layer.W + start * layer.stride, layer.b + start

@@ -45,8 +45,9 @@ LAYER = np.dtype(
         ("size", np.int64),  # elements of W and b together, from W on
         ("by_units", np.int64),  # 1: threads share out the units that its products compute, each for all panels
         ("sums", np.int64),  # 1: dW is taken as sums of rows of h, each times its δ, without h in Q
-        ("block", np.int64),  # rows of W in a block of dW
-        ("blocks", np.int64),
+        ("piece", np.int64),  # rows of W in a piece of dW: what threads share out, and what partial sums are of
+        ("pieces", np.int64),
+        ("block", np.int64),  # rows of W, in whole pieces, that a thread takes at a time
         ("resident_rows", np.int64),  # of W, that stay in the second-level cache while they meet all panels
         ("resident_columns", np.int64),  # the same of columns, in the backward product
         ("g", np.int64),  # P: pre-activations; the same as a where they are not kept
@@ -68,12 +69,12 @@ LAYER = np.dtype(
 )
 
 
-BLOCK_ROWS = (40, 36, 32, 28, 24)  # of W in a block of dW, the unit of work that threads share out: whole tiles, see tile.py
-BLOCK_BYTES = 1 << 19  # of a block, if it holds more than LEAST_ROWS: half of what the second-level cache holds
-LEAST_ROWS = 12
-# The same for the matrix unit, which waits for Q from memory: few and high blocks, of whole tiles of its own.
-UNIT_BLOCK_ROWS = tuple(range(224, 16, -16))
-UNIT_BLOCK_BYTES = 3 << 19
+PIECE_NUMBERS = 512  # of W, at least, in a piece of dW, where the layer has as many: partial sums of fewer would take longer
+# Rows of W in a piece, and at most in a block of them; bytes of a block that has more than a piece, at most: half of what the
+# second-level cache holds. The matrix unit, which waits for Q from memory, takes few and high blocks, of whole tiles of its
+# own.
+PIECE_ROWS, BLOCK_ROWS, BLOCK_BYTES = 8, 40, 1 << 19
+UNIT_PIECE_ROWS, UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES = 16, 224, 3 << 19
 UNIT_RESIDENT = 8192
 AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
 # Units and inputs of a layer, and rows of a batch, from which on the matrix unit multiplies its float32: splitting costs, too.
@@ -83,6 +84,7 @@ MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than
 ROWS_OF_SUMS = 8  # of a batch, for each of these units: the sums of lanes cost the same for any batch
 SLOT = 8  # of int64, a line of the cache: from one thread's place in `plan.largest` to the next one's
 ROWS_AHEAD = 8  # rows of X between the one that is gathered and the one that is called for from memory
+MEETING_FLOPS = 1e6  # of a product, which a thread could do while it meets the others before and after it
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
 
 
@@ -91,16 +93,17 @@ def resident(depth: int, width: int, lines: int) -> int:
     return max(32, min(128, lines * width // depth // 32 * 32))
 
 
-def block_rows(units: int, row_bytes: int, by_unit: bool = False) -> int:
-    """Rows of W in a block of dW: the number that fits the cache and leaves the least for the busier of two threads."""
-    numbers, most, begin = (UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES, 11) if by_unit else (BLOCK_ROWS, BLOCK_BYTES, 0)
-    fitting = [rows for rows in numbers if rows * row_bytes <= most] or [numbers[-1] if by_unit else LEAST_ROWS]
+def piece_rows(units: int, stride: int, by_unit: bool = False) -> int:
+    """Rows of W in a piece of dW, whole squares of rows that hold `PIECE_NUMBERS`; whatever the threads, which add them up."""
+    least = UNIT_PIECE_ROWS if by_unit else PIECE_ROWS
+    return min(round_up(-(-PIECE_NUMBERS // stride), least), units)
 
-    def busier(rows: int) -> int:
-        blocks = -(-units // rows)
-        return -(-blocks // 2) * (rows + begin)  # to begin with a block costs as much as so many rows
 
-    return min(fitting, key=busier)
+def block_pieces(pieces: int, piece: int, row_bytes: int, by_unit: bool = False) -> int:
+    """Pieces that a thread takes at a time, of its `pieces`: as many as fit the cache, and each time as many."""
+    rows, room = (UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES) if by_unit else (BLOCK_ROWS, BLOCK_BYTES)
+    most = max(1, min(rows, room // row_bytes) // piece)
+    return -(-pieces // -(-pieces // most))
 
 
 class Layout(NamedTuple):
@@ -114,7 +117,7 @@ class Layout(NamedTuple):
     zero: int  # a panel row of zeros, and one of ones
     packed: int  # columns of W made contiguous, W in pairs, a square of Q: a share for each thread
     packed_size: int  # elements of a share
-    blocks: int  # blocks of dW in all layers
+    pieces: int  # pieces of dW in all layers
 
 
 def lay_out(
@@ -144,7 +147,7 @@ def lay_out(
     offsets = layer_offsets(network.layers, dtype)
     activations = (None, *network.activations, network.output_activation)
     rates = (0.0, *network.dropout, 0.0)
-    packed_size = blocks = 0
+    packed_size = pieces = 0
     parts = layer_parts(network, dtype, batch_size, paired, lines is not None)
     for l, units in enumerate(network.layers):
         row, is_output = table[l], l == len(network.layers) - 1
@@ -173,7 +176,7 @@ def lay_out(
         row["size"] = units * (offsets[l - 1][1] + 1)
         row["delta"] = claim(units)
         packed_size = max(packed_size, _share_out(row, table[l - 1], l, batch_size, dtype, threads))
-        blocks += int(row["blocks"])
+        pieces += int(row["pieces"])
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
         linked = is_output and activation.name == network.loss.link
@@ -181,7 +184,7 @@ def lay_out(
     packed_size += width * width if 3 in parts else 0  # for a square of Q before it is split
     targets = claim(network.layers[-1])
     weights, losses, zero = claim(1), claim(1), claim(1)
-    return Layout(table, end + threads * packed_size, targets, weights, losses, zero, end, packed_size, blocks)
+    return Layout(table, end + threads * packed_size, targets, weights, losses, zero, end, packed_size, pieces)
 
 
 def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool, sparse: bool) -> list[int]:
@@ -195,17 +198,29 @@ def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool
     return [0, 0, *parts[1:]] if sparse else [0, *parts]
 
 
+def shares_units(units: int, below: int, inputs: int, batch_size: int, width: int, threads: int) -> bool:
+    """Whether threads share out the units of a product, of the layer or of that `below`, or the panels of the batch.
+
+    A thread reads all of W for its panels, or all panels for its part of W: what is less, unless it leaves the busiest thread
+    with more to do than the meetings take.
+    """
+    of_panels, of_units = (-(-n // threads) / n for n in (-(-batch_size // width), -(-min(units, below) // width)))
+    worth = MEETING_FLOPS / (2 * batch_size * units * inputs)
+    return of_panels > of_units + worth or (units * inputs > batch_size * (units + inputs) and of_units < 1.25 * of_panels)
+
+
 def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, threads: int) -> int:
     """How layer `l` is taken: its gradient in blocks, W in parts; returns what a thread's share of `packed` must hold of it."""
     width, units, inputs, parts = panel_columns(dtype), int(row["units"]), int(below["units"]), int(row["parts"])
     # the rows of X are in Q anyway
     pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
     row["sums"] = parts != 1 and (units == 1 or pays)
-    # A thread reads all of W for its panels, or all panels for its part of W: what is less.
-    row["by_units"] = threads > 1 and units * inputs > batch_size * (units + inputs)
+    row["by_units"] = threads > 1 and shares_units(units, inputs if l > 1 else units, inputs, batch_size, width, threads)
     by_unit = parts > 0 and has_matrix_unit()
-    row["block"] = block_rows(units, int(row["stride"]) * dtype.itemsize, by_unit)
-    row["blocks"] = -(-units // int(row["block"]))
+    stride = int(row["stride"])
+    row["piece"] = units if row["sums"] else piece_rows(units, stride, by_unit)
+    row["pieces"] = -(-units // row["piece"])
+    row["block"] = row["piece"] * block_pieces(-(-row["pieces"] // threads), row["piece"], stride * dtype.itemsize, by_unit)
     depths, lines = (inputs, units), RESIDENT
     if by_unit:
         depths, lines = (parts * int(below["pairs"]), parts * int(row["pairs"])), UNIT_RESIDENT

@@ -50,9 +50,9 @@ PLAN = np.dtype(
             "output",  # (rows, outputs) or absent
             "targets", "batch_weights", "losses", "zero", "packed",  # offsets in scratch, see panels.Layout
             "packed_size",  # of one thread's share
-            "sums",  # float64, pairs: (loss, weight) of panels, then (squares, penalty) of blocks of the gradient
+            "sums",  # float64, pairs: (loss, weight) of panels, then (squares, penalty) of pieces of the gradient
             "most_panels",  # of a batch
-            "blocks",  # of the gradient
+            "pieces",  # of the gradient
             "largest",  # int64, a line for each thread: bits of the largest |h| and |δ| it has met, where the rule acts at once
             "lines", "line_counts",  # int64, of a sparse X: inputs of every panel's lines, and how many
             "block_lines", "block_table",  # places of the rows of every block's lines, and (first line, lines) of blocks

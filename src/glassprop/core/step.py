@@ -197,7 +197,10 @@ def _validate(plan, layers, sums, thread, unit):
     off = plan.validation_rows * 0
     operands = _operands(plan, plan.validation_rows, off)
     low, high = share(plan.most_panels, thread, plan.threads)  # panels of scratch that are this thread's
-    mine, others = share((plan.validation_rows + width - 1) // width, thread, plan.threads)
+    if high == low:
+        return
+    validators = min(plan.threads, plan.most_panels)  # by the number of their panel, where each has one at most
+    mine, others = share((plan.validation_rows + width - 1) // width, thread if validators == plan.threads else low, validators)
     for v in range(mine, others, high - low):
         last = low + min(high - low, others - v)
         start, stop = (v - low) * width, plan.validation_rows
@@ -293,7 +296,7 @@ def _note_losses(plan, now, rows, panels, leader):
 @within
 def _note_gradient(plan, now, loss, weight, leader):
     """The batch's loss with the penalty, and the norm of the gradient; noted by the leader, the penalty with `weight`."""
-    squares, penalty = _add_up(at(plan.sums, 2 * plan.most_panels, 1.0), plan.blocks)
+    squares, penalty = _add_up(at(plan.sums, 2 * plan.most_panels, 1.0), plan.pieces)
     if leader:
         now.loss = loss + penalty
         now.loss_sum += penalty * weight

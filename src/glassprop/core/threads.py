@@ -30,11 +30,14 @@ def yield_address() -> int:
 
 
 @within
-def share(count, thread, threads):
-    """First and last (exclusive) of `count` things that are this thread's."""
+def share(count, thread, threads, early=0):
+    """First and last (exclusive) of `count` things that are this thread's; what is left over goes to the last threads.
+
+    With `early` = threads - 1 it goes to the first ones.
+    """
     if threads == 1:  # two divisions less of a small network's step, each of some ten cycles
         return count * 0, count
-    return count * thread // threads, count * (thread + 1) // threads
+    return (count * thread + early) // threads, (count * (thread + 1) + early) // threads
 
 
 @within

@@ -21,7 +21,9 @@ from glassprop.core.threads import run_in_threads, yield_address
 from glassprop.core.tile import product_kernel, split_product_kernel
 from glassprop.core.update import Optimizer
 
-FLOPS_PER_THREAD = 2e6  # of a step, from which on a thread of its own pays; see docs/performance.md
+# Operations of a step, from which on one more thread pays: one that has panels of the batch, one that shares units alone; see
+# docs/performance.md.
+FLOPS_PER_THREAD, FLOPS_PER_SHARER = 2e6, 9e6
 # Steps of a call, from which on its threads look for a processor each; it takes long where BLAS's threads keep others busy.
 LASTING = 16
 _ready: set[np.dtype] = set()  # precisions whose machine code is there
@@ -32,10 +34,15 @@ def will_compile(dtype: np.dtype) -> bool:
     return must_compile(run, np.zeros(1, PLAN), np.zeros(1, PROGRESS), np.zeros(1, LAYER), 0, 0, 0, 0, dtype.type(1))
 
 
-def useful_threads(network: Network, batch_size: int, panels: int, most: int | None) -> int:
-    """Threads that a step keeps busy: each needs a panel of rows of its own, and a share that outweighs the meetings."""
+def useful_threads(network: Network, batch_size: int, width: int, most: int | None) -> int:
+    """Threads that a step keeps busy, each with a share that outweighs the meetings: panels of the batch, or units.
+
+    `width` is the number of rows of a panel, and of units that are shared out together.
+    """
     flops = 6 * batch_size * network.n_parameters
-    return max(1, min(available_threads() if most is None else most, panels, int(flops // FLOPS_PER_THREAD)))
+    with_panels = min(-(-batch_size // width), int(flops // FLOPS_PER_THREAD))
+    with_units = min(-(-max(network.layers[1:]) // width), int(flops // FLOPS_PER_SHARER))
+    return max(1, min(available_threads() if most is None else most, max(with_panels, with_units)))
 
 
 class Workspace:
@@ -106,7 +113,7 @@ class Workspace:
         held = validation or (None, None, None)
         validation_rows = 0 if held[0] is None else len(held[0])
         panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
-        self.threads = useful_threads(network, batch_size, panels, threads)
+        self.threads = useful_threads(network, batch_size, width, threads)
         self.unit = dtype.type(1)
         self.plan, self.progress = np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
@@ -152,11 +159,11 @@ class Workspace:
         self.set(
             scratch=new_scratch(layout, dtype),
             constants=np.zeros((self.threads, 16)),
-            sums=np.zeros(2 * max(panels + layout.blocks, validation_panels)),
+            sums=np.zeros(2 * max(panels + layout.pieces, validation_panels)),
             largest=aligned_zeros(SLOT * self.threads, np.dtype(np.int64)),
             team=np.zeros(16, np.int64),
             most_panels=panels,
-            blocks=layout.blocks,
+            pieces=layout.pieces,
             product=product_kernel(dtype),
             paired_product=product_kernel(dtype, paired=True) if paired else 0,
             split_product=split_product_kernel() if 3 in layout.layers["parts"] else 0,
