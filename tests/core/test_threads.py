@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -149,11 +150,11 @@ def test_packing_for_the_backward_product_changes_no_bit(monkeypatch: pytest.Mon
     np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.usefixtures("any_work")
 def test_a_thread_that_never_comes_lets_the_others_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C between the start of the others and the call of the core must not leave them waiting."""
     case = cases.case((5, 40, 1), rows=64)
-    memory = cases.workspace(case, gp.SGD(), 64, 1)
-    memory.threads = 2
+    memory = cases.workspace(case, gp.SGD(), 64, 1, threads=2)
     start = case.parameters.theta.copy()
 
     def interrupted(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
@@ -172,10 +173,10 @@ def test_a_thread_that_never_comes_lets_the_others_go(monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(case.parameters.theta, start)
 
 
+@pytest.mark.usefixtures("any_work")
 def test_what_is_raised_in_another_thread_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
     case = cases.case((5, 40, 1), rows=64)
-    memory = cases.workspace(case, gp.SGD(), 64, 1)
-    memory.threads = 2
+    memory = cases.workspace(case, gp.SGD(), 64, 1, threads=2)
 
     def broken(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
         def second_broken(thread: int) -> int:
@@ -188,6 +189,32 @@ def test_what_is_raised_in_another_thread_is_raised_here(monkeypatch: pytest.Mon
     monkeypatch.setattr(workspace, "run_in_threads", broken)
     with pytest.raises(MemoryError, match="in the other thread"):
         memory.run(0, 1, 15)
+
+
+@pytest.mark.usefixtures("any_work")
+@pytest.mark.skipif(os.name == "nt", reason="this system sleeps for milliseconds at the least")
+def test_a_thread_that_waits_for_long_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would keep a processor from the thread that it waits for, while others have that one's."""
+    case = cases.case((5, 40, 1), rows=64)
+    memory = cases.workspace(case, gp.SGD(), 64, 1, threads=2)
+    memory.run(0, 1, 15)  # compiles
+    awake: list[float] = []
+
+    def late(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
+        def second_late(thread: int) -> int:
+            if thread == 1:
+                time.sleep(0.3)
+                return function(thread)
+            begun = time.thread_time()
+            reached = function(thread)
+            awake.append(time.thread_time() - begun)
+            return reached
+
+        return run_in_threads(second_late, threads, team)
+
+    monkeypatch.setattr(workspace, "run_in_threads", late)
+    memory.run(0, 1, 15)
+    assert awake[0] < 0.15
 
 
 @pytest.mark.usefixtures("any_work")

@@ -97,7 +97,7 @@ def test_several_threads_give_the_same_bits(l2, monkeypatch):
     monkeypatch.setattr(differences, "THREADED_FROM", 1.0)
     monkeypatch.setattr(workspace, "available_threads", lambda: 3)
     three = Objective(network, network.initialize(0), X, Y)
-    assert (one._work.threads, three._work.threads) == (1, 3)
+    assert (one._work.crew.most, three._work.crew.most) == (1, 3)
     for _ in range(100):
         for objective in (one, three):
             objective.parameters.b[1][0] += 0.1

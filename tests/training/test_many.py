@@ -201,7 +201,7 @@ def test_fewer_networks_than_threads_share_them(table, monkeypatch, networks, th
     monkeypatch.setattr("glassprop.core.workspace.FLOPS_PER_THREAD", 1.0)
 
     def watched(self, *arguments):
-        used.add(self.threads)
+        used.add(self.crew.most)
         crew.add(threading.get_ident())
         return run(self, *arguments)
 

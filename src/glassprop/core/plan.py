@@ -58,7 +58,7 @@ PLAN = np.dtype(
             "block_lines", "block_table",  # places of the rows of every block's lines, and (first line, lines) of blocks
             "share_lines",  # lines of blocks that one thread has room for
             "seen", "places",  # int64, of each thread, for finding a panel's lines
-            "threads", "team", "give_way",  # see threads.py
+            "threads", "team", "give_way", "nap",  # see threads.py
         )),
         *((name, np.float64) for name in (
             "keep", "share",  # label smoothing: y := keep y + share

@@ -114,11 +114,12 @@ def prefetch(typingctx, pointer):
 
 
 @intrinsic
-def call_system(typingctx, address):
-    """Call a function of the operating system that takes nothing."""
+def call_system(typingctx, address, number):
+    """Call a function of the operating system that takes a number, or nothing and so does not look at it."""
 
     def codegen(context, builder, sig, args):
-        builder.call(builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), []).as_pointer()), [])
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [builder.trunc(args[1], ir.IntType(32))])
         return context.get_dummy_value()
 
-    return types.void(types.int64), codegen
+    return types.void(types.int64, types.int64), codegen

@@ -15,18 +15,24 @@ from contextlib import suppress
 
 import numpy as np
 
-from glassprop.core.jit import inner, within
+from glassprop.core.jit import inner, stay_apart, within
 from glassprop.core.processor import call_system, count_up, pause, shared
 
-SPINS = 200  # pauses before a waiting thread offers its processor to others
+# Pauses before a waiting thread offers its processor to others, and before it sleeps, half a millisecond later: then another
+# process keeps the one that it waits for from running, and the system moves that one to a processor that is free.
+SPINS, YIELDS = 200, 2000
+NAP_MICROSECONDS = 20
 MEETING, LEFT = 0, 8  # places in the team's memory, a cache line apart: who has come, and whether somebody never will
 
 
 @functools.cache
-def yield_address() -> int:
-    """Address of the system's function that gives the rest of a time slice away."""
-    function = ctypes.windll.kernel32.SwitchToThread if os.name == "nt" else ctypes.CDLL(None).sched_yield  # type: ignore[attr-defined]
-    return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
+def waiting_addresses() -> dict[str, int]:
+    """Addresses of the system's functions that give the rest of a time slice away, and that sleep for some microseconds."""
+    if os.name == "nt":  # it knows milliseconds at the least
+        give_way = nap = ctypes.windll.kernel32.SwitchToThread  # type: ignore[attr-defined]
+    else:
+        give_way, nap = ctypes.CDLL(None).sched_yield, ctypes.CDLL(None).usleep
+    return {"give_way": ctypes.cast(give_way, ctypes.c_void_p).value or 0, "nap": ctypes.cast(nap, ctypes.c_void_p).value or 0}
 
 
 @within
@@ -48,21 +54,29 @@ def share_units(units, thread, threads, width):
 
 
 @inner
-def meet(plan):
-    """Wait until all threads have come here; False where one of them never will."""
-    if plan.threads == 1:
-        return True
-    ticket = count_up(plan.team + 8 * MEETING)
-    everybody = (ticket // plan.threads + 1) * plan.threads
+def _wait(plan, everybody):
+    """Wait until so many have come to meetings; False where one of them never will."""
+    stay_apart(everybody)
     spins = 0
     while shared(plan.team + 8 * MEETING) < everybody:
         if shared(plan.team + 8 * LEFT) != 0:
             return False
         pause()
         spins += 1
-        if spins > SPINS:
-            call_system(plan.give_way)
+        if spins > YIELDS:
+            call_system(plan.nap, NAP_MICROSECONDS)
+        elif spins > SPINS:
+            call_system(plan.give_way, 0)
     return True
+
+
+@inner
+def meet(plan):
+    """Wait until all threads have come here; False where one of them never will."""
+    if plan.threads == 1:
+        return True
+    ticket = count_up(plan.team + 8 * MEETING)
+    return _wait(plan, (ticket // plan.threads + 1) * plan.threads)
 
 
 @functools.cache

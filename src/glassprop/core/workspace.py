@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from typing import Any
 
 import numpy as np
 
+from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads, must_compile
 from glassprop.core.network import Network, aligned_zeros, panel_columns, round_up
 from glassprop.core.panels import AT_ONCE_FROM, LAYER, SLOT, Layout, lay_out, new_scratch
-from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS
+from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN
 from glassprop.core.sparse import SparseTable, new_lists, room_for_lines
 from glassprop.core.step import run, stages
-from glassprop.core.threads import run_in_threads, yield_address
+from glassprop.core.threads import run_in_threads, waiting_addresses
 from glassprop.core.tile import product_kernel, split_product_kernel
 from glassprop.core.update import Optimizer
 
@@ -113,7 +115,7 @@ class Workspace:
         held = validation or (None, None, None)
         validation_rows = 0 if held[0] is None else len(held[0])
         panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
-        self.threads = useful_threads(network, batch_size, width, threads)
+        self.crew = Crew(useful_threads(network, batch_size, width, threads))
         self.unit = dtype.type(1)
         self.plan, self.progress = np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
@@ -133,7 +135,7 @@ class Workspace:
         self.set(rows=rows, batch_size=batch_size, validation_rows=validation_rows, seed=seed, as_scikit_learn=as_scikit_learn)
         needs_lines = isinstance(X, SparseTable) and not turned
         lines = room_for_lines(self._tables, batch_size, width) if needs_lines else (1, 1) if turned else None
-        layout = lay_out(network, dtype, batch_size, keep_g, self.threads, paired, lines)
+        layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, paired, lines)
         self.layers = layout.layers
         self._take_batch(layout, panels, validation_panels, paired)
         if lines:
@@ -158,9 +160,9 @@ class Workspace:
         dtype = self.unit.dtype
         self.set(
             scratch=new_scratch(layout, dtype),
-            constants=np.zeros((self.threads, 16)),
+            constants=np.zeros((self.crew.most, 16)),
             sums=np.zeros(2 * max(panels + layout.pieces, validation_panels)),
-            largest=aligned_zeros(SLOT * self.threads, np.dtype(np.int64)),
+            largest=aligned_zeros(SLOT * self.crew.most, np.dtype(np.int64)),
             team=np.zeros(16, np.int64),
             most_panels=panels,
             pieces=layout.pieces,
@@ -170,7 +172,7 @@ class Workspace:
             **stages(dtype),
         )
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
-        self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, give_way=yield_address())
+        self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, **waiting_addresses())
 
     def _take_sparse(self, inputs: int, lines: tuple[int, int], turned: bool) -> None:
         """Memory and kernels of a sparse X: lists of lines, or Wᵀ."""
@@ -180,7 +182,7 @@ class Workspace:
             numbers = round_up(inputs, width) * int(self.layers[1]["padded"])
             self.set(turned=np.empty(numbers, dtype), **stages(dtype, "rows"))
         else:
-            lists = new_lists(inputs, lines, int(self.plan["most_panels"][0]), self.threads, width)
+            lists = new_lists(inputs, lines, int(self.plan["most_panels"][0]), self.crew.most, width)
             self.set(**lists, **stages(dtype, "sparse"), listed_product=product_kernel(dtype, listed=True))
 
     def _take_objective(self, network: Network, as_scikit_learn: bool) -> None:
@@ -245,7 +247,17 @@ class Workspace:
             _ready.add(self.unit.dtype)
             if will_compile(self.unit.dtype):
                 print("glassprop: compiling for this machine, once; it takes a few seconds", file=sys.stderr, flush=True)
-        threads = self.threads if parts & FORWARD else 1
+        if self.crew.most == 1 or not parts & FORWARD:
+            return self._run(first, last, parts, 1)
+        while True:
+            until, begun, worked = min(last, first + self.crew.steps()), time.perf_counter(), time.process_time()
+            reached = self._run(first, until, parts, self.crew.size)
+            self.crew.learn(reached - first, time.perf_counter() - begun, time.process_time() - worked)
+            if reached < until or until == last or self.progress["status"][0] != RAN:
+                return reached
+            first = reached
+
+    def _run(self, first: int, last: int, parts: int, threads: int) -> int:
         if threads > 1 and not run.signatures:  # compile here, where Ctrl-C is heard, and not in several threads at once
             self.plan["threads"] = 1
             run(self.plan, self.progress, self.layers, first, first, parts, 0, self.unit)

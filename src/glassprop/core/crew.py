@@ -1,0 +1,59 @@
+"""How many threads work together: fewer where other processes keep the processors busy.
+
+It knows times, not what they are spent on. The bits are the same for any number of threads, so it may change at any step.
+"""
+
+from __future__ import annotations
+
+import math
+
+FIRST_STEPS = 16  # of a run, after which it is known how long one takes
+WINDOW, TRIAL = 0.05, 0.02  # seconds after which a number of threads is judged, and one that is tried
+WORKING = 0.8  # of that time, in which threads have a processor where nobody else wants it
+FIRST_REST, LONGEST_REST = 1.0, 16.0  # seconds from one trial to the next, twice as many after each that gained nothing
+
+
+class Crew:
+    """How many threads take the next steps of a run, learned from those before.
+
+    Threads that meet at every step wait for the one that does not get a processor; two may then take several times as long
+    as one. Where they had less than their time, half as many are tried, and stay if steps take less time. Now and then twice
+    as many are tried again.
+
+    Parameters
+    ----------
+    most : int
+        Threads to begin with, and at most.
+
+    Attributes
+    ----------
+    size : int
+        Threads for the next steps.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = self.size = most
+        self._pace = math.inf  # seconds a step of `size`; while another number is tried, of the one before
+        self._before = 0  # that number, or 0
+        self._rest = self._rested = FIRST_REST
+
+    def steps(self) -> int:
+        """How many steps to take before the next call of `learn`, at most."""
+        return FIRST_STEPS if math.isinf(self._pace) else max(1, int((TRIAL if self._before else WINDOW) / self._pace))
+
+    def learn(self, steps: int, seconds: float, worked: float) -> None:
+        """Take note of some steps: how long they took, and for how many seconds a processor worked on them."""
+        pace, began = seconds / max(1, steps), math.isinf(self._pace)
+        self._rested += seconds
+        if self._before:
+            if pace >= self._pace:
+                self.size, pace = self._before, self._pace
+                self._rest = min(2 * self._rest, LONGEST_REST)
+            else:
+                self._rest = FIRST_REST
+            self._before, self._rested = 0, 0.0
+        elif self._rested >= self._rest and not began:
+            other = self.size // 2 if worked < WORKING * self.size * seconds else 2 * self.size
+            if 1 <= other <= self.most:
+                self._before, self.size = self.size, other
+        self._pace = pace

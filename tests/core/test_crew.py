@@ -1,0 +1,90 @@
+"""How many threads work together: as many as gain, whatever else runs on the machine; it changes no number."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import cases
+import glassprop as gp
+from glassprop.core import crew, workspace
+from glassprop.core.crew import Crew
+
+
+def lead(crew: Crew, seconds: float, pace: dict[int, float], share: float) -> list[int]:
+    """Sizes over time, where a step of n threads takes ``pace[n]`` seconds and they have `share` of their time."""
+    sizes, passed = [], 0.0
+    while passed < seconds:
+        steps, size = crew.steps(), crew.size
+        taken = steps * pace[size]
+        crew.learn(steps, taken, share * size * taken)
+        sizes.append(size)
+        passed += taken
+    return sizes
+
+
+def test_threads_that_have_their_time_stay() -> None:
+    assert set(lead(Crew(4), 60.0, {4: 1e-3}, 0.98)) == {4}
+
+
+def test_half_as_many_are_tried_where_others_have_the_processors_and_stay_if_they_gain() -> None:
+    team = Crew(4)
+    sizes = lead(team, 0.5, {4: 10e-3, 2: 3e-3, 1: 1e-3}, 0.5)
+    assert [size for size, _ in itertools.groupby(sizes)] == [4, 2]
+    lead(team, 3.0, {4: 10e-3, 2: 3e-3, 1: 1e-3}, 0.5)
+    assert team.size == 1
+    # the machine is free again
+    lead(team, 3.0, {4: 0.3e-3, 2: 0.6e-3, 1: 1e-3}, 0.98)
+    assert team.size == 4
+
+
+def test_trials_that_gain_nothing_are_rare_and_short() -> None:
+    team = Crew(2)
+    pace = {2: 1e-3, 1: 1.5e-3}
+    sizes = lead(team, 60.0, pace, 0.5)
+    trials = [len(list(group)) for size, group in itertools.groupby(sizes) if size == 1]
+    assert trials == [1] * len(trials)
+    assert 4 <= len(trials) <= 8  # after 0, 2, 4, 8, 16 seconds, and so on
+    assert team.size == 2
+    team._before = 2
+    assert team.steps() * pace[2] == pytest.approx(crew.TRIAL)
+
+
+def test_the_first_window_is_short_and_judges_nothing() -> None:
+    """How long a step takes is not known yet; and the first ones may have waited for the compiler."""
+    team = Crew(2)
+    assert team.steps() == crew.FIRST_STEPS
+    team.learn(crew.FIRST_STEPS, 7.0, 7.0)
+    assert team.size == 2
+    assert team.steps() == 1
+    team.learn(1, 1e-3, 2e-3)
+    assert team.steps() * 1e-3 == pytest.approx(crew.WINDOW)
+
+
+def test_a_run_whose_threads_come_and_go_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience that ends at a window's last step ends the run there, too."""
+    for flops in ("FLOPS_PER_THREAD", "FLOPS_PER_SHARER"):
+        monkeypatch.setattr(workspace, flops, 1e-9)
+    used: list[int] = []
+
+    class Restless(Crew):
+        def steps(self) -> int:
+            self.size = 1 + len(used) % self.most
+            used.append(self.size)
+            return 1 + len(used) % 3
+
+        def learn(self, steps: int, seconds: float, worked: float) -> None:
+            assert steps > 0
+            assert 0 <= worked < 1 + 8 * seconds
+
+    case = cases.case((40, 130, 70, 3), rows=220, activation="gelu", dropout=[0.2, 0.0])
+    asked = {"validation": 0.3, "epochs": 60, "batch_size": 64, "seed": 0, "patience": 3, "optimizer": gp.Adam(0.05)}
+    one = gp.train(case.network, case.X, case.Y, threads=1, **asked)
+    monkeypatch.setattr(workspace, "Crew", Restless)
+    several = gp.train(case.network, case.X, case.Y, threads=3, **asked)
+    assert set(used) == {1, 2, 3}
+    assert one.epochs == several.epochs < 60
+    np.testing.assert_array_equal(one.parameters.theta, several.parameters.theta)
+    np.testing.assert_array_equal(one.history.validation_loss, several.history.validation_loss)
