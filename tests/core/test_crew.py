@@ -46,21 +46,36 @@ def test_trials_that_gain_nothing_are_rare_and_short() -> None:
     sizes = lead(team, 60.0, pace, 0.5)
     trials = [len(list(group)) for size, group in itertools.groupby(sizes) if size == 1]
     assert trials == [1] * len(trials)
+    assert sum(trials) * crew.TRIAL * pace[1] / pace[2] < 0.01 * 60
     assert 4 <= len(trials) <= 8  # after 0, 2, 4, 8, 16 seconds, and so on
     assert team.size == 2
-    team._before = 2
-    assert team.steps() * pace[2] == pytest.approx(crew.TRIAL)
 
 
-def test_the_first_window_is_short_and_judges_nothing() -> None:
-    """How long a step takes is not known yet; and the first ones may have waited for the compiler."""
+def test_the_first_window_is_short() -> None:
+    """How long a step takes is not known yet."""
     team = Crew(2)
     assert team.steps() == crew.FIRST_STEPS
-    team.learn(crew.FIRST_STEPS, 7.0, 7.0)
+    team.learn(crew.FIRST_STEPS, 0.04, 0.04)  # much too long: judged at once
+    assert team.size == 1
+
+
+def test_short_windows_are_judged_together() -> None:
+    """Starting threads took much of each. While others are there, windows stay short: the next steps may take much longer."""
+    team, steps, seconds = Crew(2), crew.FIRST_STEPS, crew.LEAST / 4
+    for _ in range(3):
+        team.learn(steps, seconds, seconds)
+        assert (team.size, team.steps()) == (2, steps)
+    team.learn(steps, seconds, seconds)
+    assert team.size == 1
+
+
+def test_windows_grow_where_nobody_else_is_there() -> None:
+    team = Crew(2)
+    team.learn(crew.FIRST_STEPS, 1e-4, 2e-4)
+    assert team.steps() == crew.GROWTH * crew.FIRST_STEPS
+    team.learn(1000, 0.025, 0.05)
+    assert team.steps() == pytest.approx(crew.WINDOW / 25e-6, rel=0.01)
     assert team.size == 2
-    assert team.steps() == 1
-    team.learn(1, 1e-3, 2e-3)
-    assert team.steps() * 1e-3 == pytest.approx(crew.WINDOW)
 
 
 def test_a_run_whose_threads_come_and_go_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:

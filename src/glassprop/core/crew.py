@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 
-FIRST_STEPS = 16  # of a run, after which it is known how long one takes
+FIRST_STEPS, GROWTH = 8, 8  # of a run, after which it is known how long one takes; and how much longer the next window may be
 WINDOW, TRIAL = 0.05, 0.02  # seconds after which a number of threads is judged, and one that is tried
+LEAST = 0.01  # seconds from which on they can be judged: starting threads takes a ten thousandth
+GAIN = 0.9  # of the time of a step before, that a step may take where a trial has gained
 WORKING = 0.8  # of that time, in which threads have a processor where nobody else wants it
 FIRST_REST, LONGEST_REST = 1.0, 16.0  # seconds from one trial to the next, twice as many after each that gained nothing
 
@@ -36,24 +38,35 @@ class Crew:
         self._pace = math.inf  # seconds a step of `size`; while another number is tried, of the one before
         self._before = 0  # that number, or 0
         self._rest = self._rested = FIRST_REST
+        self._most_steps = FIRST_STEPS  # of the next window: others may come meanwhile
+        self._steps, self._seconds, self._worked = 0, 0.0, 0.0  # not yet judged
 
     def steps(self) -> int:
         """How many steps to take before the next call of `learn`, at most."""
-        return FIRST_STEPS if math.isinf(self._pace) else max(1, int((TRIAL if self._before else WINDOW) / self._pace))
+        if math.isinf(self._pace):
+            return FIRST_STEPS
+        wanted = int((TRIAL if self._before else WINDOW) / self._pace)
+        return max(1, wanted if self.size == 1 else min(wanted, self._most_steps))
 
     def learn(self, steps: int, seconds: float, worked: float) -> None:
         """Take note of some steps: how long they took, and for how many seconds a processor worked on them."""
-        pace, began = seconds / max(1, steps), math.isinf(self._pace)
-        self._rested += seconds
+        alone = worked >= WORKING * self.size * seconds
+        self._most_steps = max(self._most_steps, GROWTH * steps) if alone else FIRST_STEPS
+        self._steps, self._seconds, self._worked = self._steps + steps, self._seconds + seconds, self._worked + worked
+        pace = self._seconds / max(1, self._steps)
         if self._before:
-            if pace >= self._pace:
+            if pace > GAIN * self._pace:
                 self.size, pace = self._before, self._pace
                 self._rest = min(2 * self._rest, LONGEST_REST)
             else:
                 self._rest = FIRST_REST
             self._before, self._rested = 0, 0.0
-        elif self._rested >= self._rest and not began:
-            other = self.size // 2 if worked < WORKING * self.size * seconds else 2 * self.size
-            if 1 <= other <= self.most:
+        elif self._seconds >= LEAST:
+            self._rested += self._seconds
+            other = 2 * self.size if self._worked >= WORKING * self.size * self._seconds else self.size // 2
+            if self._rested >= self._rest and 1 <= other <= self.most:
                 self._before, self.size = self.size, other
-        self._pace = pace
+        else:
+            self._pace = pace
+            return
+        self._pace, self._steps, self._seconds, self._worked = pace, 0, 0.0, 0.0

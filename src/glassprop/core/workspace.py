@@ -249,6 +249,8 @@ class Workspace:
                 print("glassprop: compiling for this machine, once; it takes a few seconds", file=sys.stderr, flush=True)
         if self.crew.most == 1 or not parts & FORWARD:
             return self._run(first, last, parts, 1)
+        if not run.signatures:  # compile here, where Ctrl-C is heard, and not in several threads at once
+            self._run(first, first, parts, 1)
         while True:
             until, begun, worked = min(last, first + self.crew.steps()), time.perf_counter(), time.process_time()
             reached = self._run(first, until, parts, self.crew.size)
@@ -258,9 +260,6 @@ class Workspace:
             first = reached
 
     def _run(self, first: int, last: int, parts: int, threads: int) -> int:
-        if threads > 1 and not run.signatures:  # compile here, where Ctrl-C is heard, and not in several threads at once
-            self.plan["threads"] = 1
-            run(self.plan, self.progress, self.layers, first, first, parts, 0, self.unit)
         self.plan["threads"] = threads
         return run_in_threads(
             lambda thread: int(run(self.plan, self.progress, self.layers, first, last, parts, thread, self.unit)),
