@@ -78,7 +78,8 @@ def test_windows_grow_where_nobody_else_is_there() -> None:
     assert team.size == 2
 
 
-def test_a_run_whose_threads_come_and_go_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("layers", [(40, 130, 70, 3), (100, 330, 260, 3)])  # panels shared out, and units
+def test_a_run_whose_threads_come_and_go_has_the_same_bits(layers: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience that ends at a window's last step ends the run there, too."""
     for flops in ("FLOPS_PER_THREAD", "FLOPS_PER_SHARER"):
         monkeypatch.setattr(workspace, flops, 1e-9)
@@ -94,7 +95,7 @@ def test_a_run_whose_threads_come_and_go_has_the_same_bits(monkeypatch: pytest.M
             assert steps > 0
             assert 0 <= worked < 1 + 8 * seconds
 
-    case = cases.case((40, 130, 70, 3), rows=220, activation="gelu", dropout=[0.2, 0.0])
+    case = cases.case(layers, rows=220, activation="gelu", dropout=[0.2, 0.0])
     asked = {"validation": 0.3, "epochs": 60, "batch_size": 64, "seed": 0, "patience": 3, "optimizer": gp.Adam(0.05)}
     one = gp.train(case.network, case.X, case.Y, threads=1, **asked)
     monkeypatch.setattr(workspace, "Crew", Restless)
