@@ -22,7 +22,7 @@ from glassprop.core.workspace import Workspace
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, and as many threads as are asked for, however small the network."""
     monkeypatch.setattr(workspace, "AT_ONCE_FROM", 1)
-    monkeypatch.setattr(workspace, "FLOPS_PER_THREAD", 1e-9)
+    monkeypatch.setattr(workspace, "FLOPS_FOR_THREADS", 1e-9)
 
 
 def trained(

@@ -81,7 +81,7 @@ def test_windows_grow_where_nobody_else_is_there() -> None:
 @pytest.mark.parametrize("layers", [(40, 130, 70, 3), (100, 330, 260, 3)])  # panels shared out, and units
 def test_a_run_whose_threads_come_and_go_has_the_same_bits(layers: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience that ends at a window's last step ends the run there, too."""
-    for flops in ("FLOPS_PER_THREAD", "FLOPS_PER_SHARER"):
+    for flops in ("FLOPS_FOR_THREADS", "FLOPS_PER_SHARER"):
         monkeypatch.setattr(workspace, flops, 1e-9)
     used: list[int] = []
 

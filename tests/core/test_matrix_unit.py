@@ -169,7 +169,7 @@ def test_runs_in_parts_have_the_same_bits_for_any_number_of_threads(
     threads: int, at_once_from: int, all_in_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And whether the rule acts block by block or afterwards; with a last batch that is too small for parts."""
-    monkeypatch.setattr("glassprop.core.workspace.FLOPS_PER_THREAD", 1e-9)
+    monkeypatch.setattr("glassprop.core.workspace.FLOPS_FOR_THREADS", 1e-9)
     case = cases.case((40, 130, 70, 3), rows=220, activation="gelu", dropout=[0.2, 0.0]).of("float32")
     runs = []
     for count, least in ((1, 1 << 40), (threads, at_once_from)):

@@ -72,7 +72,7 @@ def test_training_is_that_of_the_dense_table(name: str, density: float, dtype: s
 
 @pytest.mark.parametrize("name", ["penalties", "blocks at once"])
 def test_any_number_of_threads_computes_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glassprop.core.workspace.FLOPS_PER_THREAD", 1)
+    monkeypatch.setattr("glassprop.core.workspace.FLOPS_FOR_THREADS", 1)
     layers, options = NETWORKS[name]
     network, X = gp.Network(layers, **options), table(layers[0], 0.02, "float64")
     alone = trained(network, sparse(X), 1, weights=True)

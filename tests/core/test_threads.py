@@ -19,7 +19,7 @@ from glassprop.core.threads import run_in_threads
 @pytest.fixture
 def any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many threads as are asked for, however small the step."""
-    for flops in ("FLOPS_PER_THREAD", "FLOPS_PER_SHARER"):
+    for flops in ("FLOPS_FOR_THREADS", "FLOPS_PER_SHARER"):
         monkeypatch.setattr(workspace, flops, 1e-9)
 
 
@@ -130,7 +130,10 @@ def test_the_work_decides_how_many_threads_there_are() -> None:
     assert threads((64, 256, 256, 10), 128) == threads((784, 2048, 2048, 10), 512) == 2
     assert threads((64, 256, 256, 10), 128, 1) == 1
     assert threads((64, 100, 10), 200, 64, 16) == 4  # of 13 panels in float64
-    assert threads((32, *[64] * 8, 1), 64, 64) == 2  # two panels, two squares of units
+    # many small layers: threads would wait for one another in each
+    assert threads((32, *[64] * 8, 1), 64, 64) == 1
+    assert threads((32, *[64] * 8, 1), 64, 64, 16) == 2
+    assert threads((64, 64, 64, 64, 64, 10), 128) == 2
     # a single panel of rows
     assert threads((784, 2048, 2048, 10), 32) == 2
     assert threads((784, 2048, 2048, 10), 32, 100) == 64  # squares of units

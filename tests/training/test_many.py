@@ -198,7 +198,7 @@ def test_as_many_networks_as_threads_are_under_way_at_a_time(plane):
 def test_fewer_networks_than_threads_share_them(table, monkeypatch, networks, threads, each):
     used, crew = set(), set()
     run = Workspace.run
-    monkeypatch.setattr("glassprop.core.workspace.FLOPS_PER_THREAD", 1.0)
+    monkeypatch.setattr("glassprop.core.workspace.FLOPS_FOR_THREADS", 1.0)
 
     def watched(self, *arguments):
         used.add(self.crew.most)

@@ -92,7 +92,7 @@ def test_a_sum_is_kept_in_float32(unit: str) -> None:
 def test_the_same_bits_for_any_number_of_threads(
     layers: tuple[int, ...], rows: int, unit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workspace, "FLOPS_PER_THREAD", 1e-9)
+    monkeypatch.setattr(workspace, "FLOPS_FOR_THREADS", 1e-9)
     case = cases.case(layers, rows=rows, activation="relu", dropout=[0.2] * (len(layers) - 2)).of("float32")
     one, three = (
         gp.train(case.network, case.X, case.Y, epochs=5, batch_size=96, seed=0, precision="bf16", threads=threads)

@@ -23,9 +23,9 @@ from glassprop.core.threads import run_in_threads, waiting_addresses
 from glassprop.core.tile import product_kernel, split_product_kernel
 from glassprop.core.update import Optimizer
 
-# Operations of a step, from which on one more thread pays: one that has panels of the batch, one that shares units alone; see
-# docs/performance.md.
-FLOPS_PER_THREAD, FLOPS_PER_SHARER = 2e6, 9e6
+# Operations of a layer, on average, that pay for as many threads as the root of their number: all wait for one another at every
+# meeting, and each reads what the others wrote. And those of a step for each thread that has no panel of the batch, only units.
+FLOPS_FOR_THREADS, FLOPS_PER_SHARER = 4e5, 9e6
 # Steps of a call, from which on its threads look for a processor each; it takes long where BLAS's threads keep others busy.
 LASTING = 16
 _ready: set[np.dtype] = set()  # precisions whose machine code is there
@@ -42,7 +42,8 @@ def useful_threads(network: Network, batch_size: int, width: int, most: int | No
     `width` is the number of rows of a panel, and of units that are shared out together.
     """
     flops = 6 * batch_size * network.n_parameters
-    with_panels = min(-(-batch_size // width), int(flops // FLOPS_PER_THREAD))
+    of_layer = flops / (len(network.layers) - 1) * panel_columns(np.dtype(np.float32)) / width  # as if in float32
+    with_panels = min(-(-batch_size // width), int(math.sqrt(of_layer / FLOPS_FOR_THREADS)))
     with_units = min(-(-max(network.layers[1:]) // width), int(flops // FLOPS_PER_SHARER))
     return max(1, min(available_threads() if most is None else most, max(with_panels, with_units)))
 
