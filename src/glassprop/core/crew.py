@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 
-FIRST_STEPS, GROWTH = 8, 8  # of a run, after which it is known how long one takes; and how much longer the next window may be
-WINDOW, TRIAL = 0.05, 0.02  # seconds after which a number of threads is judged, and one that is tried
-LEAST = 0.01  # seconds from which on they can be judged: starting threads takes a ten thousandth
+FIRST_STEPS, GROWTH = 8, 8  # of a run, after which it is judged; and by how much more steps the next window may have
+TRIAL = 0.02  # seconds for which a number of threads is tried
+LEAST = 0.01  # seconds from which on a number can be judged: starting threads takes a ten thousandth
 GAIN = 0.9  # of the time of a step before, that a step may take where a trial has gained
 WORKING = 0.8  # of that time, in which threads have a processor where nobody else wants it
 FIRST_REST, LONGEST_REST = 1.0, 16.0  # seconds from one trial to the next, twice as many after each that gained nothing
@@ -43,10 +43,8 @@ class Crew:
 
     def steps(self) -> int:
         """How many steps to take before the next call of `learn`, at most."""
-        if math.isinf(self._pace):
-            return FIRST_STEPS
-        wanted = int((TRIAL if self._before else WINDOW) / self._pace)
-        return max(1, wanted if self.size == 1 else min(wanted, self._most_steps))
+        few = self._most_steps if self.size > 1 else 1 << 62
+        return max(1, min(few, int(TRIAL / self._pace))) if self._before else few
 
     def learn(self, steps: int, seconds: float, worked: float) -> None:
         """Take note of some steps: how long they took, and for how many seconds a processor worked on them."""
@@ -61,12 +59,12 @@ class Crew:
             else:
                 self._rest = FIRST_REST
             self._before, self._rested = 0, 0.0
-        elif self._seconds >= LEAST:
+        elif self._seconds < LEAST:
+            self._pace = pace
+            return
+        elif self._pace < math.inf:  # in the first window memory is touched for the first time
             self._rested += self._seconds
             other = 2 * self.size if self._worked >= WORKING * self.size * self._seconds else self.size // 2
             if self._rested >= self._rest and 1 <= other <= self.most:
                 self._before, self.size = self.size, other
-        else:
-            self._pace = pace
-            return
         self._pace, self._steps, self._seconds, self._worked = pace, 0, 0.0, 0.0

@@ -94,7 +94,7 @@ def resident(depth: int, width: int, lines: int) -> int:
 
 
 def piece_rows(units: int, stride: int, by_unit: bool = False) -> int:
-    """Rows of W in a piece of dW, whole squares of rows that hold `PIECE_NUMBERS`; whatever the threads, which add them up."""
+    """Rows of W in a piece of dW: the least number, or as often that as holds `PIECE_NUMBERS`; the same for any threads."""
     least = UNIT_PIECE_ROWS if by_unit else PIECE_ROWS
     return min(round_up(-(-PIECE_NUMBERS // stride), least), units)
 
