@@ -42,6 +42,12 @@ SHAPES: list[tuple[tuple[int, ...], int, int, dict[str, Any]]] = [
 ]
 
 
+def by_units(layers: tuple[int, ...], batch_size: int, threads: int) -> list[int]:
+    """For each layer, whether threads share out its units."""
+    layout = panels.lay_out(gp.Network(layers), np.dtype(np.float32), batch_size, threads=threads)
+    return layout.layers["by_units"].tolist()
+
+
 @pytest.mark.usefixtures("any_work")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(str(n) for n in shape[0]))
@@ -65,10 +71,6 @@ def test_the_same_bits_for_any_number_of_threads(shape: tuple, dtype: str) -> No
 def test_threads_share_out_units_where_that_moves_less() -> None:
     """All of W for some panels, or some of W for all panels: W larger than what the batch has in inputs and units."""
 
-    def by_units(layers: tuple[int, ...], batch_size: int, threads: int) -> list[int]:
-        layout = panels.lay_out(gp.Network(layers), np.dtype(np.float32), batch_size, threads=threads)
-        return layout.layers["by_units"].tolist()
-
     assert by_units((784, 800, 10), 128, 2) == [0, 1, 0]
     assert by_units((784, 2048, 2048, 10), 512, 4) == [0, 1, 1, 0]
     assert by_units((64, 256, 256, 10), 128, 2) == [0, 0, 0, 0]
@@ -77,10 +79,6 @@ def test_threads_share_out_units_where_that_moves_less() -> None:
 
 def test_threads_share_out_units_where_there_are_too_few_panels() -> None:
     """Unless the product is so small that the meetings before and after it would take longer."""
-
-    def by_units(layers: tuple[int, ...], batch_size: int, threads: int) -> list[int]:
-        layout = panels.lay_out(gp.Network(layers), np.dtype(np.float32), batch_size, threads=threads)
-        return layout.layers["by_units"].tolist()
 
     assert by_units((64, 256, 256, 10), 128, 4) == [0, 0, 0, 0]
     assert by_units((64, 256, 256, 10), 128, 8) == [0, 0, 1, 0]
@@ -195,7 +193,7 @@ def test_what_is_raised_in_another_thread_is_raised_here(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("any_work")
-@pytest.mark.skipif(os.name == "nt", reason="this system sleeps for milliseconds at the least")
+@pytest.mark.skipif(os.name == "nt", reason="waiting threads do not sleep there: no sleep is shorter than a millisecond")
 def test_a_thread_that_waits_for_long_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would keep a processor from the thread that it waits for, while others have that one's."""
     case = cases.case((5, 40, 1), rows=64)

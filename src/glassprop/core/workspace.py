@@ -16,7 +16,7 @@ from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads, must_compile
 from glassprop.core.network import Network, aligned_zeros, panel_columns, round_up
 from glassprop.core.panels import AT_ONCE_FROM, LAYER, SLOT, Layout, lay_out, new_scratch
-from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN
+from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN, TURN
 from glassprop.core.sparse import SparseTable, new_lists, room_for_lines
 from glassprop.core.step import run, stages
 from glassprop.core.threads import run_in_threads, waiting_addresses
@@ -258,7 +258,7 @@ class Workspace:
             self.crew.learn(reached - first, time.perf_counter() - begun, time.process_time() - worked)
             if reached < until or until == last or self.progress["status"][0] != RAN:
                 return reached
-            first = reached
+            first, parts = reached, parts & ~TURN  # W is turned around once
 
     def _run(self, first: int, last: int, parts: int, threads: int) -> int:
         self.plan["threads"] = threads
