@@ -13,7 +13,9 @@ import pytest
 import cases
 import glassprop as gp
 from glassprop.core import panels, passes, threads, workspace
-from glassprop.core.threads import run_in_threads
+from glassprop.core.jit import PANEL_BYTES
+from glassprop.core.plan import BACKWARD, FORWARD, LOSS, UPDATE
+from glassprop.core.threads import MEETING, TAKEN, run_in_threads
 
 
 @pytest.fixture
@@ -85,6 +87,34 @@ def test_threads_share_out_units_where_there_are_too_few_panels() -> None:
     assert by_units((64, 256, 256, 10), 512, 8) == [0, 0, 0, 0]  # sixteen panels
     assert by_units((784, 100, 10), 32, 2) == [0, 1, 0]
     assert by_units((64, 64, 10), 32, 2) == [0, 0, 0]
+
+
+@pytest.mark.usefixtures("any_work")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_thread_takes_what_others_have_not_come_to(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two does nothing but come to the meetings: the other, whose the batch's one panel is, does all of the work."""
+    monkeypatch.setattr(workspace, "AT_ONCE_FROM", 1)
+
+    def one_and_an_idler(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
+        reached: list[int] = []
+        worker = threading.Thread(target=lambda: reached.append(function(1)))
+        worker.start()
+        while worker.is_alive():
+            if team[MEETING] % 2:  # somebody waits
+                team[TAKEN] = 0
+                team[MEETING] += 1
+        return reached[0]
+
+    found = []
+    for number, start in ((1, run_in_threads), (2, one_and_an_idler)):
+        monkeypatch.setattr(workspace, "run_in_threads", start)
+        case = cases.case((100, 330, 260, 3), rows=96, activation="gelu", dropout=[0.3, 0.1], l2=0.1).of(dtype)
+        panel = PANEL_BYTES // case.X.itemsize
+        memory = cases.workspace(case, gp.Adam(0.01), panel, 2, threads=number, at_once=True)
+        assert memory.layers["by_units"].tolist() == [0, number - 1, number - 1, 0]
+        memory.run(0, 6, FORWARD | LOSS | BACKWARD | UPDATE)
+        found.append(case.parameters.theta)
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.usefixtures("any_work")

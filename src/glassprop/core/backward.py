@@ -13,7 +13,7 @@ from glassprop.core.panels import note_largest, pack_columns, pair_rows, paired_
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block
-from glassprop.core.threads import meet, share_units
+from glassprop.core.threads import meet, meet_at_the_end, next_units
 from glassprop.core.tile import MAIN_ROWS
 from glassprop.core.vectors import sum_rows
 
@@ -34,16 +34,14 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
         for panel in range(first, last):
             delta = at(scratch, layer.delta + panel * layer.padded * width, unit)
             pair_up(delta, layer.units * width, count * width, at(scratch, source + panel * lines * width, unit), parts)
-    begin, end, low, high = ZERO, below.units, first, last
-    shared = together != 0 and layer.by_units != 0
+    shared, size, low, high = together != 0 and layer.by_units != 0, layer.resident_columns, first, last
     if shared:
         meet(plan)
-        begin, end = share_units(below.units, thread, plan.threads, width)
         low, high = ZERO, together
     pack = parts != 0 or (layer.packed_row > 0 and high - low > 1)
-    start = begin
+    start, end, turn = next_units(plan, below.units, size, width, shared, thread, -size, ZERO)
     while start < end:
-        rows = min(layer.resident_columns, end - start)
+        rows = end - start
         W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
         if pack:
             pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
@@ -62,9 +60,9 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
             if below.dphi != 0:
                 call_kernel(below.dphi, (at(scratch, below.z + here, unit), delta, rows * width))
             note_largest(plan, delta, rows * width, thread, 1)
-        start += rows
+        start, end, turn = next_units(plan, below.units, size, width, shared, thread, start, turn)
     if shared:
-        meet(plan)
+        meet_at_the_end(plan, thread)
 
 
 def backward(plan, layers, first, last, together, training, parts, step, thread, unit):
@@ -92,8 +90,8 @@ def rule_reads(plan, first, n, done, unit):
 
 
 @inner
-def block_gradient(plan, below, layer, start, units, place, panels, depth, at_once, parts, listed, unit):
-    """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units, into the gradient's memory from `place` on.
+def block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once, parts, listed, unit):
+    """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units.
 
     These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
     """
@@ -101,7 +99,7 @@ def block_gradient(plan, below, layer, start, units, place, panels, depth, at_on
     product, source, lines, row = plan.product, layer.delta, layer.padded, width
     if listed == 0 and layer.sums != 0:
         h, delta = at(scratch, below.h, unit), at(scratch, layer.delta + start * width, unit)
-        above, dW = layer.padded * width, at(plan.gradient, place, unit)
+        above = layer.padded * width
         sum_rows(h, below.padded * width, below.units, delta, above, units, panels, dW, layer.stride)
         return
     q, square = below.q, width * width
@@ -116,26 +114,25 @@ def block_gradient(plan, below, layer, start, units, place, panels, depth, at_on
         product, coming = plan.calling_product, n * plan.rule_vectors // blocks
         ahead_k = -(-coming // (max(ONE, units // MAIN_ROWS) * panels * depth))
     for block in range(blocks):
-        dW = at(plan.gradient, place + block * width, unit)
+        target = shift(dW, block * width)
         for u in range(units if far else 0):  # call for what will be written: rows lie far apart
-            prefetch(shift(dW, u * layer.stride))
-            prefetch(shift(dW, u * layer.stride + width // 2))
+            prefetch(shift(target, u * layer.stride))
+            prefetch(shift(target, u * layer.stride + width // 2))
         columns_here = min(width, below.units - block * width)
         if listed != 0:
             places, count, right = lines_of_block(plan, below, block, unit)
-            left = dW, layer.stride, units, columns_here, delta, ZERO, row, places
+            left = target, layer.stride, units, columns_here, delta, ZERO, row, places
             call_kernel(listed, (*left, right, ZERO, zero, ZERO, ONE, count, zero, ZERO))
             continue
         right = at(scratch, q + block * plan.most_panels * square, unit)
         ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, unit) if at_once else zero
-        left = dW, layer.stride, units, columns_here, delta, panel, row, ONE
+        left = target, layer.stride, units, columns_here, delta, panel, row, ONE
         call_kernel(product, (*left, right, square, zero, ZERO, panels, depth, ahead, ahead_k))
 
 
 @within
-def bias_gradient(plan, layer, start, units, panels, unit):
+def bias_gradient(plan, layer, start, units, panels, db, unit):
     """db = Σ_rows δ of units start..start + units."""
     width = panel_width(unit)
     delta, ones = at(plan.scratch, layer.delta + start * width, unit), at(plan.scratch, plan.zero + width, unit)
-    db = at(plan.gradient, layer.b + start, unit)
     sum_rows(delta, layer.padded * width, units, ones, ZERO, ONE, panels, db, ZERO)

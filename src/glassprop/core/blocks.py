@@ -15,7 +15,7 @@ from glassprop.core.backward import ZERO, bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
 from glassprop.core.forward import own_parts
 from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, shift, stay_apart, widest_vectors, within
-from glassprop.core.threads import share
+from glassprop.core.threads import owner_in_turn, share, take
 
 ADDED_UP = 1024  # numbers, at most, of which sums are kept in their own precision
 
@@ -84,10 +84,8 @@ def squares_or_again(x, n, squares):
 
 
 @within
-def _finish_piece(plan, layer, start, units, place, scale, unit):
-    factor, n = like(scale, unit), units * layer.stride
-    W, dW = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.gradient, place, unit)
-    db = at(plan.gradient, layer.b + start, unit)
+def _finish_piece(plan, layer, start, units, dW, db, scale, unit):
+    factor, n, W = like(scale, unit), units * layer.stride, at(plan.theta, layer.W + start * layer.stride, unit)
     squares, penalty = squares_or_again(db, units, scale_numbers(db, units, factor)), 0.0
     for first in range(0, n, ADDED_UP):
         x, count = shift(dW, first), min(ADDED_UP, n - first)
@@ -101,19 +99,16 @@ def _finish_piece(plan, layer, start, units, place, scale, unit):
 
 
 @inner
-def finish_block(plan, layer, start, units, place, scale, sums, unit):
-    """A block of dW, whose memory begins at `place`, and its db: times `scale` (1/Σ w), W's plus the penalties' gradient.
+def finish_block(plan, layer, start, units, dW, db, scale, sums, unit):
+    """A block of dW and its db: times `scale` (1/Σ w), W's plus the penalties' gradient.
 
-    Leaves the sum of their squares and l2/2 Σ W² + l1 Σ |W| of every piece in `sums`, and returns where the next block's go.
-    Padding, where all is zero, goes along.
+    Leaves the sum of their squares and l2/2 Σ W² + l1 Σ |W| of every piece in `sums`. Padding, where all is zero, goes along.
     """
-    stop, piece = start + units, layer.piece
-    while start < stop:
-        n = min(piece, stop - start)
-        squares, penalty = _finish_piece(plan, layer, start, n, place, scale, unit)
-        sums[0], sums[1] = squares, penalty
-        start, place, sums = start + n, place + n * layer.stride, shift(sums, 2)
-    return sums
+    for u in range(0, units, layer.piece):
+        n = min(layer.piece, units - u)
+        piece, biases = shift(dW, u * layer.stride), shift(db, u)
+        sums[0], sums[1] = _finish_piece(plan, layer, start + u, n, piece, biases, scale, unit)
+        sums = shift(sums, 2)
 
 
 @inner
@@ -125,12 +120,12 @@ def multiply(x, n, factor):
 
 
 @inner
-def apply(plan, place, source, n, shrink, keep, constants, unit):
-    """The rule's kernel on `n` parameters from `place` on, whose gradient lies from `source` on.
+def apply(plan, place, dtheta, n, shrink, keep, constants, unit):
+    """The rule's kernel on `n` parameters from `place` on, with their gradient.
 
     Before it, gradient times `shrink`, parameters times `keep`.
     """
-    theta, dtheta = at(plan.theta, place, unit), at(plan.gradient, source, unit)
+    theta = at(plan.theta, place, unit)
     if shrink != unit:
         multiply(dtheta, n, shrink)
     if keep != unit:
@@ -171,36 +166,55 @@ def own_rows(layers, l, thread, threads):
     return first, first * layer.piece, min(last * layer.piece, layer.units)
 
 
+@within
+def _clear_padding(dW, layer, below, units):
+    """Zeros behind each of `units` rows of dW, in memory that has held rows of other lengths."""
+    for u in range(units):
+        row = shift(dW, u * layer.stride)
+        for i in range(below.units, layer.stride):
+            row[i] = like(0, row[i])
+
+
 def gradient(plan, layers, panels, depth, scale, sums, parts, at_once, rate, t, thread, unit):
     """This thread's pieces of the objective's gradient, a block at a time; squares and penalties of every piece into `sums`.
 
-    Where `at_once`, the rule takes each block as soon as it is there, and all blocks of a layer use the memory of the first.
+    Where `at_once`, the rule takes each block as soon as it is there, all blocks of a thread use the same memory, and a thread
+    that is done goes on with what others have not come to. Where the rule comes later it would have to fetch that from there.
     """
     widest_vectors(thread)
-    done = ZERO
     # a logarithm's powers are a tenth of a tiny network's step, where the rule comes later
     constants = rule_constants(plan, t, thread) if at_once else own_constants(plan, thread)
-    for l in range(layers.size - 1, 0, -1):
-        below, layer, listed = layers[l - 1], layers[l], plan.listed_product if l == 1 else ZERO
-        constants[0] = rate * layer.rate_factor
-        keep = decay(plan, constants[0], unit)
-        first, begin, end = own_rows(layers, l, thread, plan.threads)
-        start, pieces = begin, shift(sums, 2 * (done + first))
-        while start < end:
-            units, here = min(layer.block, end - start), layer.W + start * layer.stride
-            place = layer.W + begin * layer.stride if at_once else here
-            block_gradient(
-                plan, below, layer, start, units, place, panels, depth, at_once, own_parts(layer, parts), listed, unit
-            )
-            bias_gradient(plan, layer, start, units, panels, unit)
-            pieces = finish_block(plan, layer, start, units, place, scale, pieces, unit)
-            if at_once:
-                apply(plan, here, place, units * layer.stride, unit, keep, constants, unit)
-            start += units
-        if at_once and begin < end:
-            biases = layer.b + begin
-            apply(plan, biases, biases, end - begin, unit, unit, constants, unit)
-        done += layer.pieces
+    shared = at_once and plan.threads > 1
+    for turn in range(plan.threads if shared else 1):
+        owner = owner_in_turn(turn, thread, plan.threads)
+        lot = take(plan, owner) if shared else ZERO
+        passed = done = ZERO  # lots of the owner, and pieces of all, in layers that have been gone through
+        for l in range(layers.size - 1, 0, -1):
+            below, layer, listed = layers[l - 1], layers[l], plan.listed_product if l == 1 else ZERO
+            constants[0] = rate * layer.rate_factor
+            keep = decay(plan, constants[0], unit)
+            first, begin, end = own_rows(layers, l, owner, plan.threads)
+            rows = layer.block * layer.piece
+            start = begin + (lot - passed) * rows
+            while start < end:
+                units, here = min(rows, end - start), layer.W + start * layer.stride
+                own = at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
+                dW, db = own if at_once else at(plan.gradient, here, unit), at(plan.gradient, layer.b + start, unit)
+                block_gradient(
+                    plan, below, layer, start, units, dW, panels, depth, at_once, own_parts(layer, parts), listed, unit
+                )
+                bias_gradient(plan, layer, start, units, panels, db, unit)
+                if at_once:
+                    _clear_padding(dW, layer, below, units)
+                pieces = shift(sums, 2 * (done + first + (lot - passed) * layer.block))
+                finish_block(plan, layer, start, units, dW, db, scale, pieces, unit)
+                if at_once:
+                    apply(plan, here, dW, units * layer.stride, unit, keep, constants, unit)
+                    apply(plan, layer.b + start, db, units, unit, unit, constants, unit)
+                lot = take(plan, owner) if shared else lot + 1
+                start = begin + (lot - passed) * rows
+            passed = passed + (end - begin + rows - 1) // rows if shared else lot
+            done += layer.pieces
 
 
 def update(plan, layers, norm, rate, t, thread, unit):
@@ -211,7 +225,7 @@ def update(plan, layers, norm, rate, t, thread, unit):
     shrink = like(plan.clip_norm / norm, unit) if clip else unit
     if plan.alike and plan.threads == 1:  # padding, where all is zero, goes along
         constants[0] = rate
-        apply(plan, ZERO, ZERO, plan.theta_size, shrink, unit, constants, unit)
+        apply(plan, ZERO, at(plan.gradient, 0, unit), plan.theta_size, shrink, unit, constants, unit)
         return
     for l in range(1, layers.size):
         layer = layers[l]
@@ -220,5 +234,5 @@ def update(plan, layers, norm, rate, t, thread, unit):
         keep = decay(plan, constants[0], unit)
         place, biases = layer.W + start * layer.stride, layer.b + start
         if stop > start:
-            apply(plan, place, place, (stop - start) * layer.stride, shrink, keep, constants, unit)
-            apply(plan, biases, biases, stop - start, shrink, unit, constants, unit)
+            apply(plan, place, at(plan.gradient, place, unit), (stop - start) * layer.stride, shrink, keep, constants, unit)
+            apply(plan, biases, at(plan.gradient, biases, unit), stop - start, shrink, unit, constants, unit)

@@ -12,15 +12,15 @@ TRIAL = 0.02  # seconds for which a number of threads is tried
 LEAST = 0.01  # seconds from which on a number can be judged: starting threads takes a ten thousandth
 GAIN = 0.9  # of the time of a step before, that a step may take where a trial has gained
 WORKING = 0.8  # of that time, in which threads have a processor where nobody else wants it
-FIRST_REST, LONGEST_REST = 1.0, 16.0  # seconds from one trial to the next, twice as many after each that gained nothing
+FIRST_REST, LONGEST_REST = 0.25, 16.0  # seconds from one trial to the next, twice as many after each that gained nothing
 
 
 class Crew:
     """How many threads take the next steps of a run, learned from those before.
 
     Threads that meet at every step wait for the one that does not get a processor; two may then take several times as long
-    as one. Where they had less than their time, half as many are tried, and stay if steps take less time. Now and then twice
-    as many are tried again.
+    as one. Where they had less than their time, twice in a row (the system may need a moment to find each a processor), half as
+    many are tried, and stay if steps take less time. Now and then twice as many are tried again.
 
     Parameters
     ----------
@@ -37,6 +37,7 @@ class Crew:
         self.most = self.size = most
         self._pace = math.inf  # seconds a step of `size`; while another number is tried, of the one before
         self._before = 0  # that number, or 0
+        self._lacked = False  # whether threads had less than their time
         self._rest = self._rested = FIRST_REST
         self._most_steps = FIRST_STEPS  # of the next window: others may come meanwhile
         self._steps, self._seconds, self._worked = 0, 0.0, 0.0  # not yet judged
@@ -52,6 +53,7 @@ class Crew:
         self._most_steps = max(self._most_steps, GROWTH * steps) if alone else FIRST_STEPS
         self._steps, self._seconds, self._worked = self._steps + steps, self._seconds + seconds, self._worked + worked
         pace = self._seconds / max(1, self._steps)
+        lacked = self._worked < WORKING * self.size * self._seconds
         if self._before:
             if pace > GAIN * self._pace:
                 self.size, pace = self._before, self._pace
@@ -62,9 +64,12 @@ class Crew:
         elif self._seconds < LEAST:
             self._pace = pace
             return
-        elif self._pace < math.inf:  # in the first window memory is touched for the first time
-            self._rested += self._seconds
-            other = 2 * self.size if self._worked >= WORKING * self.size * self._seconds else self.size // 2
-            if self._rested >= self._rest and 1 <= other <= self.most:
-                self._before, self.size = self.size, other
+        else:
+            if self._pace < math.inf:  # in the first window memory is touched for the first time
+                self._rested += self._seconds
+                other = self.size // 2 if lacked else 2 * self.size
+                if self._lacked >= lacked and self._rested >= self._rest and 1 <= other <= self.most:
+                    self._before, self.size = self.size, other
+                    pace = min(pace, self._pace) if lacked else pace
+            self._lacked = lacked
         self._pace, self._steps, self._seconds, self._worked = pace, 0, 0.0, 0.0

@@ -28,6 +28,7 @@ from glassprop.core.jit import at, inner, panel_width, shift, stay_apart, within
 from glassprop.core.matrix_unit import has_matrix_unit
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
 from glassprop.core.processor import prefetch
+from glassprop.core.threads import SLOT
 from glassprop.core.vectors import copy_part, copy_row, fill_rest, lanes_of, largest_bits, part_of, transpose_strip
 
 #: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
@@ -47,7 +48,7 @@ LAYER = np.dtype(
         ("sums", np.int64),  # 1: dW is taken as sums of rows of h, each times its δ, without h in Q
         ("piece", np.int64),  # rows of W in a piece of dW: what threads share out, and what partial sums are of
         ("pieces", np.int64),
-        ("block", np.int64),  # rows of W, in whole pieces, that a thread takes at a time
+        ("block", np.int64),  # pieces that a thread takes at a time
         ("resident_rows", np.int64),  # of W, that stay in the second-level cache while they meet all panels
         ("resident_columns", np.int64),  # the same of columns, in the backward product
         ("g", np.int64),  # P: pre-activations; the same as a where they are not kept
@@ -82,7 +83,6 @@ SPLIT_FROM, SPLIT_ROWS = 192, 64
 RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
 MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than h in Q
 ROWS_OF_SUMS = 8  # of a batch, for each of these units: the sums of lanes cost the same for any batch
-SLOT = 8  # of int64, a line of the cache: from one thread's place in `plan.largest` to the next one's
 ROWS_AHEAD = 8  # rows of X between the one that is gathered and the one that is called for from memory
 MEETING_FLOPS = 1e6  # of a product, which a thread could do while it meets the others before and after it
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
@@ -90,7 +90,7 @@ PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around befo
 
 def resident(depth: int, width: int, lines: int) -> int:
     """How many rows of W, each `depth` long, to take at a time: as many as fill `lines`, in whole squares."""
-    return max(32, min(128, lines * width // depth // 32 * 32))
+    return max(32, min(64, lines * width // depth // 32 * 32))
 
 
 def piece_rows(units: int, stride: int, by_unit: bool = False) -> int:
@@ -115,7 +115,7 @@ class Layout(NamedTuple):
     weights: int  # row weights (panels * width)
     losses: int  # row losses (panels * width)
     zero: int  # a panel row of zeros, and one of ones
-    packed: int  # columns of W made contiguous, W in pairs, a square of Q: a share for each thread
+    packed: int  # columns of W made contiguous, W in pairs, a square of Q, a block of dW: a share for each thread
     packed_size: int  # elements of a share
     pieces: int  # pieces of dW in all layers
 
@@ -220,7 +220,7 @@ def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, t
     stride = int(row["stride"])
     row["piece"] = units if row["sums"] else piece_rows(units, stride, by_unit)
     row["pieces"] = -(-units // row["piece"])
-    row["block"] = row["piece"] * block_pieces(-(-row["pieces"] // threads), row["piece"], stride * dtype.itemsize, by_unit)
+    row["block"] = block_pieces(-(-row["pieces"] // threads), row["piece"], stride * dtype.itemsize, by_unit)
     depths, lines = (inputs, units), RESIDENT
     if by_unit:
         depths, lines = (parts * int(below["pairs"]), parts * int(row["pairs"])), UNIT_RESIDENT
@@ -229,7 +229,8 @@ def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, t
         row["packed_row"] = row_stride(max(round_up(units, width), parts * int(row["pairs"])), width)
     if parts:
         row["paired_row"] = row_stride(parts * int(below["pairs"]), width)
-    return max(int(row["resident_columns"] * row["packed_row"]), int(row["resident_rows"] * row["paired_row"]))
+    in_parts = int(row["resident_columns"] * row["packed_row"]), int(row["resident_rows"] * row["paired_row"])
+    return max(*in_parts, round_up(int(row["block"] * row["piece"]) * stride, width))
 
 
 def _take_activation(

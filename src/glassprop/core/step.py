@@ -28,7 +28,7 @@ from glassprop.core.jit import (
     shift,
     within,
 )
-from glassprop.core.panels import LAYER, SLOT, SPLIT_ROWS, gather_rows, note_largest, scatter_rows
+from glassprop.core.panels import LAYER, SPLIT_ROWS, gather_rows, note_largest, scatter_rows
 from glassprop.core.plan import (
     BACKWARD,
     DIVERGED,
@@ -45,7 +45,7 @@ from glassprop.core.plan import (
 )  # fmt: skip
 from glassprop.core.processor import FLUSH, float_mode, set_float_mode
 from glassprop.core.sparse import collect_columns, gather_sparse_rows, multiply_rows, turn_around
-from glassprop.core.threads import meet, share
+from glassprop.core.threads import SLOT, meet, meet_at_the_end, share
 from glassprop.core.vectors import fill_rest, from_bits
 
 
@@ -341,7 +341,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
             call_kernel(
                 plan.do_gradient, (plan, layers, panels, depth, scale, sums, operands, at_once, rate, t + 1, thread, unit)
             )
-            meet(plan)
+            meet_at_the_end(plan, thread)
             loss, norm = _note_gradient(plan, now, loss, mass * per_mass, leader)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 if leader:

@@ -1,7 +1,8 @@
 """Several threads in one run: which share is whose, where they meet, and how they are started.
 
-It knows counts, not what is computed. Everything is shared out by place, panels of rows or blocks of units, never by who comes
-first, and every number is computed by one thread in one order: the bits are the same for any number of threads.
+It knows counts, not what is computed. Everything is shared out by place, panels of rows or lots of units. A thread that is done
+with its share takes what others have not come to; but every number is computed by one thread in one order, whichever that is:
+the bits are the same for any number of threads.
 """
 
 from __future__ import annotations
@@ -15,14 +16,21 @@ from contextlib import suppress
 
 import numpy as np
 
-from glassprop.core.jit import inner, stay_apart, within
+from glassprop.core.jit import at, inner, stay_apart, within
 from glassprop.core.processor import call_system, count_up, pause, shared
 
 # Pauses before a waiting thread offers its processor to others, and before it sleeps, half a millisecond later: then another
 # process keeps the one that it waits for from running, and the system moves that one to a processor that is free.
 SPINS, YIELDS = 200, 2000
 NAP_MICROSECONDS = 20
-MEETING, LEFT = 0, 8  # places in the team's memory, a cache line apart: who has come, and whether somebody never will
+SLOT = 8  # of int64, a line of the cache: from one thread's place in shared memory to the next one's
+# Places in the team's memory: who has come, whether somebody never will, and how much of each thread's share has been taken.
+MEETING, LEFT, TAKEN = 0, SLOT, 2 * SLOT
+
+
+def new_team(threads: int) -> np.ndarray:
+    """What up to so many threads know of one another."""
+    return np.zeros(TAKEN + SLOT * threads, np.int64)
 
 
 @functools.cache
@@ -53,6 +61,43 @@ def share_units(units, thread, threads, width):
     return first * width, min(last * width, units)
 
 
+@within
+def take(plan, owner):
+    """Number of the first lot of `owner`'s share that nobody has taken."""
+    return count_up(plan.team + 8 * (TAKEN + SLOT * owner))
+
+
+@within
+def owner_in_turn(turn, thread, threads):
+    """Whose share a thread takes lots of: its own first, then those of the threads after it."""
+    return thread + turn if thread + turn < threads else thread + turn - threads
+
+
+@inner
+def _take_units(plan, units, size, width, thread, turn):
+    stay_apart(units)
+    while True:
+        owner = owner_in_turn(turn, thread, plan.threads)
+        first, last = share_units(units, owner, plan.threads, width)
+        start = first + size * take(plan, owner)
+        if start < last or turn == plan.threads - 1:
+            return start, last, turn
+        turn += 1
+
+
+@within
+def next_units(plan, units, size, width, shared, thread, start, turn):
+    """First and last (exclusive) of the next units to take, after those from `start` on, and in whose turn they are.
+
+    These are at most `size`, and none where first and last are not in order. Where threads share them they are of the first
+    share in turn that has any left. It begins with a start of −size.
+    """
+    if shared:
+        start, last, turn = _take_units(plan, units, size, width, thread, turn)
+        return start, min(start + size, last), turn
+    return start + size, min(start + 2 * size, units), turn
+
+
 @inner
 def _wait(plan, everybody):
     """Wait until so many have come to meetings; False where one of them never will."""
@@ -77,6 +122,14 @@ def meet(plan):
         return True
     ticket = count_up(plan.team + 8 * MEETING)
     return _wait(plan, (ticket // plan.threads + 1) * plan.threads)
+
+
+@within
+def meet_at_the_end(plan, thread):
+    """Wait until all lots are done; nothing is taken then of those to come, which another meeting goes before."""
+    meet(plan)
+    if plan.threads > 1:
+        at(plan.team, TAKEN + SLOT * thread, thread)[0] = 0
 
 
 @functools.cache

@@ -15,19 +15,19 @@ import numpy as np
 from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads, must_compile
 from glassprop.core.network import Network, aligned_zeros, panel_columns, round_up
-from glassprop.core.panels import AT_ONCE_FROM, LAYER, SLOT, Layout, lay_out, new_scratch
+from glassprop.core.panels import AT_ONCE_FROM, LAYER, Layout, lay_out, new_scratch
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN, TURN
 from glassprop.core.sparse import SparseTable, new_lists, room_for_lines
 from glassprop.core.step import run, stages
-from glassprop.core.threads import run_in_threads, waiting_addresses
+from glassprop.core.threads import SLOT, new_team, run_in_threads, waiting_addresses
 from glassprop.core.tile import product_kernel, split_product_kernel
 from glassprop.core.update import Optimizer
 
 # Operations of a layer, on average, that pay for as many threads as the root of their number: all wait for one another at every
 # meeting, and each reads what the others wrote. And those of a step for each thread that has no panel of the batch, only units.
 FLOPS_FOR_THREADS, FLOPS_PER_SHARER = 4e5, 9e6
-# Steps of a call, from which on its threads look for a processor each; it takes long where BLAS's threads keep others busy.
-LASTING = 16
+# Steps of a call, from which on its threads look for a processor each: between calls of single ones BLAS's threads may work.
+LASTING = 2
 _ready: set[np.dtype] = set()  # precisions whose machine code is there
 
 
@@ -164,7 +164,7 @@ class Workspace:
             constants=np.zeros((self.crew.most, 16)),
             sums=np.zeros(2 * max(panels + layout.pieces, validation_panels)),
             largest=aligned_zeros(SLOT * self.crew.most, np.dtype(np.int64)),
-            team=np.zeros(16, np.int64),
+            team=new_team(self.crew.most),
             most_panels=panels,
             pieces=layout.pieces,
             product=product_kernel(dtype),
