@@ -94,6 +94,15 @@ def test_windows_grow_where_nobody_else_is_there() -> None:
     assert team.size == 2
 
 
+def test_windows_grow_while_starting_threads_takes_most_of_them() -> None:
+    team = Crew(2)
+    for windows in range(3):
+        steps = team.steps()
+        assert steps == crew.FIRST_STEPS * crew.GROWTH**windows
+        team.learn(steps, 1e-4 + 1e-6 * steps, 1e-4 + 2e-6 * steps)
+    assert team.size == 2
+
+
 @pytest.mark.parametrize("layers", [(40, 130, 70, 3), (100, 330, 260, 3)])  # panels shared out, and units
 def test_a_run_whose_threads_come_and_go_has_the_same_bits(layers: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience that ends at a window's last step ends the run there, too."""

@@ -269,7 +269,7 @@ def test_a_small_prediction_starts_no_threads(monkeypatch: pytest.MonkeyPatch) -
     )
     monkeypatch.setattr(workspace, "available_threads", lambda: 2)
     network = gp.Network((64, 256, 256, 10))
-    for rows in (128, 1024):
+    for rows in (1024, 2048):
         passes.predict(network, network.initialize(0), np.zeros((rows, 64), np.float32))
     assert started == [1, 2]
 
@@ -281,23 +281,37 @@ def test_threads_must_be_a_whole_number(threads: Any) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system lets no thread choose its processor")
-def test_other_threads_leave_the_processor_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once, before they begin; then they may run wherever this one may. A system that forbids it is left alone."""
+def test_threads_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where others of the team run nobody stays, but may come back there. A system that forbids it is left alone."""
     asked: list[set[int]] = []
-    monkeypatch.setattr(threads, "_processor_number", lambda: lambda: 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, processors: asked.append(set(processors)))
-    assert run_in_threads(lambda thread: thread, 3, np.zeros(16, np.int64)) == 0
-    assert sorted(asked, key=len) == [{0, 2}, {0, 2}, {0, 1, 2}, {0, 1, 2}]
+
+    def parted(taken: set[int], *numbers: int) -> set[int]:
+        asked.clear()
+        left = iter(numbers)
+        monkeypatch.setattr(threads, "_processor_number", lambda: lambda: next(left))
+        threads.part(taken)
+        return taken
+
+    assert (parted(set(), 1, 1), asked) == ({1}, [])
+    assert (parted({0}, 1, 1), asked) == ({0, 1}, [])
+    assert (parted({0, 1}, 1, 2), asked) == ({0, 1, 2}, [{2}, {0, 1, 2}])
+    assert (parted({0, 1, 2}, 1, 1), asked) == ({0, 1, 2}, [])
 
     def forbidden(pid: int, processors: set[int]) -> None:
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setaffinity", forbidden)
-    assert run_in_threads(lambda thread: thread, 2, np.zeros(16, np.int64)) == 0
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1})
-    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, processors: asked.append(set(processors)))
-    assert run_in_threads(lambda thread: thread, 2, np.zeros(16, np.int64)) == 0
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
-    assert run_in_threads(lambda thread: thread, 2, np.zeros(16, np.int64), lasting=False) == 0
-    assert len(asked) == 4
+    assert parted({1}, 1, 1) == {1}
+
+
+def test_every_thread_parts_from_the_others_where_the_call_is_lasting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one, too: it is woken where the thread that it has started runs."""
+    who: list[int] = []
+    monkeypatch.setattr(threads, "part", lambda taken: who.append(threading.get_ident()))
+    assert run_in_threads(lambda thread: thread, 3, threads.new_team(3)) == 0
+    assert len(who) == 3
+    assert threading.get_ident() in who
+    assert run_in_threads(lambda thread: thread, 2, threads.new_team(2), lasting=False) == 0
+    assert len(who) == 3

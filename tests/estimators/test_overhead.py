@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 import glassprop as gp
 from glassprop import MLPClassifier, MLPRegressor
 from glassprop.core import passes
+from glassprop.core.workspace import Workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -255,7 +256,7 @@ def test_a_prediction_leaves_the_table_to_go(model):
 
 
 def test_what_a_network_keeps_between_predictions_is_bounded(monkeypatch):
-    network, wide = gp.Network((4, 5, 2)), gp.Network((4, 3000, 2))
+    network, wide = gp.Network((4, 5, 2)), gp.Network((4, 6000, 2))
     rows = np.ones((3, 4))
     for each in (network, wide):
         passes.predict(each, each.initialize(0), rows)
@@ -268,6 +269,23 @@ def test_what_a_network_keeps_between_predictions_is_bounded(monkeypatch):
     for copied in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
         assert copied == network
         assert copied.idle == {}
+
+
+def test_what_is_kept_serves_as_many_threads_again(monkeypatch):
+    """And tables of many sizes leave few kinds of memory."""
+    monkeypatch.setattr(passes, "THREADED_FROM", 0)
+    made = []
+    monkeypatch.setattr(passes, "Workspace", lambda *args, **settings: made.append(settings) or Workspace(*args, **settings))
+    network = gp.Network((4, 50, 2))
+    parameters, rows = network.initialize(0), np.random.default_rng(0).normal(size=(1100, 4))
+    for n in (512, 700, 1100, 1100):
+        for threads in (1, 2):
+            found = passes.predict(network, parameters, rows[:n], threads=threads)
+            np.testing.assert_array_equal(found[:512], passes.predict(network, parameters, rows[:512], threads=1))
+    for n in (100, 200, 120, 129):
+        passes.predict(network, parameters, rows[:n], threads=2)
+    assert [settings["batch_size"] for settings in made] == [512, 512, 128, 256]
+    assert [len(kept) for kept in network.idle.values()] == [1] * 4
 
 
 def test_parameters_that_are_not_contiguous():

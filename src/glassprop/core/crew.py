@@ -9,7 +9,7 @@ import math
 
 FIRST_STEPS, GROWTH = 8, 8  # of a run, after which it is judged; and by how much more steps the next window may have
 TRIAL = 0.02  # seconds for which a number of threads is tried
-LEAST = 0.01  # seconds from which on a number can be judged: starting threads takes a ten thousandth
+LEAST = 0.01  # seconds from which on a number can be judged: starting threads takes a hundredth of that
 GAIN = 0.9  # of the time of a step before, that a step may take where a trial has gained
 WORKING = 0.8  # of that time, in which threads have a processor where nobody else wants it
 FIRST_REST, LONGEST_REST = 0.25, 16.0  # seconds from one trial to the next, twice as many after each that gained nothing
@@ -49,8 +49,8 @@ class Crew:
 
     def learn(self, steps: int, seconds: float, worked: float) -> None:
         """Take note of some steps: how long they took, and for how many seconds a processor worked on them."""
-        alone = worked >= WORKING * self.size * seconds
-        self._most_steps = max(self._most_steps, GROWTH * steps) if alone else FIRST_STEPS
+        grows = seconds < LEAST / GROWTH or worked >= WORKING * self.size * seconds
+        self._most_steps = max(self._most_steps, GROWTH * steps) if grows else FIRST_STEPS
         self._steps, self._seconds, self._worked = self._steps + steps, self._seconds + seconds, self._worked + worked
         pace = self._seconds / max(1, self._steps)
         lacked = self._worked < WORKING * self.size * self._seconds

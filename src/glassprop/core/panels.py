@@ -128,11 +128,13 @@ def lay_out(
     threads: int = 1,
     paired: bool = False,
     lines: tuple[int, int] | None = None,
+    backward: bool = True,
 ) -> Layout:
     """Lay out scratch memory for batches of up to `batch_size` rows.
 
     `keep_g` keeps the pre-activations of all layers, for showing them; otherwise only those that some φ′ or the loss reads.
     `paired` makes room for operands in bfloat16. `lines`, of a sparse input: of a panel and of a thread's blocks, at most.
+    Without a `backward` pass there is no room for what only that reads or writes.
     """
     width = panel_columns(dtype)
     panels = -(-batch_size // width)
@@ -159,22 +161,23 @@ def lay_out(
         row["h"] = row["a"] = row["g"] = row["z"] = claim(units)
         row["pairs"] = round_up(-(-units // 2), width // 2)
         row["parts"] = parts[l]
-        if parts[l]:
+        if parts[l] and backward:
             row["delta_pairs"] = claim(parts[l] * row["pairs"])
         above = 0 if is_output else parts[l + 1]
-        if not is_output:
+        if l == 0 or (backward and not is_output):
             # where there are three parts, only batches too small for them touch this memory
             row["q"] = row["q_pairs"] = claim(units)
         if above:
             row["h_pairs"] = claim(above * row["pairs"])
-        if above == 3:
+        if above == 3 and backward:
             row["q_pairs"] = claim(3 * round_up(units, width) // 2)
         activation = activations[l]
         if activation is None:
             continue
         row["W"], row["stride"], row["b"] = offsets[l - 1]
         row["size"] = units * (offsets[l - 1][1] + 1)
-        row["delta"] = claim(units)
+        if backward or lines:  # `sparse.multiply_rows` adds up there
+            row["delta"] = claim(units)
         packed_size = max(packed_size, _share_out(row, table[l - 1], l, batch_size, dtype, threads))
         pieces += int(row["pieces"])
         if rates[l]:

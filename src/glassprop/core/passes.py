@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.arrays import check_inputs, check_parameters, check_targets, check_weights
+from glassprop.core.crew import Crew
 from glassprop.core.network import Network, Parameters
 from glassprop.core.panels import read_panels
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS, OUTPUT, TURN, UPDATE
@@ -18,7 +19,8 @@ from glassprop.core.sparse import SparseTable
 from glassprop.core.update import SGD, Optimizer
 from glassprop.core.workspace import Workspace
 
-THREADED_FROM = 1e8  # floating-point operations of a prediction, from which on starting threads for it pays
+# Operations of a prediction, in float32, from which on starting threads for it pays: two milliseconds of work.
+THREADED_FROM = 3e8
 MOST_IDLE = 8  # workspaces for predictions that a network keeps, at most: as many as threads have asked at once
 IDLE_BYTES = 2**24  # of scratch memory, up to which one is kept; beyond, making one is little beside the prediction
 
@@ -245,23 +247,22 @@ def outputs_of(
 ) -> np.ndarray:
     """The same for an X that has been checked, in its precision; `g`, (rows, outputs), is filled with g_L where it is given.
 
-    Several threads may ask at once. Making a workspace takes longer than predicting a row: the network keeps the idle ones.
+    Several threads may ask at once. Making a workspace takes longer than predicting some rows: the network keeps the idle ones.
     """
     own = parameters if parameters.dtype == X.dtype and parameters.theta.flags.c_contiguous else parameters.astype(X.dtype)
     output = np.empty((len(X), network.layers[-1]), X.dtype)
-    if 2 * len(X) * network.n_parameters < THREADED_FROM:
+    if 2 * len(X) * network.n_parameters * own.dtype.itemsize / 4 < THREADED_FROM:
         threads = 1
-    sparse = isinstance(X, SparseTable)
     turned = isinstance(X, SparseTable) and X.rows_pay()
-    idle = network.idle.setdefault((X.dtype.char, batch_size), [])
+    kept = isinstance(X, np.ndarray)
+    # a single smaller batch may be shared out otherwise; as powers of two, few kinds of memory are kept
+    room = min(batch_size, len(X) if not kept else batch_size if threads == 1 else 1 << (len(X) - 1).bit_length())
+    idle = network.idle.setdefault((X.dtype.char, batch_size, threads, room), []) if kept else []
     try:
-        work = (
-            idle.pop()
-            if threads == 1 and not sparse
-            else Workspace(network, own.theta, X, batch_size=batch_size, threads=threads, turned=turned)
-        )
+        work = idle.pop()
     except IndexError:  # none is idle
-        work = Workspace(network, own.theta, X, batch_size=batch_size, rows=batch_size)
+        work = Workspace(network, own.theta, X, batch_size=room, rows=room, threads=threads, turned=turned)
+    work.crew = Crew(work.crew.most)  # who wanted the processors at the last prediction says nothing of this one
     work.plan["rows"], work.plan["theta"] = len(X), own.theta.ctypes.data
     work.plan["output"] = output.ctypes.data
     if isinstance(X, np.ndarray):
@@ -272,7 +273,7 @@ def outputs_of(
         if g is not None:
             part = g[batch * batch_size : (batch + 1) * batch_size]
             part[...] = read_panels(work["scratch"], int(work.layers[-1]["g"]), network.layers[-1], len(part))
-    if threads == 1 and not sparse and len(idle) < MOST_IDLE and work["scratch"].nbytes <= IDLE_BYTES:
+    if kept and len(idle) < MOST_IDLE and work["scratch"].nbytes <= IDLE_BYTES:
         work.arrays["X"] = work.arrays["theta"] = None  # not kept
         idle.append(work)
     return output

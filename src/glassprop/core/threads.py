@@ -138,17 +138,22 @@ def _processor_number() -> Callable[[], int] | None:
     return getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
-def leave(processor: int) -> None:
-    """Move the calling thread to another processor than this one, once; afterwards it may run where it might before.
+def part(taken: set[int]) -> None:
+    """Move the calling thread away from the processors that others of its team run on, if it is on one, and name its own.
 
-    The system may start a thread on the processor of the one that starts it, and leave it there for longer than a short run
-    takes.
+    Afterwards it may run where it might before. Linux may start a thread on the processor of the one that starts it, wakes this
+    one on the processor of the other while it starts it, and leaves them together for longer than a short run takes.
     """
-    allowed = os.sched_getaffinity(0)
-    if others := allowed - {processor}:
+    number = _processor_number()
+    if number is None:
+        return
+    if number() in taken and (others := (allowed := os.sched_getaffinity(0)) - taken):
         with suppress(OSError):  # a system that does not permit it
-            os.sched_setaffinity(0, others)
-            os.sched_setaffinity(0, allowed)
+            try:
+                os.sched_setaffinity(0, others)
+            finally:  # whatever comes, Ctrl-C included
+                os.sched_setaffinity(0, allowed)
+    taken.add(number())
 
 
 def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarray, lasting: bool = True) -> int:
@@ -162,13 +167,12 @@ def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarra
     team[:] = 0
     raised: list[BaseException] = []
 
-    number = _processor_number()
-    here = number() if number and lasting else None
+    taken: set[int] = set()
 
     def guarded(thread: int) -> None:
         try:
-            if here is not None:
-                leave(here)
+            if lasting:
+                part(taken)
             function(thread)
         except BaseException as error:
             team[LEFT] = 1
@@ -178,6 +182,8 @@ def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarra
     try:
         for other in others:
             other.start()
+        if lasting:
+            part(taken)
         result = function(0)
     except BaseException:
         team[LEFT] = 1  # before this thread has met the others, or after the last time

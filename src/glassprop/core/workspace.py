@@ -136,7 +136,7 @@ class Workspace:
         self.set(rows=rows, batch_size=batch_size, validation_rows=validation_rows, seed=seed, as_scikit_learn=as_scikit_learn)
         needs_lines = isinstance(X, SparseTable) and not turned
         lines = room_for_lines(self._tables, batch_size, width) if needs_lines else (1, 1) if turned else None
-        layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, paired, lines)
+        layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, paired, lines, backward=Y is not None)
         self.layers = layout.layers
         self._take_batch(layout, panels, validation_panels, paired)
         if lines:
