@@ -57,7 +57,7 @@ def test_the_same_bits_for_every_rule(rule: str, dtype: str, threads: int) -> No
     at_once, after = (trained(case, cases.rules(rule)[0], flag, threads=threads) for flag in (True, False))
     assert (at_once.plan["at_once"][0], after.plan["at_once"][0]) == (1, 0)
     same(case, at_once, after)
-    assert not np.array_equal(at_once["gradient"], after["gradient"])  # the memory of one block served all of a layer
+    assert not np.array_equal(at_once["gradient"], after["gradient"])  # blocks of dW lay elsewhere
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_trials_that_gain_nothing_are_rare_and_short() -> None:
     assert team.size == 2
 
 
-def test_the_first_window_is_short_and_judges_nothing() -> None:
+def test_the_first_window_is_short_and_starts_no_trial() -> None:
     """How long a step takes is not known yet, and memory is touched for the first time."""
     team = Crew(2)
     for size in (2, 1):
@@ -79,7 +79,8 @@ def test_one_window_in_which_time_was_lacking_changes_nothing() -> None:
     for worked in (0.04, 0.02, 0.04, 0.04, 0.02):
         team.learn(20, 0.02, worked)
         assert team.size == 2
-    team.learn(20, 0.025, 0.025)
+    team.learn(8, 0.008, 0.008)  # with the next one, a window
+    team.learn(12, 0.017, 0.017)
     assert team.size == 1
     team.learn(20, 0.0185, 0.0185)  # less than in the slower of the two windows, not than in the faster one
     assert team.size == 2

@@ -93,7 +93,6 @@ def test_threads_share_out_units_where_there_are_too_few_panels() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_thread_takes_what_others_have_not_come_to(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of two does nothing but come to the meetings: the other, whose the batch's one panel is, does all of the work."""
-    monkeypatch.setattr(workspace, "AT_ONCE_FROM", 1)
 
     def one_and_an_idler(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
         reached: list[int] = []
@@ -299,11 +298,12 @@ def test_threads_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (parted({0, 1}, 1, 2), asked) == ({0, 1, 2}, [{2}, {0, 1, 2}])
     assert (parted({0, 1, 2}, 1, 1), asked) == ({0, 1, 2}, [])
 
-    def forbidden(pid: int, processors: set[int]) -> None:
+    def forbidden(*arguments: Any) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
-    assert parted({1}, 1, 1) == {1}
+    for call in ("sched_setaffinity", "sched_getaffinity"):
+        monkeypatch.setattr(os, call, forbidden)
+        assert parted({1}, 1, 1) == {1}
 
 
 def test_every_thread_parts_from_the_others_where_the_call_is_lasting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 import glassprop as gp
 from glassprop import MLPClassifier, MLPRegressor
-from glassprop.core import passes
+from glassprop.core import passes, workspace
 from glassprop.core.workspace import Workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -256,12 +256,13 @@ def test_a_prediction_leaves_the_table_to_go(model):
 
 
 def test_what_a_network_keeps_between_predictions_is_bounded(monkeypatch):
-    network, wide = gp.Network((4, 5, 2)), gp.Network((4, 6000, 2))
+    network, wide, wider = (gp.Network((4, hidden, 2)) for hidden in (5, 3000, 6000))
     rows = np.ones((3, 4))
-    for each in (network, wide):
+    for each in (network, wide, wider):
         passes.predict(each, each.initialize(0), rows)
-    assert [len(kept) for kept in network.idle.values()] == [1]
-    assert [len(kept) for kept in wide.idle.values()] == [0]
+    for each in (network, wide):  # without the room that a backward pass would need
+        assert [len(kept) for kept in each.idle.values()] == [1]
+    assert [len(kept) for kept in wider.idle.values()] == [0]
     monkeypatch.setattr(passes, "MOST_IDLE", 0)
     network.idle.clear()
     passes.predict(network, network.initialize(0), rows)
@@ -274,6 +275,8 @@ def test_what_a_network_keeps_between_predictions_is_bounded(monkeypatch):
 def test_what_is_kept_serves_as_many_threads_again(monkeypatch):
     """And tables of many sizes leave few kinds of memory."""
     monkeypatch.setattr(passes, "THREADED_FROM", 0)
+    for flops in ("FLOPS_FOR_THREADS", "FLOPS_PER_SHARER"):
+        monkeypatch.setattr(workspace, flops, 1e-9)
     made = []
     monkeypatch.setattr(passes, "Workspace", lambda *args, **settings: made.append(settings) or Workspace(*args, **settings))
     network = gp.Network((4, 50, 2))
@@ -285,6 +288,7 @@ def test_what_is_kept_serves_as_many_threads_again(monkeypatch):
     for n in (100, 200, 120, 129):
         passes.predict(network, parameters, rows[:n], threads=2)
     assert [settings["batch_size"] for settings in made] == [512, 512, 128, 256]
+    assert [kept[0].crew.most for kept in network.idle.values()] == [1, 2, 2, 2]
     assert [len(kept) for kept in network.idle.values()] == [1] * 4
 
 

@@ -5,8 +5,7 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core import workspace
-from glassprop.glass import differences
+from glassprop.core import passes, workspace
 from glassprop.glass.differences import Objective, central_differences, entry_numbers
 
 
@@ -94,7 +93,7 @@ def test_several_threads_give_the_same_bits(l2, monkeypatch):
     network = gp.Network((64, 128, 10), loss="cross_entropy", l2=l2)
     X, Y = rng.random((256, 64)), rng.integers(0, 10, 256)
     one = Objective(network, network.initialize(0), X, Y)
-    monkeypatch.setattr(differences, "THREADED_FROM", 1.0)
+    monkeypatch.setattr(passes, "THREADED_FROM", 1.0)
     monkeypatch.setattr(workspace, "available_threads", lambda: 3)
     three = Objective(network, network.initialize(0), X, Y)
     assert (one._work.crew.most, three._work.crew.most) == (1, 3)

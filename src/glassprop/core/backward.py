@@ -24,7 +24,7 @@ FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the ca
 def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_key, thread, unit):
     """δ_below = (W δ) ⊙ φ′(g_below) for panels first..last, with the units dropped that were dropped forward.
 
-    Where threads share out units, for this thread's of the layer below. Partner: `forward.layer_forward`.
+    Where threads share out units, for those of the layer below that it takes, and all panels. Partner: `forward.layer_forward`.
     """
     width, scratch = panel_width(unit), plan.scratch
     zero, packed = at(scratch, plan.zero, unit), at(scratch, plan.packed + thread * plan.packed_size, unit)

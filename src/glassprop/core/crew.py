@@ -37,7 +37,7 @@ class Crew:
         self.most = self.size = most
         self._pace = math.inf  # seconds a step of `size`; while another number is tried, of the one before
         self._before = 0  # that number, or 0
-        self._lacked = False  # whether threads had less than their time
+        self._lacking = math.inf  # the pace of the window before, where threads had less than their time in it
         self._rest = self._rested = FIRST_REST
         self._most_steps = FIRST_STEPS  # of the next window: others may come meanwhile
         self._steps, self._seconds, self._worked = 0, 0.0, 0.0  # not yet judged
@@ -60,16 +60,14 @@ class Crew:
                 self._rest = min(2 * self._rest, LONGEST_REST)
             else:
                 self._rest = FIRST_REST
-            self._before, self._rested = 0, 0.0
+            self._before, self._rested, self._lacking = 0, 0.0, math.inf
         elif self._seconds < LEAST:
-            self._pace = pace
             return
         else:
-            if self._pace < math.inf:  # in the first window memory is touched for the first time
-                self._rested += self._seconds
-                other = self.size // 2 if lacked else 2 * self.size
-                if self._lacked >= lacked and self._rested >= self._rest and 1 <= other <= self.most:
-                    self._before, self.size = self.size, other
-                    pace = min(pace, self._pace) if lacked else pace
-            self._lacked = lacked
+            self._rested += self._seconds
+            other = self.size // 2 if lacked else 2 * self.size
+            again = pace if lacked else math.inf
+            if (self._lacking < math.inf or not lacked) and self._rested >= self._rest and 1 <= other <= self.most:
+                self._before, self.size, pace = self.size, other, min(pace, self._lacking)
+            self._lacking = again
         self._pace, self._steps, self._seconds, self._worked = pace, 0, 0.0, 0.0

@@ -72,7 +72,7 @@ def layer_forward(
 ):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
 
-    Where all threads do this `together`, for a batch of so many panels, and share out units, for this thread's and all panels.
+    Where all threads do this `together`, for a batch of so many panels, and share out units: for those it takes, in all panels.
 
     `depth`, where it is not 0, is how many rows of a panel the backward pass will want in Q; where `slopes` is not 0, δ will be
     asked for; operands are made of so many `parts` of bfloat16, if any, `above` those of the layer above; `listed`, where it is
@@ -95,7 +95,7 @@ def layer_forward(
         meet(plan)
         low, high = ZERO, together
     start, end, turn = next_units(plan, layer.units, size, width, shared, thread, -size, ZERO)
-    while start < end:  # a range of this step would divide by it
+    while start < end:
         rows = end - start
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
         row = layer.stride

@@ -89,7 +89,7 @@ PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around befo
 
 
 def resident(depth: int, width: int, lines: int) -> int:
-    """How many rows of W, each `depth` long, to take at a time: as many as fill `lines`, in whole squares."""
+    """How many rows of W, each `depth` long, to take at a time: as many as fill `lines`, in whole squares, of 32 to 64."""
     return max(32, min(64, lines * width // depth // 32 * 32))
 
 
@@ -178,13 +178,13 @@ def lay_out(
         row["size"] = units * (offsets[l - 1][1] + 1)
         if backward or lines:  # `sparse.multiply_rows` adds up there
             row["delta"] = claim(units)
-        packed_size = max(packed_size, _share_out(row, table[l - 1], l, batch_size, dtype, threads))
+        packed_size = max(packed_size, _share_out(row, table[l - 1], l, batch_size, dtype, threads, backward))
         pieces += int(row["pieces"])
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
         linked = is_output and activation.name == network.loss.link
         _take_activation(row, activation, linked, keep_g or is_output, claim, dtype)
-    packed_size += width * width if 3 in parts else 0  # for a square of Q before it is split
+    packed_size += width * width if 3 in parts and backward else 0  # for a square of Q before it is split
     targets = claim(network.layers[-1])
     weights, losses, zero = claim(1), claim(1), claim(1)
     return Layout(table, end + threads * packed_size, targets, weights, losses, zero, end, packed_size, pieces)
@@ -212,7 +212,7 @@ def shares_units(units: int, below: int, inputs: int, batch_size: int, width: in
     return of_panels > of_units + worth or (units * inputs > batch_size * (units + inputs) and of_units < 1.25 * of_panels)
 
 
-def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, threads: int) -> int:
+def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, threads: int, backward: bool) -> int:
     """How layer `l` is taken: its gradient in blocks, W in parts; returns what a thread's share of `packed` must hold of it."""
     width, units, inputs, parts = panel_columns(dtype), int(row["units"]), int(below["units"]), int(row["parts"])
     # the rows of X are in Q anyway
@@ -232,8 +232,12 @@ def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, t
         row["packed_row"] = row_stride(max(round_up(units, width), parts * int(row["pairs"])), width)
     if parts:
         row["paired_row"] = row_stride(parts * int(below["pairs"]), width)
-    in_parts = int(row["resident_columns"] * row["packed_row"]), int(row["resident_rows"] * row["paired_row"])
-    return max(*in_parts, round_up(int(row["block"] * row["piece"]) * stride, width))
+    forward = int(row["resident_rows"] * row["paired_row"])
+    if not backward:
+        return forward
+    return max(
+        forward, int(row["resident_columns"] * row["packed_row"]), round_up(int(row["block"] * row["piece"]) * stride, width)
+    )
 
 
 def _take_activation(

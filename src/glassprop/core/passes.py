@@ -21,7 +21,7 @@ from glassprop.core.workspace import Workspace
 
 # Operations of a prediction, in float32, from which on starting threads for it pays: two milliseconds of work.
 THREADED_FROM = 3e8
-MOST_IDLE = 8  # workspaces for predictions that a network keeps, at most: as many as threads have asked at once
+MOST_IDLE = 8  # workspaces for predictions that a network keeps, at most, of a kind: as many as threads have asked at once
 IDLE_BYTES = 2**24  # of scratch memory, up to which one is kept; beyond, making one is little beside the prediction
 
 
@@ -237,6 +237,11 @@ def predict(network: Network, parameters: Parameters, X: Any, batch_size: int = 
     return outputs_of(network, parameters, check_inputs(network, X), batch_size, threads)
 
 
+def threads_pay(network: Network, X: np.ndarray | SparseTable) -> bool:
+    """Whether starting threads for a forward pass of all rows pays."""
+    return 2 * len(X) * network.n_parameters * X.dtype.itemsize / 4 >= THREADED_FROM
+
+
 def outputs_of(
     network: Network,
     parameters: Parameters,
@@ -251,7 +256,7 @@ def outputs_of(
     """
     own = parameters if parameters.dtype == X.dtype and parameters.theta.flags.c_contiguous else parameters.astype(X.dtype)
     output = np.empty((len(X), network.layers[-1]), X.dtype)
-    if 2 * len(X) * network.n_parameters * own.dtype.itemsize / 4 < THREADED_FROM:
+    if not threads_pay(network, X):
         threads = 1
     turned = isinstance(X, SparseTable) and X.rows_pay()
     kept = isinstance(X, np.ndarray)

@@ -126,7 +126,7 @@ def meet(plan):
 
 @within
 def meet_at_the_end(plan, thread):
-    """Wait until all lots are done; nothing is taken then of those to come, which another meeting goes before."""
+    """Wait until all lots are done, then count this thread's share as not taken: another meeting goes before the next lots."""
     meet(plan)
     if plan.threads > 1:
         at(plan.team, TAKEN + SLOT * thread, thread)[0] = 0
@@ -141,18 +141,20 @@ def _processor_number() -> Callable[[], int] | None:
 def part(taken: set[int]) -> None:
     """Move the calling thread away from the processors that others of its team run on, if it is on one, and name its own.
 
-    Afterwards it may run where it might before. Linux may start a thread on the processor of the one that starts it, wakes this
-    one on the processor of the other while it starts it, and leaves them together for longer than a short run takes.
+    Afterwards it may run where it might before. Linux may start a thread on the processor of the one that starts it; that one
+    waits for it meanwhile, and may wake up beside it; and they are left together for longer than a short run takes.
     """
     number = _processor_number()
     if number is None:
         return
-    if number() in taken and (others := (allowed := os.sched_getaffinity(0)) - taken):
+    if number() in taken:
         with suppress(OSError):  # a system that does not permit it
-            try:
-                os.sched_setaffinity(0, others)
-            finally:  # whatever comes, Ctrl-C included
-                os.sched_setaffinity(0, allowed)
+            allowed = os.sched_getaffinity(0)
+            if others := allowed - taken:
+                try:
+                    os.sched_setaffinity(0, others)
+                finally:  # whatever comes, Ctrl-C included
+                    os.sched_setaffinity(0, allowed)
     taken.add(number())
 
 

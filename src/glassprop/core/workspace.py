@@ -26,7 +26,7 @@ from glassprop.core.update import Optimizer
 # Operations of a layer, on average, that pay for as many threads as the root of their number: all wait for one another at every
 # meeting, and each reads what the others wrote. And those of a step for each thread that has no panel of the batch, only units.
 FLOPS_FOR_THREADS, FLOPS_PER_SHARER = 4e5, 9e6
-# Steps of a call, from which on its threads look for a processor each: between calls of single ones BLAS's threads may work.
+# Steps of a call, from which on its threads part: between calls of single steps, as L-BFGS takes them, BLAS's threads may work.
 LASTING = 2
 _ready: set[np.dtype] = set()  # precisions whose machine code is there
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from glassprop.core.arrays import check_inputs, check_parameters, check_targets, check_weights
 from glassprop.core.network import Network, Parameters
-from glassprop.core.passes import THREADED_FROM
+from glassprop.core.passes import threads_pay
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS, UPDATE
 from glassprop.core.update import SGD
 from glassprop.core.workspace import Workspace
@@ -84,7 +84,7 @@ class Objective:
         X = check_inputs(network, X, np.float64)
         Y, weights = check_targets(network, Y, len(X), X.dtype), check_weights(weights, len(X), X.dtype)
         self.network, self.parameters = network, parameters.astype(np.float64)
-        threads = None if 2 * len(X) * network.n_parameters >= THREADED_FROM else 1  # starting them takes time, too
+        threads = None if threads_pay(network, X) else 1
         self.X = X
         seed, self._step = dropout or (0, 0)
         self._work = Workspace(
