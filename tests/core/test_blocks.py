@@ -20,8 +20,9 @@ from glassprop.core.workspace import Workspace
 
 @pytest.fixture(autouse=True)
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, and as many threads as are asked for, however small the network."""
-    monkeypatch.setattr(workspace, "AT_ONCE_FROM", 1)
+    """At once and in several blocks, and as many threads as are asked for, however small the network."""
+    for module in (workspace, panels):
+        monkeypatch.setattr(module, "AT_ONCE_FROM", 1)
     monkeypatch.setattr(workspace, "FLOPS_FOR_THREADS", 1e-9)
 
 
@@ -88,6 +89,16 @@ def test_blocks_of_long_rows_are_smaller() -> None:
     found = {name: at_once.layers[name].tolist() for name in ("piece", "pieces", "block")}
     assert found == {"piece": [0, panels.PIECE_ROWS, 2], "pieces": [0, 3, 1], "block": [0, 1, 1]}
     same(case, at_once, after)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_small_networks_take_a_thread_s_share_at_once(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = gp.Network((64, 100, 10))
+    for least, block in ((network.n_parameters, 5 if threads == 1 else 4), (network.n_parameters + 1, -(-13 // threads))):
+        monkeypatch.setattr(panels, "AT_ONCE_FROM", least)
+        layers = panels.lay_out(network, np.dtype(np.float32), 200, threads=threads).layers
+        assert layers["pieces"].tolist() == [0, 13, 1]
+        assert layers["block"].tolist() == [0, block, 1]
 
 
 @pytest.mark.parametrize("by_unit", [False, True])

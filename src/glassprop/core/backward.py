@@ -13,7 +13,7 @@ from glassprop.core.panels import note_largest, pack_columns, pair_rows, paired_
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block
-from glassprop.core.threads import meet, meet_at_the_end, next_units
+from glassprop.core.threads import meet, meet_at_the_end, take_units
 from glassprop.core.tile import MAIN_ROWS
 from glassprop.core.vectors import sum_rows
 
@@ -34,14 +34,15 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
         for panel in range(first, last):
             delta = at(scratch, layer.delta + panel * layer.padded * width, unit)
             pair_up(delta, layer.units * width, count * width, at(scratch, source + panel * lines * width, unit), parts)
-    shared, size, low, high = together != 0 and layer.by_units != 0, layer.resident_columns, first, last
+    start, end, turn, low, high = ZERO, below.units, ZERO, first, last
+    shared = together != 0 and layer.by_units != 0
     if shared:
         meet(plan)
         low, high = ZERO, together
+        start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
     pack = parts != 0 or (layer.packed_row > 0 and high - low > 1)
-    start, end, turn = next_units(plan, below.units, size, width, shared, thread, -size, ZERO)
     while start < end:
-        rows = end - start
+        rows = min(layer.resident_columns, end - start)
         W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
         if pack:
             pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
@@ -60,7 +61,9 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
             if below.dphi != 0:
                 call_kernel(below.dphi, (at(scratch, below.z + here, unit), delta, rows * width))
             note_largest(plan, delta, rows * width, thread, 1)
-        start, end, turn = next_units(plan, below.units, size, width, shared, thread, start, turn)
+        start += rows
+        if shared:
+            start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
     if shared:
         meet_at_the_end(plan, thread)
 

@@ -104,11 +104,12 @@ def finish_block(plan, layer, start, units, dW, db, scale, sums, unit):
 
     Leaves the sum of their squares and l2/2 Σ W² + l1 Σ |W| of every piece in `sums`. Padding, where all is zero, goes along.
     """
-    for u in range(0, units, layer.piece):
-        n = min(layer.piece, units - u)
-        piece, biases = shift(dW, u * layer.stride), shift(db, u)
-        sums[0], sums[1] = _finish_piece(plan, layer, start + u, n, piece, biases, scale, unit)
-        sums = shift(sums, 2)
+    done = ZERO
+    while done < units:  # a range of this step would divide by it
+        n = min(layer.piece, units - done)
+        piece, biases = shift(dW, done * layer.stride), shift(db, done)
+        sums[0], sums[1] = _finish_piece(plan, layer, start + done, n, piece, biases, scale, unit)
+        done, sums = done + n, shift(sums, 2)
 
 
 @inner
@@ -195,25 +196,30 @@ def gradient(plan, layers, panels, depth, scale, sums, parts, at_once, rate, t, 
             keep = decay(plan, constants[0], unit)
             first, begin, end = own_rows(layers, l, owner, plan.threads)
             rows = layer.block * layer.piece
-            start = begin + (lot - passed) * rows
+            start, place = begin, done + first
+            if shared:
+                start, place = begin + (lot - passed) * rows, done + first + (lot - passed) * layer.block
             while start < end:
                 units, here = min(rows, end - start), layer.W + start * layer.stride
-                own = at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
-                dW, db = own if at_once else at(plan.gradient, here, unit), at(plan.gradient, layer.b + start, unit)
+                dW, db = at(plan.gradient, here, unit), at(plan.gradient, layer.b + start, unit)
+                if at_once:
+                    dW = at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
                 block_gradient(
                     plan, below, layer, start, units, dW, panels, depth, at_once, own_parts(layer, parts), listed, unit
                 )
                 bias_gradient(plan, layer, start, units, panels, db, unit)
                 if at_once:
                     _clear_padding(dW, layer, below, units)
-                pieces = shift(sums, 2 * (done + first + (lot - passed) * layer.block))
-                finish_block(plan, layer, start, units, dW, db, scale, pieces, unit)
+                finish_block(plan, layer, start, units, dW, db, scale, shift(sums, 2 * place), unit)
                 if at_once:
                     apply(plan, here, dW, units * layer.stride, unit, keep, constants, unit)
                     apply(plan, layer.b + start, db, units, unit, unit, constants, unit)
-                lot = take(plan, owner) if shared else lot + 1
-                start = begin + (lot - passed) * rows
-            passed = passed + (end - begin + rows - 1) // rows if shared else lot
+                start, place = start + rows, place + layer.block
+                if shared:
+                    lot = take(plan, owner)
+                    start, place = begin + (lot - passed) * rows, done + first + (lot - passed) * layer.block
+            if shared:
+                passed += (end - begin + rows - 1) // rows
             done += layer.pieces
 
 

@@ -13,7 +13,7 @@ from glassprop.core.panels import note_largest, pair_rows, pair_rows_of_input, p
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.sparse import lines_of_panel
-from glassprop.core.threads import meet, meet_at_the_end, next_units
+from glassprop.core.threads import meet, meet_at_the_end, take_units
 
 # numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
 ZERO, ONE = np.int64(0), np.int64(1)
@@ -90,13 +90,14 @@ def layer_forward(
             pair_up(h, below.units * width, count * width, at(scratch, source + panel * lines * width, unit), parts)
     # an output with its loss's own link, which may be softmax, a function of all units
     whole = layer.phi != 0 and layer.dphi == 0
-    shared, size, low, high = together != 0 and layer.by_units != 0, layer.resident_rows, first, last
+    start, end, turn, low, high = ZERO, layer.units, ZERO, first, last
+    shared = together != 0 and layer.by_units != 0
     if shared:
         meet(plan)
         low, high = ZERO, together
-    start, end, turn = next_units(plan, layer.units, size, width, shared, thread, -size, ZERO)
-    while start < end:
-        rows = end - start
+        start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
+    while start < end:  # a range of this step would divide by it
+        rows = min(layer.resident_rows, end - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
         row = layer.stride
         if parts != 0:
@@ -120,7 +121,9 @@ def layer_forward(
                 note_largest(plan, at(scratch, layer.h + here, unit), rows * width, thread, 0)
             if depth > 0:
                 panel_to_units(plan, layer, start, rows, panel, depth, above, thread, unit)
-        start, end, turn = next_units(plan, layer.units, size, width, shared, thread, start, turn)
+        start += rows
+        if shared:
+            start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
     if shared:
         meet_at_the_end(plan, thread)
     for panel in range(first, last if whole else first):

@@ -150,6 +150,7 @@ def lay_out(
     activations = (None, *network.activations, network.output_activation)
     rates = (0.0, *network.dropout, 0.0)
     packed_size = pieces = 0
+    small = network.n_parameters < AT_ONCE_FROM  # all of a thread's gradient may wait in the cache
     parts = layer_parts(network, dtype, batch_size, paired, lines is not None)
     for l, units in enumerate(network.layers):
         row, is_output = table[l], l == len(network.layers) - 1
@@ -178,7 +179,7 @@ def lay_out(
         row["size"] = units * (offsets[l - 1][1] + 1)
         if backward or lines:  # `sparse.multiply_rows` adds up there
             row["delta"] = claim(units)
-        packed_size = max(packed_size, _share_out(row, table[l - 1], l, batch_size, dtype, threads, backward))
+        packed_size = max(packed_size, _share_out(row, table[l - 1], l, batch_size, dtype, threads, backward, small))
         pieces += int(row["pieces"])
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
@@ -212,7 +213,9 @@ def shares_units(units: int, below: int, inputs: int, batch_size: int, width: in
     return of_panels > of_units + worth or (units * inputs > batch_size * (units + inputs) and of_units < 1.25 * of_panels)
 
 
-def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, threads: int, backward: bool) -> int:
+def _share_out(
+    row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, threads: int, backward: bool, small: bool
+) -> int:
     """How layer `l` is taken: its gradient in blocks, W in parts; returns what a thread's share of `packed` must hold of it."""
     width, units, inputs, parts = panel_columns(dtype), int(row["units"]), int(below["units"]), int(row["parts"])
     # the rows of X are in Q anyway
@@ -223,7 +226,8 @@ def _share_out(row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, t
     stride = int(row["stride"])
     row["piece"] = units if row["sums"] else piece_rows(units, stride, by_unit)
     row["pieces"] = -(-units // row["piece"])
-    row["block"] = block_pieces(-(-row["pieces"] // threads), row["piece"], stride * dtype.itemsize, by_unit)
+    of_thread = -(-row["pieces"] // threads)
+    row["block"] = of_thread if small else block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_unit)
     depths, lines = (inputs, units), RESIDENT
     if by_unit:
         depths, lines = (parts * int(below["pairs"]), parts * int(row["pairs"])), UNIT_RESIDENT

@@ -74,28 +74,18 @@ def owner_in_turn(turn, thread, threads):
 
 
 @inner
-def _take_units(plan, units, size, width, thread, turn):
+def take_units(plan, units, size, width, thread, turn):
+    """First of the units to take next, `size` of them, last (exclusive) of the share that they are of, and whose turn that is.
+
+    It is the first share in turn that has any left; where none has, first and last are not in order.
+    """
     stay_apart(units)
     while True:
-        owner = owner_in_turn(turn, thread, plan.threads)
-        first, last = share_units(units, owner, plan.threads, width)
-        start = first + size * take(plan, owner)
-        if start < last or turn == plan.threads - 1:
-            return start, last, turn
+        first, last = share_units(units, owner_in_turn(turn, thread, plan.threads), plan.threads, width)
+        first += size * take(plan, owner_in_turn(turn, thread, plan.threads))
+        if first < last or turn == plan.threads - 1:
+            return first, last, turn
         turn += 1
-
-
-@within
-def next_units(plan, units, size, width, shared, thread, start, turn):
-    """First and last (exclusive) of the next units to take, after those from `start` on, and in whose turn they are.
-
-    These are at most `size`, and none where first and last are not in order. Where threads share them they are of the first
-    share in turn that has any left. It begins with a start of −size.
-    """
-    if shared:
-        start, last, turn = _take_units(plan, units, size, width, thread, turn)
-        return start, min(start + size, last), turn
-    return start + size, min(start + 2 * size, units), turn
 
 
 @inner
