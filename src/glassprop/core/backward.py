@@ -6,10 +6,10 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 
 from __future__ import annotations
 
-from glassprop.core.bfloat16 import pair_up
+from glassprop.core.bfloat16 import pair_rows, pair_up
 from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, own_parts, product_of
 from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, within
-from glassprop.core.panels import note_largest, pack_columns, pair_rows, paired_square
+from glassprop.core.panels import note_largest, pack_columns, paired_square
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block

@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from glassprop.core.jit import host_features, inner, shift, stay_apart
+from glassprop.core.jit import host_features, inner, shift, stay_apart, within
 from glassprop.core.vectors import VECTOR_BYTES, first_of, index, load, vector_of
 
 
@@ -88,3 +88,10 @@ def pair_up(source, count, half, target, parts):
             _pair_vectors(low, high, count - i, half, place, 1)
         else:
             _pair_vectors(low, high, count - i, half, place, 3)
+
+
+@within
+def pair_rows(W, stride, rows, depth, half, target, target_row, parts):
+    """Rows of W, `depth` long, as rows of `half` pairs, or of so many for each of `parts`; `target` may be W."""
+    for r in range(rows):
+        pair_up(shift(W, r * stride), depth, half, shift(target, r * target_row), parts)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from glassprop.core.bfloat16 import pair_up
+from glassprop.core.bfloat16 import pair_rows, pair_up
 from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift, stay_apart, within
-from glassprop.core.panels import note_largest, pair_rows, pair_rows_of_input, panel_to_units
+from glassprop.core.panels import note_largest, pair_rows_of_input, panel_to_units
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.sparse import lines_of_panel

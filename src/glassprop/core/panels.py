@@ -150,9 +150,8 @@ def lay_out(
     activations = (None, *network.activations, network.output_activation)
     rates = (0.0, *network.dropout, 0.0)
     packed_size = pieces = 0
-    small = network.n_parameters < AT_ONCE_FROM  # all of a thread's gradient may wait in the cache
     parts = layer_parts(network, dtype, batch_size, paired, lines is not None)
-    for l, units in enumerate(network.layers):
+    for l, (units, activation) in enumerate(zip(network.layers, activations, strict=True)):
         row, is_output = table[l], l == len(network.layers) - 1
         row["units"], row["padded"], row["rate_factor"], row["dropout"] = units, round_up(units, width), 1.0, rates[l]
         if l == 0 and lines:
@@ -172,19 +171,17 @@ def lay_out(
             row["h_pairs"] = claim(above * row["pairs"])
         if above == 3 and backward:
             row["q_pairs"] = claim(3 * round_up(units, width) // 2)
-        activation = activations[l]
         if activation is None:
             continue
         row["W"], row["stride"], row["b"] = offsets[l - 1]
         row["size"] = units * (offsets[l - 1][1] + 1)
         if backward or lines:  # `sparse.multiply_rows` adds up there
             row["delta"] = claim(units)
-        packed_size = max(packed_size, _share_out(row, table[l - 1], l, batch_size, dtype, threads, backward, small))
+        packed_size = max(packed_size, _share_out(row, table[l - 1], l, network, batch_size, dtype, threads, backward))
         pieces += int(row["pieces"])
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
-        linked = is_output and activation.name == network.loss.link
-        _take_activation(row, activation, linked, keep_g or is_output, claim, dtype)
+        _take_activation(row, activation, is_output and activation.name == network.loss.link, keep_g or is_output, claim, dtype)
     packed_size += width * width if 3 in parts and backward else 0  # for a square of Q before it is split
     targets = claim(network.layers[-1])
     weights, losses, zero = claim(1), claim(1), claim(1)
@@ -214,7 +211,7 @@ def shares_units(units: int, below: int, inputs: int, batch_size: int, width: in
 
 
 def _share_out(
-    row: Any, below: Any, l: int, batch_size: int, dtype: np.dtype, threads: int, backward: bool, small: bool
+    row: Any, below: Any, l: int, network: Network, batch_size: int, dtype: np.dtype, threads: int, backward: bool
 ) -> int:
     """How layer `l` is taken: its gradient in blocks, W in parts; returns what a thread's share of `packed` must hold of it."""
     width, units, inputs, parts = panel_columns(dtype), int(row["units"]), int(below["units"]), int(row["parts"])
@@ -227,6 +224,7 @@ def _share_out(
     row["piece"] = units if row["sums"] else piece_rows(units, stride, by_unit)
     row["pieces"] = -(-units // row["piece"])
     of_thread = -(-row["pieces"] // threads)
+    small = network.n_parameters < AT_ONCE_FROM  # all of it may wait in the cache
     row["block"] = of_thread if small else block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_unit)
     depths, lines = (inputs, units), RESIDENT
     if by_unit:
@@ -385,13 +383,6 @@ def pack_columns(W, stride, rows, depth, packed, packed_row):
     for k in range(whole, depth):
         for r in range(rows):
             packed[r * packed_row + k] = W[k * stride + r]
-
-
-@within
-def pair_rows(W, stride, rows, depth, half, target, target_row, parts):
-    """Rows of W, `depth` long, as rows of `half` pairs, or of so many for each of `parts`; `target` may be W."""
-    for r in range(rows):
-        pair_up(shift(W, r * stride), depth, half, shift(target, r * target_row), parts)
 
 
 @inner
