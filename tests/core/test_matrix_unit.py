@@ -57,8 +57,9 @@ def multiply(kind: str, a: np.ndarray, b: np.ndarray, bias: np.ndarray, columns:
     """The first columns of C = bias + Σ_o a_o b_o, of a (outer, rows, pairs, 2) and b (outer, pairs, 32, 2); nothing else."""
     outer, rows, pairs, _ = a.shape
     parts = 3 if kind == "parts" else 1
-    A, B = in_parts(a, parts), in_parts(b.transpose(0, 2, 1, 3), parts)  # (outer, 32, parts, pairs)
-    B = np.ascontiguousarray(B.transpose(0, 2, 3, 1))
+    A, B = in_parts(a, parts), in_parts(b.transpose(0, 2, 1, 3), parts)  # (outer, rows or 32, parts, pairs)
+    A, B = (np.moveaxis(x.reshape(*x.shape[:3], pairs // 16, 16), 3, 2) for x in (A, B))  # 16 pairs of each part, and so on
+    B = np.ascontiguousarray(np.moveaxis(B, 1, -1))
     beyond = np.full(A.size + 16 * parts * pairs, np.nan, np.float32)  # what lies behind A is not finite
     beyond[: A.size] = A.ravel()
     if kind == "vectors":
@@ -118,34 +119,68 @@ def test_sums_in_parts_are_better_than_those_of_fused_products(monkeypatch: pyte
 
 
 @inner
-def _pair(source, count, half, target, parts, unit):
-    bfloat16.pair_up(at(source, 0, unit), count, half, at(target, 0, unit), parts)
+def _pair(source, count, target, parts, unit):
+    bfloat16.pair_row(at(source, 0, unit), count, at(target, 0, unit), parts)
+
+
+@inner
+def _pair_panel(source, lines, target, parts, unit):
+    bfloat16.pair_lines(at(source, 0, unit), lines, at(target, 0, unit), parts)
 
 
 @numba.njit
-def _paired(source, count, half, target, parts, unit):
-    _pair(source, count, half, target, parts, unit)
+def _paired(source, count, target, parts, lines, unit):
+    if lines:
+        _pair_panel(source, count // 32, target, parts, unit)
+    else:
+        _pair(source, count, target, parts, unit)
 
 
 @cases.needs_bfloat16
-@pytest.mark.parametrize(("count", "half"), [(32, 16), (31, 16), (17, 16), (16, 16), (1, 16), (90, 48), (96, 48), (40, 48)])
-def test_three_parts_add_up_to_the_number(count: int, half: int) -> None:
-    """To the bit, ±0 and the largest numbers among them; in one part it is the nearest number of bfloat16."""
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize("blocks", [1.0, 0.03, 0.5, 0.53, 0.97, 1.03, 3.0, 3.47])
+def test_parts_add_up_to_the_number(blocks: float, lines: bool, parts: int) -> None:
+    """Three to the bit, ±0 and the largest numbers among them; a single one is the nearest number of bfloat16.
+
+    Numbers of a row make pairs with those 16 further, panel rows with those 16 further; each part lies behind the one before.
+    """
+    half = 16 * 32 if lines else 16
+    count = round(2 * half * blocks)
+    count = max(32, count // 32 * 32) if lines else count
     rng = np.random.default_rng(count)
     x = (rng.normal(size=count) * 10.0 ** rng.integers(-20, 30, count)).astype(np.float32)
-    x[0], x[-1] = np.float32(-3.3e38), 0.0
+    x[0], x[count // 2], x[-1] = np.float32(-3.3e38), np.float32(-0.0), 0.0
     source = np.append(x, np.full(64, np.nan, np.float32))  # not read
-    target = np.full(3 * half + 8, 7, np.float32)
-    _paired(source.ctypes.data, count, half, target.ctypes.data, 3, np.float32(1))
-    words = target[: 3 * half].view(np.uint32).reshape(3, half)
-    low, high = (words << 16).view(np.float32), (words & 0xFFFF0000).view(np.float32)
-    numbers = np.concatenate([low, high], axis=1)
-    np.testing.assert_array_equal(numbers.sum(0)[:count], x)
+    whole = -(-count // (2 * half))
+    size = whole * parts * half
+    target = np.full(size + 8, 7, np.float32)
+    _paired(source.ctypes.data, count, target.ctypes.data, parts, lines, np.float32(1))
+    assert (target[size:] == 7).all()
+    words = target[:size].view(np.uint32).reshape(whole, parts, half)
+    numbers = np.stack([(words << 16).view(np.float32), (words & 0xFFFF0000).view(np.float32)], axis=2)
+    numbers = np.moveaxis(numbers, 1, 0).reshape(parts, -1)
     assert not numbers[:, count:].any()
-    assert (target[3 * half :] == 7).all()
-    one = np.full(half, 7, np.float32)
-    _paired(source.ctypes.data, count, half, one.ctypes.data, 1, np.float32(1))
-    np.testing.assert_array_equal(one.view(np.uint32), words[0])
+    if parts == 3:
+        np.testing.assert_array_equal(numbers.sum(0)[:count], x)
+        assert (np.abs(numbers[1, :count]) <= np.abs(x) * 2.0**-8).all()  # the first is a nearest one, too
+    else:
+        padded = np.zeros(whole * 2 * half, np.float32)
+        padded[:count] = x
+        pairs = np.moveaxis(padded.reshape(whole, 2, half), 1, 2)
+        np.testing.assert_array_equal(words, in_parts(pairs, 1).view(np.uint32))
+
+
+@cases.needs_bfloat16
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_row_makes_room_for_its_pairs_as_it_goes(parts: int) -> None:
+    """Written over the numbers themselves, or as far before them as three parts are longer."""
+    x = np.random.default_rng(parts).normal(size=96).astype(np.float32)
+    apart, room = np.zeros(144, np.float32), np.zeros(144, np.float32)
+    room[48 * (parts // 2) :][:96] = x
+    _paired(x.ctypes.data, 96, apart.ctypes.data, parts, False, np.float32(1))
+    _paired(room.ctypes.data + 4 * 48 * (parts // 2), 96, room.ctypes.data, parts, False, np.float32(1))
+    np.testing.assert_array_equal(room.view(np.uint32)[: 48 * parts], apart.view(np.uint32)[: 48 * parts])
 
 
 # --- steps -------------------------------------------------------------------------------------------------------------

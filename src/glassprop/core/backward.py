@@ -6,8 +6,8 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 
 from __future__ import annotations
 
-from glassprop.core.bfloat16 import pair_rows, pair_up
-from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, own_parts, product_of
+from glassprop.core.bfloat16 import pair_lines, pair_rows
+from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, lines_to_call, own_parts, portion_of, product_of
 from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, within
 from glassprop.core.panels import note_largest, pack_columns, paired_square
 from glassprop.core.processor import prefetch
@@ -21,6 +21,28 @@ FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the ca
 
 
 @within
+def _split_columns(W, stride, rows, depth, packed, packed_row, pairs, parts):
+    """Columns 0..rows of W (depth, stride) as rows of pairs. They are made contiguous at their end, where pairs come last."""
+    whole = shift(packed, parts // 2 * pairs)
+    pack_columns(W, stride, rows, depth, whole, packed_row)
+    pair_rows(whole, packed_row, rows, depth, packed, packed_row, parts)
+
+
+@within
+def _finish_panel(plan, below, panel, start, rows, rate, drop_key, thread, unit):
+    """δ of `rows` units from `start`, of one panel, from ∂L/∂h."""
+    width = panel_width(unit)
+    here = (panel * below.padded + start) * width
+    delta = at(plan.scratch, below.delta + here, unit)
+    if below.dropout > 0:
+        whole = shift(delta, -start * width)
+        drop(whole, whole, start, start + rows, below.units, panel * width, rate, drop_key)
+    if below.dphi != 0:
+        call_kernel(below.dphi, (at(plan.scratch, below.z + here, unit), delta, rows * width))
+    note_largest(plan, delta, rows * width, thread, 1)
+
+
+@within
 def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_key, thread, unit):
     """δ_below = (W δ) ⊙ φ′(g_below) for panels first..last, with the units dropped that were dropped forward.
 
@@ -28,12 +50,13 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
     """
     width, scratch = panel_width(unit), plan.scratch
     zero, packed = at(scratch, plan.zero, unit), at(scratch, plan.packed + thread * plan.packed_size, unit)
-    product, source, lines, count = plan.product, layer.delta, layer.padded, layer.units
+    product, source, lines, units = plan.product, layer.delta, layer.padded, layer.units
     if parts != 0:
-        product, source, lines, count = product_of(plan, parts), layer.delta_pairs, parts * layer.pairs, layer.pairs
+        product, source, lines, units = product_of(plan, parts), layer.delta_pairs, parts * layer.pairs, layer.pairs
         for panel in range(first, last):
             delta = at(scratch, layer.delta + panel * layer.padded * width, unit)
-            pair_up(delta, layer.units * width, count * width, at(scratch, source + panel * lines * width, unit), parts)
+            target = at(scratch, source + panel * lines * width, unit)
+            pair_lines(delta, layer.units, target, parts)
     start, end, turn, low, high = ZERO, below.units, ZERO, first, last
     shared = together != 0 and layer.by_units != 0
     if shared:
@@ -41,26 +64,30 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
         low, high = ZERO, together
         start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
     pack = parts != 0 or (layer.packed_row > 0 and high - low > 1)
+    portion = portion_of(layer, layer.unit_pairs, units, parts)
     while start < end:
-        rows = min(layer.resident_columns, end - start)
-        W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
-        if pack:
-            pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
-            W, row, column = packed, layer.packed_row, ONE
-        if parts != 0:
-            pair_rows(packed, row, rows, layer.units, count, packed, row, parts)
-        for panel in range(low, high):
-            here = (panel * below.padded + start) * width
-            delta, above = at(scratch, below.delta + here, unit), at(scratch, source + panel * lines * width, unit)
-            call_kernel(
-                product, (delta, width, rows, width, W, ZERO, row, column, above, ZERO, zero, ZERO, ONE, count, zero, ZERO)
-            )
-            if below.dropout > 0:
-                whole = shift(delta, -start * width)
-                drop(whole, whole, start, start + rows, below.units, panel * width, rate, drop_key)
-            if below.dphi != 0:
-                call_kernel(below.dphi, (at(scratch, below.z + here, unit), delta, rows * width))
-            note_largest(plan, delta, rows * width, thread, 1)
+        rows, done = min(layer.resident_columns, end - start), ZERO
+        while done < units:
+            W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
+            count = min(portion, units - done)
+            if parts != 0:
+                deep = min(2 * count, layer.units - 2 * done)
+                _split_columns(shift(W, 2 * done * layer.stride), layer.stride, rows, deep, packed, layer.packed_row, count, parts)
+                W, row, column = packed, layer.packed_row, ONE
+            elif pack:
+                pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
+                W, row, column = packed, layer.packed_row, ONE
+            for panel in range(low, high):
+                here = source + (panel * lines + parts * done) * width
+                delta = at(scratch, below.delta + (panel * below.padded + start) * width, unit)
+                above = at(scratch, here, unit)
+                left = delta, width, rows, width, W, ZERO, row, column
+                sums = zero, ZERO if done == 0 else -ONE
+                coming = shift(above, lines * width), lines_to_call(rows, parts, portion < units, unit)
+                call_kernel(product, (*left, above, ZERO, *sums, ONE, count, *coming))
+                if done + portion >= units:
+                    _finish_panel(plan, below, panel, start, rows, rate, drop_key, thread, unit)
+            done += portion
         start += rows
         if shared:
             start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
@@ -81,7 +108,7 @@ def backward(plan, layers, first, last, together, training, parts, step, thread,
             for panel in range(first, last):
                 delta = at(plan.scratch, layer.delta + panel * layer.padded * width, unit)
                 target = at(plan.scratch, layer.delta_pairs + panel * own * layer.pairs * width, unit)
-                pair_rows(delta, width, layer.units, width, width // 2, target, own * width // 2, own)
+                pair_rows(delta, width, layer.units, width, target, own * width // 2, own)
 
 
 @within

@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from glassprop.core.jit import host_features, inner, shift, stay_apart, within
+from glassprop.core.jit import host_features, inner, panel_width, shift, stay_apart, within
 from glassprop.core.vectors import VECTOR_BYTES, first_of, index, load, vector_of
 
 
@@ -34,10 +34,11 @@ def has_bfloat16() -> bool:
 
 @intrinsic(prefer_literal=True)
 def _pair_vectors(typingctx, low, high, count, half, target, parts):
-    """A vector of pairs of bfloat16, rounded to nearest, from a vector each at `low` and at `high`, `half` numbers further.
+    """A vector of pairs of bfloat16 from a vector each at `low` and at `high`, `half` numbers further.
 
-    `count` numbers are there from `low` on; the others count as 0 and are not read. Of several `parts` the second are what
-    rounding took from the numbers, rounded in turn, and so on, `half` further each.
+    `count` numbers are there from `low` on; the others count as 0 and are not read. In one part they are rounded to nearest,
+    ties to even. Of three the second is what rounding took from the number, cut off, the third what was cut off, `half` further
+    each. Of 24 bits each holds 8, so that nothing is left. That takes fewer instructions than rounding by the processor's.
     """
     signature = types.void(low, low, types.int64, types.int64, low, parts)
 
@@ -46,23 +47,32 @@ def _pair_vectors(typingctx, low, high, count, half, target, parts):
             return context.get_dummy_value()
         low, high, count, half, target, _ = args
         vector, lanes = vector_of(sig.args[0])
-        halves = ir.VectorType(BFloat(), 2 * lanes)
-        name = "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
-        round_off = cgutils.get_or_insert_function(builder.module, ir.FunctionType(halves, [vector, vector]), name)
-        order = [lane for i in range(lanes) for lane in (i, lanes + i)]
-        order = ir.Constant(ir.VectorType(ir.IntType(32), 2 * lanes), [ir.IntType(32)(lane) for lane in order])
-        words, bits = ir.VectorType(ir.IntType(16), 2 * lanes), ir.VectorType(ir.IntType(32), lanes)
+        bits = ir.VectorType(ir.IntType(32), lanes)
+        upper, below, tie = (ir.Constant(bits, [word] * lanes) for word in (0xFFFF0000, 16, 0x8000))
 
-        def pair(first, second):
-            for part in range(sig.args[5].literal_value):
-                rounded = builder.bitcast(builder.call(round_off, [second, first]), words)
-                pairs = builder.bitcast(builder.shuffle_vector(rounded, ir.Constant(words, ir.Undefined), order), bits)
-                place = builder.gep(target, [builder.mul(half, index(part))])
-                builder.store(builder.bitcast(pairs, vector), builder.bitcast(place, vector.as_pointer()), align=4)
-                low_half, high_half = ir.Constant(bits, [16] * lanes), ir.Constant(bits, [0xFFFF0000] * lanes)
-                first = builder.fsub(first, builder.bitcast(builder.shl(pairs, low_half), vector))
-                second = builder.fsub(second, builder.bitcast(builder.and_(pairs, high_half), vector))
+        def store(part, pairs):
+            place = builder.gep(target, [builder.mul(half, index(part))])
+            builder.store(builder.bitcast(pairs, vector), builder.bitcast(place, vector.as_pointer()), align=4)
 
+        def round_both(first, second):
+            halves, words = ir.VectorType(BFloat(), 2 * lanes), ir.VectorType(ir.IntType(16), 2 * lanes)
+            name = "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
+            convert = cgutils.get_or_insert_function(builder.module, ir.FunctionType(halves, [vector, vector]), name)
+            order = [ir.IntType(32)(lane) for i in range(lanes) for lane in (i, lanes + i)]
+            order = ir.Constant(ir.VectorType(ir.IntType(32), 2 * lanes), order)
+            rounded = builder.bitcast(builder.call(convert, [second, first]), words)
+            store(0, builder.bitcast(builder.shuffle_vector(rounded, ir.Constant(words, ir.Undefined), order), bits))
+
+        def split_both(*numbers):
+            for part in range(3):
+                words = [builder.bitcast(number, bits) for number in numbers]
+                if part == 0:
+                    words = [builder.add(word, tie) for word in words]
+                store(part, builder.or_(builder.lshr(words[0], below), builder.and_(words[1], upper)))
+                kept = [builder.bitcast(builder.and_(word, upper), vector) for word in words]
+                numbers = [builder.fsub(number, part) for number, part in zip(numbers, kept, strict=True)]
+
+        pair = round_both if sig.args[5].literal_value == 1 else split_both
         beyond = builder.sub(count, half)
         with builder.if_else(builder.icmp_signed(">=", beyond, index(lanes))) as (whole, cut):
             with whole:
@@ -74,24 +84,46 @@ def _pair_vectors(typingctx, low, high, count, half, target, parts):
     return signature, codegen
 
 
-@inner
-def pair_up(source, count, half, target, parts):
-    """Pairs of bfloat16 (source[i], source[half + i]) for i below `half`, a multiple of 16; 0 for numbers from `count` on.
+@within
+def _pair(low, high, count, half, target, parts):
+    if parts == 1:
+        _pair_vectors(low, high, count, half, target, 1)
+    else:
+        _pair_vectors(low, high, count, half, target, 3)
 
-    `target` may be `source`. Which numbers make a pair is free, as long as both operands of a product agree. Of 3 `parts` each
-    number becomes the sum of three: of 24 bits each holds 8. The second pairs lie `half` further, the third `half` beyond them.
+
+@inner
+def pair_row(source, count, target, parts):
+    """Pairs of bfloat16 of a row of `count` numbers: 16 of them with the 16 after them, and so on; zeros beyond.
+
+    Pairs of the second of 3 `parts` lie behind the 16 of the first, and so on. Each number is the sum of its parts. `target` may
+    be `source`, or as far before it as it needs to stay behind what is read. Which numbers make a pair is free, as long as both
+    operands of a product agree.
     """
     stay_apart(count)
-    for i in range(0, half, 16):
-        low, high, place = shift(source, i), shift(source, half + i), shift(target, i)
-        if parts == 1:
-            _pair_vectors(low, high, count - i, half, place, 1)
-        else:
-            _pair_vectors(low, high, count - i, half, place, 3)
+    width = panel_width(source)
+    half, whole = width // 2, count // width * width
+    for i in range(0, whole, width):
+        _pair(shift(source, i), shift(source, i + half), width, half, shift(target, i // 2 * parts), parts)
+    if whole < count:
+        rest = shift(source, whole)
+        _pair(rest, shift(rest, half), count - whole, half, shift(target, whole // 2 * parts), parts)
+
+
+@inner
+def pair_lines(source, lines, target, parts):
+    """The same of panel rows, number by number: 16 of `lines` panel rows with the 16 after them, and so on."""
+    stay_apart(lines)
+    width = panel_width(source)
+    half = width * width // 2
+    while lines > 0:
+        for i in range(0, half, width // 2):
+            _pair(shift(source, i), shift(source, half + i), lines * width - i, half, shift(target, i), parts)
+        source, target, lines = shift(source, 2 * half), shift(target, parts * half), lines - width
 
 
 @within
-def pair_rows(W, stride, rows, depth, half, target, target_row, parts):
-    """Rows of W, `depth` long, as rows of `half` pairs, or of so many for each of `parts`; `target` may be W."""
+def pair_rows(W, stride, rows, depth, target, target_row, parts):
+    """Rows of W, `depth` long, as rows of pairs; `target` as for `pair_row`."""
     for r in range(rows):
-        pair_up(shift(W, r * stride), depth, half, shift(target, r * target_row), parts)
+        pair_row(shift(W, r * stride), depth, shift(target, r * target_row), parts)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from glassprop.core.bfloat16 import pair_rows, pair_up
+from glassprop.core.bfloat16 import pair_lines, pair_rows
 from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift, stay_apart, within
 from glassprop.core.panels import note_largest, pair_rows_of_input, panel_to_units
 from glassprop.core.plan import BACKWARD
@@ -19,6 +19,7 @@ from glassprop.core.threads import meet, meet_at_the_end, take_units
 ZERO, ONE = np.int64(0), np.int64(1)
 
 NO_KEY = np.uint64(0)
+MOST_LINES = np.int64(16)  # that are called for with a product of tiles: more keep it waiting
 
 
 @within
@@ -67,6 +68,39 @@ def activate(layer, g, a, z, n, slopes):
 
 
 @within
+def portion_of(layer, pairs, count, parts):
+    """How much of a product's depth `count` is taken at a time: all, or so many `pairs`, where operands are in parts."""
+    return pairs if parts != 0 else count
+
+
+@within
+def lines_to_call(rows, parts, part_of_depth, unit):
+    """Lines of the next panel that the matrix unit calls for with every product of a tile, of so many rows of W.
+
+    All of the panel's portion comes while this one's is multiplied. A whole panel is taken so often that it would only be in the way.
+    """
+    width = panel_width(unit)
+    return min(MOST_LINES, parts * width * width // rows) if part_of_depth else rows * 0
+
+
+@within
+def _finish_panel(plan, layer, panel, start, rows, depth, slopes, whole, above, rate, drop_key, thread, unit):
+    """What is made of g of `rows` units from `start`, of one panel: h, and h as the next layer and the gradient read it."""
+    width, scratch = panel_width(unit), plan.scratch
+    here = (panel * layer.padded + start) * width
+    g, a, z = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.z + here, unit)
+    if layer.phi != 0 and not whole:
+        activate(layer, g, a, z, rows * width, slopes)
+    if layer.dropout > 0:
+        h, panel_of_a = shift(at(scratch, layer.h + here, unit), -start * width), shift(a, -start * width)
+        drop(panel_of_a, h, start, start + rows, layer.units, panel * width, rate, drop_key)
+    if not whole:
+        note_largest(plan, at(scratch, layer.h + here, unit), rows * width, thread, 0)
+    if depth > 0:
+        panel_to_units(plan, layer, start, rows, panel, depth, above, thread, unit)
+
+
+@within
 def layer_forward(
     plan, below, layer, first, last, together, depth, slopes, parts, above, listed, ready, rate, drop_key, thread, unit
 ):
@@ -80,14 +114,15 @@ def layer_forward(
     Partner: `backward.layer_backward`.
     """
     width, scratch = panel_width(unit), plan.scratch
-    product, source, lines, count, column = plan.product, below.h, below.padded, below.units, ONE
+    product, source, lines, inputs, column = plan.product, below.h, below.padded, below.units, ONE
     if listed != 0:
         product = listed
     if parts != 0:
-        product, source, lines, count = product_of(plan, parts), below.h_pairs, parts * below.pairs, below.pairs
+        product, source, lines, inputs = product_of(plan, parts), below.h_pairs, parts * below.pairs, below.pairs
         for panel in range(first, last):
             h = at(scratch, below.h + panel * below.padded * width, unit)
-            pair_up(h, below.units * width, count * width, at(scratch, source + panel * lines * width, unit), parts)
+            target = at(scratch, source + panel * lines * width, unit)
+            pair_lines(h, below.units, target, parts)
     # an output with its loss's own link, which may be softmax, a function of all units
     whole = layer.phi != 0 and layer.dphi == 0
     start, end, turn, low, high = ZERO, layer.units, ZERO, first, last
@@ -96,31 +131,29 @@ def layer_forward(
         meet(plan)
         low, high = ZERO, together
         start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
+    portion = portion_of(layer, layer.input_pairs, inputs, parts)
     while start < end:  # a range of this step would divide by it
-        rows = min(layer.resident_rows, end - start)
-        W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
-        row = layer.stride
-        if parts != 0:
-            packed = at(scratch, plan.packed + thread * plan.packed_size, unit)
-            pair_rows(W, row, rows, below.units, count, packed, layer.paired_row, parts)
-            W, row = packed, layer.paired_row
-        for panel in range(low, high):
-            here = (panel * layer.padded + start) * width
-            h_below = at(scratch, source + panel * lines * width, unit)
-            g, a, z = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.z + here, unit)
-            if listed != 0:
-                column, count = lines_of_panel(plan, below, panel)
-            if ready == 0:
-                call_kernel(product, (g, width, rows, width, W, ZERO, row, column, h_below, ZERO, b, ONE, ONE, count, b, ZERO))
-            if layer.phi != 0 and not whole:
-                activate(layer, g, a, z, rows * width, slopes)
-            if layer.dropout > 0:
-                h, panel_of_a = shift(at(scratch, layer.h + here, unit), -start * width), shift(a, -start * width)
-                drop(panel_of_a, h, start, start + rows, layer.units, panel * width, rate, drop_key)
-            if not whole:
-                note_largest(plan, at(scratch, layer.h + here, unit), rows * width, thread, 0)
-            if depth > 0:
-                panel_to_units(plan, layer, start, rows, panel, depth, above, thread, unit)
+        rows, done = min(layer.resident_rows, end - start), ZERO
+        while done < inputs:
+            W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
+            row, count = layer.stride, min(portion, inputs - done)
+            if parts != 0:
+                packed = at(scratch, plan.packed + thread * plan.packed_size, unit)
+                pair_rows(shift(W, 2 * done), row, rows, min(2 * count, below.units - 2 * done), packed, layer.paired_row, parts)
+                W, row = packed, layer.paired_row
+            for panel in range(low, high):
+                here = source + (panel * lines + parts * done) * width
+                g, h_below = at(scratch, layer.g + (panel * layer.padded + start) * width, unit), at(scratch, here, unit)
+                if listed != 0:
+                    column, count = lines_of_panel(plan, below, panel)
+                if ready == 0:
+                    left = g, width, rows, width, W, ZERO, row, column
+                    sums = (b, ONE) if done == 0 else (b, -ONE)
+                    coming = shift(h_below, lines * width), lines_to_call(rows, parts, portion < inputs, unit)
+                    call_kernel(product, (*left, h_below, ZERO, *sums, ONE, count, *coming))
+                if done + portion >= inputs:
+                    _finish_panel(plan, layer, panel, start, rows, depth, slopes, whole, above, rate, drop_key, thread, unit)
+            done += portion
         start += rows
         if shared:
             start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)

@@ -25,6 +25,7 @@ from numba.extending import intrinsic
 
 from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.jit import PANEL_BYTES, host_features, panel_width, shift, within
+from glassprop.core.processor import prefetch_far
 from glassprop.core.vectors import INDEX, fill_rest
 
 TILE = 16  # rows of a tile, and numbers or pairs in each
@@ -104,14 +105,15 @@ def _shape_tiles(typingctx, rows):
     """Say how large the tiles are, which makes them zero: 16 lines of 64 bytes, and those of the upper block `rows` lines."""
 
     def codegen(context, builder, sig, args):
-        byte = ir.IntType(8)
-        lines = [1, *[0] * (TILE - 1), *[_LINE, 0] * 8, *[0] * 16, *[TILE] * 8, *[0] * 8]  # palette 1; bytes of a line; lines
-        place = cgutils.alloca_once(builder, ir.ArrayType(byte, _LINE))
-        builder.store(ir.Constant(ir.ArrayType(byte, _LINE), lines), place)
+        byte, shapes = ir.IntType(8), []
+        for count in range(1, TILE + 1):  # palette 1; bytes of a line of each tile, of 16 that there might be; lines
+            of_tiles = [count if tile in _UPPER else TILE for tile in range(8)]
+            shapes += [1, *[0] * (TILE - 1), *[_LINE, 0] * 8, *[0] * 16, *of_tiles, *[0] * 8]
+        table = ir.Constant(ir.ArrayType(byte, TILE * _LINE), shapes)
+        place = cgutils.global_constant(builder, "tile_shapes", table)
+        place.align = _LINE
         first = builder.bitcast(place, byte.as_pointer())
-        for tile in _UPPER:
-            builder.store(builder.trunc(args[0], byte), builder.gep(first, [INDEX(48 + tile)]))
-        _emit(builder, "ldtilecfg", first)
+        _emit(builder, "ldtilecfg", builder.gep(first, [builder.mul(builder.sub(args[0], INDEX(1)), INDEX(_LINE))]))
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen
@@ -173,21 +175,21 @@ def _add_products(left, a_row, right, width, two):
 
 
 @within
-def _add_split_products(left, a_row, a_part, right, width, b_part, two):
+def _add_split_products(left, a_row, right, width, two):
     """The same of numbers in three parts: six products, in an order with few loads and with the largest at the end.
 
     Those of second with third parts are left out, 2⁻²⁴ of the product or less.
     """
-    _load_left(shift(left, 2 * a_part), a_row, two)  # third part by first
+    _load_left(shift(left, 2 * TILE), a_row, two)  # third part by first
     _load_right(right, width)
     _multiply_two(two)
-    _load_left(shift(left, a_part), a_row, two)  # second by first
+    _load_left(shift(left, TILE), a_row, two)  # second by first
     _multiply_two(two)
-    _load_right(shift(right, b_part), width)  # second by second
+    _load_right(shift(right, TILE * width), width)  # second by second
     _multiply_two(two)
     _load_left(left, a_row, two)  # first by second
     _multiply_two(two)
-    _load_right(shift(right, 2 * b_part), width)  # first by third
+    _load_right(shift(right, 2 * TILE * width), width)  # first by third
     _multiply_two(two)
     _load_right(right, width)  # first by first
     _multiply_two(two)
@@ -211,13 +213,15 @@ _load_sums, _store_sums = _moving_sums(_load_tile), _moving_sums(_store_tile)
 
 
 def _make_product(split: bool) -> Any:
+    parts = 3 if split else 1
+
     def product_panel(
         c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
     ):
         """As `tile.product_kernel` says, for pairs of bfloat16. Pairs of a row of A lie side by side, 16 or a multiple.
 
-        Where numbers are in parts, those of each lie behind those of the one before: `inner_count` pairs of a row of A, or rows
-        of B. Nothing is called for from memory ahead: it would keep the tiles waiting.
+        Where numbers are in parts, every 16 pairs of one part lie before those of the next. Sums start with what is in C where
+        `bias_row` is negative. From `ahead` on, `ahead_k` lines are called for with every 16 pairs, into the second-level cache.
         """
         width, square, r, none = panel_width(c), _new_square(c), rows * 0, bias_row == 0 and bias[0] == 0
         _shape_tiles(TILE)
@@ -226,21 +230,25 @@ def _make_product(split: bool) -> Any:
             if count < TILE:
                 _shape_tiles(count)
             count += TILE if two else 0
-            for i in range(0 if none else count):
-                fill_rest(bias[(r + i) * bias_row], shift(square, i * width), 0)
-            if none:
+            target = shift(c, r * c_row)
+            if bias_row < 0:
+                _load_sums(target, c_row, two)
+            elif none:
                 _zero_sums()
             else:
+                for i in range(count):
+                    fill_rest(bias[(r + i) * bias_row], shift(square, i * width), 0)
                 _load_sums(square, width, two)
             for o in range(outer):
                 left, right = shift(a, o * a_outer + r * a_row), shift(b, o * b_outer)
-                for k in range(0, inner_count, TILE):
+                for k in range(0, inner_count * parts, TILE * parts):
                     if split:
-                        part = inner_count * width
-                        _add_split_products(shift(left, k), a_row, inner_count, shift(right, k * width), width, part, two)
+                        for _ in range(ahead_k):
+                            prefetch_far(ahead)
+                            ahead = shift(ahead, TILE)
+                        _add_split_products(shift(left, k), a_row, shift(right, k * width), width, two)
                     else:
                         _add_products(shift(left, k), a_row, shift(right, k * width), width, two)
-            target = shift(c, r * c_row)
             if columns == width:
                 _store_sums(target, c_row, two)
             else:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from glassprop.core.activations import Activation, multiply_kernel
-from glassprop.core.bfloat16 import pair_up
+from glassprop.core.bfloat16 import pair_lines
 from glassprop.core.jit import at, inner, panel_width, shift, stay_apart, within
 from glassprop.core.matrix_unit import has_matrix_unit
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
@@ -43,6 +43,8 @@ LAYER = np.dtype(
         ("parts", np.int64),  # of the operands of products: 1 in bfloat16, 3 of float32 for the matrix unit, 0: as they are
         ("paired_row", np.int64),  # stride of W in pairs of bfloat16, in all their parts
         ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
+        ("input_pairs", np.int64),  # of inputs, that its product goes through for all panels before the next: a portion of W
+        ("unit_pairs", np.int64),  # the same of units, in the backward product
         ("size", np.int64),  # elements of W and b together, from W on
         ("by_units", np.int64),  # 1: threads share out the units that its products compute, each for all panels
         ("sums", np.int64),  # 1: dW is taken as sums of rows of h, each times its δ, without h in Q
@@ -77,6 +79,9 @@ PIECE_NUMBERS = 512  # of W, at least, in a piece of dW, where the layer has as 
 PIECE_ROWS, BLOCK_ROWS, BLOCK_BYTES = 8, 40, 1 << 19
 UNIT_PIECE_ROWS, UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES = 16, 224, 3 << 19
 UNIT_RESIDENT = 8192
+# Pairs in a row of W from which on the matrix unit takes float32 in portions, of so many at most; rows of W, at most, that it
+# takes at a time then, and else.
+PORTIONS_FROM, PORTION, PORTION_ROWS, RESIDENT_ROWS = 512, 256, 256, 64
 AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
 # Units and inputs of a layer, and rows of a batch, from which on the matrix unit multiplies its float32: splitting costs, too.
 SPLIT_FROM, SPLIT_ROWS = 192, 64
@@ -88,9 +93,17 @@ MEETING_FLOPS = 1e6  # of a product, which a thread could do while it meets the 
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
 
 
-def resident(depth: int, width: int, lines: int) -> int:
-    """How many rows of W, each `depth` long, to take at a time: as many as fill `lines`, in whole squares, of 32 to 64."""
-    return max(32, min(64, lines * width // depth // 32 * 32))
+def resident(depth: int, width: int, lines: int, most: int) -> int:
+    """How many rows of W, each `depth` long, to take at a time: as many as fill `lines`, in whole squares, from 32 on."""
+    return max(32, min(most, lines * width // depth // 32 * 32))
+
+
+def portion(pairs: int, parts: int) -> int:
+    """How many of so many pairs of a product's depth are taken at a time: all, or of a large one in three parts as many each time.
+
+    In portions, a panel of the batch meets more rows of W while it is in the cache, at the price of sums that go there and back.
+    """
+    return pairs if parts < 3 or pairs < PORTIONS_FROM else round_up(-(-pairs // -(-pairs // PORTION)), 16)
 
 
 def piece_rows(units: int, stride: int, by_unit: bool = False) -> int:
@@ -226,14 +239,20 @@ def _share_out(
     of_thread = -(-row["pieces"] // threads)
     small = network.n_parameters < AT_ONCE_FROM  # all of it may wait in the cache
     row["block"] = of_thread if small else block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_unit)
-    depths, lines = (inputs, units), RESIDENT
-    if by_unit:
-        depths, lines = (parts * int(below["pairs"]), parts * int(row["pairs"])), UNIT_RESIDENT
-    row["resident_rows"], row["resident_columns"] = (resident(depth, width, lines) for depth in depths)
-    if l > 1 and (parts or units * inputs >= PACK_FROM * width):
-        row["packed_row"] = row_stride(max(round_up(units, width), parts * int(row["pairs"])), width)
+    depths, lines, most = (inputs, units), RESIDENT, (RESIDENT_ROWS, RESIDENT_ROWS)
     if parts:
-        row["paired_row"] = row_stride(parts * int(below["pairs"]), width)
+        pairs = int(below["pairs"]), int(row["pairs"])
+        row["input_pairs"], row["unit_pairs"] = portions = [portion(n, parts) for n in pairs]
+        depths = [parts * n for n in portions]
+        row["paired_row"] = row_stride(depths[0], width)
+    if by_unit:
+        lines = UNIT_RESIDENT
+        most = [RESIDENT_ROWS if n == all_of_it else PORTION_ROWS for n, all_of_it in zip(portions, pairs, strict=True)]
+    row["resident_rows"], row["resident_columns"] = (resident(depths[i], width, lines, most[i]) for i in range(2))
+    if l > 1 and parts:
+        row["packed_row"] = row_stride(max(2 * int(row["unit_pairs"]), depths[1]), width)
+    elif l > 1 and units * inputs >= PACK_FROM * width:
+        row["packed_row"] = row_stride(round_up(units, width), width)
     forward = int(row["resident_rows"] * row["paired_row"])
     if not backward:
         return forward
@@ -291,8 +310,7 @@ def paired_square(parts, unit):
 @within
 def pair_square(plan, layer, q, place, parts, unit):
     """A square of Q in pairs of rows: the first half of its own place, or so much of a larger one for each of `parts`."""
-    square = panel_width(unit) * panel_width(unit)
-    pair_up(q, square, square // 2, at(plan.scratch, layer.q_pairs + place * paired_square(parts, unit), unit), parts)
+    pair_lines(q, panel_width(unit), at(plan.scratch, layer.q_pairs + place * paired_square(parts, unit), unit), parts)
 
 
 @within

@@ -102,15 +102,20 @@ def call_for(builder, pointer, nearness):
     _call(builder, "llvm.prefetch.p0", ir.VoidType(), [address, number(0), number(nearness), number(1)])
 
 
-@intrinsic
-def prefetch(typingctx, pointer):
-    """Call for the cache line at `pointer`, which will be read soon."""
+def _calling(nearness: int, purpose: str) -> Any:
+    @intrinsic
+    def prefetch(typingctx, pointer):
+        def codegen(context, builder, sig, args):
+            call_for(builder, args[0], nearness)
+            return context.get_dummy_value()
 
-    def codegen(context, builder, sig, args):
-        call_for(builder, args[0], 3)
-        return context.get_dummy_value()
+        return types.void(pointer), codegen
 
-    return types.void(pointer), codegen
+    prefetch.__doc__ = f"Call for the cache line at `pointer`, {purpose}."
+    return prefetch
+
+
+prefetch, prefetch_far = _calling(3, "which will be read soon"), _calling(2, "into the second-level cache")
 
 
 @intrinsic
