@@ -17,7 +17,7 @@ import pytest
 import cases
 import glassprop as gp
 import reference as ref
-from glassprop.core import panels, plan
+from glassprop.core import layout, plan
 from glassprop.core.schedules import learning_rates
 
 ONE_STEP = {"float64": 1e-12, "float32": 1e-5}
@@ -64,7 +64,7 @@ def assert_runs_agree(case: cases.Case, rule: str, dtype: str, batch_size: int, 
 )
 def test_gradients_of_narrow_layers_are_sums_of_rows(units: int, rows: int, by_sums: int, dtype: str) -> None:
     case = cases.case((5, 35, units), rows=rows)
-    assert panels.lay_out(case.network, np.dtype(dtype), rows).layers["sums"].tolist() == [0, 0, by_sums]
+    assert layout.lay_out(case.network, np.dtype(dtype), rows).layers["sums"].tolist() == [0, 0, by_sums]
     assert_passes_agree(case, dtype)
 
 

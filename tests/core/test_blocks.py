@@ -11,7 +11,7 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core import blocks, panels, plan, workspace
+from glassprop.core import blocks, layout, plan, workspace
 from glassprop.core.arrays import check_targets, check_weights
 from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.threads import share
@@ -21,7 +21,7 @@ from glassprop.core.workspace import Workspace
 @pytest.fixture(autouse=True)
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once and in several blocks, and as many threads as are asked for, however small the network."""
-    for module in (workspace, panels):
+    for module in (workspace, layout):
         monkeypatch.setattr(module, "AT_ONCE_FROM", 1)
     monkeypatch.setattr(workspace, "FLOPS_FOR_THREADS", 1e-9)
 
@@ -87,7 +87,7 @@ def test_blocks_of_long_rows_are_smaller() -> None:
     case = cases.case((30_000, 20, 2), rows=40, activation="relu").of("float32")
     at_once, after = (trained(case, gp.Adam(0.01), flag, steps=3) for flag in (True, False))
     found = {name: at_once.layers[name].tolist() for name in ("piece", "pieces", "block")}
-    assert found == {"piece": [0, panels.PIECE_ROWS, 2], "pieces": [0, 3, 1], "block": [0, 1, 1]}
+    assert found == {"piece": [0, layout.PIECE_ROWS, 2], "pieces": [0, 3, 1], "block": [0, 1, 1]}
     same(case, at_once, after)
 
 
@@ -95,8 +95,8 @@ def test_blocks_of_long_rows_are_smaller() -> None:
 def test_small_networks_take_a_thread_s_share_at_once(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     network = gp.Network((64, 100, 10))
     for least, block in ((network.n_parameters, 5 if threads == 1 else 4), (network.n_parameters + 1, -(-13 // threads))):
-        monkeypatch.setattr(panels, "AT_ONCE_FROM", least)
-        layers = panels.lay_out(network, np.dtype(np.float32), 200, threads=threads).layers
+        monkeypatch.setattr(layout, "AT_ONCE_FROM", least)
+        layers = layout.lay_out(network, np.dtype(np.float32), 200, threads=threads).layers
         assert layers["pieces"].tolist() == [0, 13, 1]
         assert layers["block"].tolist() == [0, block, 1]
 
@@ -104,12 +104,12 @@ def test_small_networks_take_a_thread_s_share_at_once(threads: int, monkeypatch:
 @pytest.mark.parametrize("by_unit", [False, True])
 @pytest.mark.parametrize("units", [1, 8, 10, 64, 100, 256, 800, 2048])
 def test_pieces_and_blocks_fit_the_cache(units: int, by_unit: bool) -> None:
-    most, room = (panels.UNIT_BLOCK_ROWS, panels.UNIT_BLOCK_BYTES) if by_unit else (panels.BLOCK_ROWS, panels.BLOCK_BYTES)
+    most, room = (layout.UNIT_BLOCK_ROWS, layout.UNIT_BLOCK_BYTES) if by_unit else (layout.BLOCK_ROWS, layout.BLOCK_BYTES)
     for stride in (16, 64, 256, 2048, 30_000):
-        piece = panels.piece_rows(units, stride, by_unit)
-        assert piece * stride >= min(panels.PIECE_NUMBERS, units * stride)
+        piece = layout.piece_rows(units, stride, by_unit)
+        assert piece * stride >= min(layout.PIECE_NUMBERS, units * stride)
         pieces = -(-units // piece)
-        taken = panels.block_pieces(pieces, piece, 4 * stride, by_unit)
+        taken = layout.block_pieces(pieces, piece, 4 * stride, by_unit)
         assert 1 <= taken <= pieces
         assert taken == 1 or (taken * piece <= most and taken * piece * 4 * stride <= room)
 
@@ -119,7 +119,7 @@ def test_pieces_and_blocks_fit_the_cache(units: int, by_unit: bool) -> None:
 def test_every_row_is_one_threads(layers: tuple[int, ...], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is left over goes to the last in the output layer, to the first in the others."""
     monkeypatch.setattr(blocks, "share", share.py_func)
-    table = panels.lay_out(gp.Network(layers), np.dtype(np.float64), 200, threads=threads).layers.view(np.recarray)
+    table = layout.lay_out(gp.Network(layers), np.dtype(np.float64), 200, threads=threads).layers.view(np.recarray)
     for l in range(1, len(layers)):
         shares = [blocks.own_rows.py_func(table, l, thread, threads) for thread in range(threads)]
         ends = [0, *(end for _, _, end in shares)]

@@ -14,7 +14,7 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core import bfloat16, matrix_unit, panels, tile
+from glassprop.core import bfloat16, layout, matrix_unit, tile
 from glassprop.core.jit import at, call_kernel, inner
 from glassprop.core.workspace import Workspace
 
@@ -28,8 +28,8 @@ KINDS = [
 
 @pytest.fixture
 def all_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The unit multiplies all layers, however small, of batches of panels.SPLIT_ROWS rows and more."""
-    monkeypatch.setattr(panels, "SPLIT_FROM", 1)
+    """The unit multiplies all layers, however small, of batches of layout.SPLIT_ROWS rows and more."""
+    monkeypatch.setattr(layout, "SPLIT_FROM", 2)
 
 
 # --- one product -------------------------------------------------------------------------------------------------------
@@ -50,11 +50,18 @@ def in_parts(x: np.ndarray, parts: int) -> np.ndarray:
 def _call(address, c, a, b, bias, c_row, rows, columns, a_outer, a_row, b_outer, outer, pairs, bias_row, unit):
     left = at(c, 0, unit), c_row, rows, columns, at(a, 0, unit), a_outer, a_row, 1
     start = at(bias, 0, unit)
+    matrix_unit.take_unit(bias_row * 0 + 1)
     call_kernel(address, (*left, at(b, 0, unit), b_outer, start, bias_row, outer, pairs, start, 0))
+    matrix_unit.leave_unit(bias_row * 0 + 1)
 
 
-def multiply(kind: str, a: np.ndarray, b: np.ndarray, bias: np.ndarray, columns: int, C: np.ndarray, monkeypatch: Any) -> None:
-    """The first columns of C = bias + Σ_o a_o b_o, of a (outer, rows, pairs, 2) and b (outer, pairs, 32, 2); nothing else."""
+def multiply(
+    kind: str, a: np.ndarray, b: np.ndarray, bias: np.ndarray | None, columns: int, C: np.ndarray, monkeypatch: Any
+) -> None:
+    """The first columns of C = bias + Σ_o a_o b_o, of a (outer, rows, pairs, 2) and b (outer, pairs, 32, 2); nothing else.
+
+    Without a bias, C += that; a bias of one number is 0.
+    """
     outer, rows, pairs, _ = a.shape
     parts = 3 if kind == "parts" else 1
     A, B = in_parts(a, parts), in_parts(b.transpose(0, 2, 1, 3), parts)  # (outer, rows or 32, parts, pairs)
@@ -65,9 +72,11 @@ def multiply(kind: str, a: np.ndarray, b: np.ndarray, bias: np.ndarray, columns:
     if kind == "vectors":
         monkeypatch.setattr(tile, "has_matrix_unit", lambda: False)
     address = tile.split_product_kernel() if kind == "parts" else tile.product_kernel(np.dtype("float32"), paired=True)
-    places = (array.ctypes.data for array in (C, beyond, B, bias))
+    biases = np.repeat(np.zeros(1, np.float32) if bias is None else bias, 16)
+    bias_row = -1 if bias is None else 16 * int(bias.size > 1)
+    places = (array.ctypes.data for array in (C, beyond, B, biases))
     strides = rows * parts * pairs, parts * pairs, parts * pairs * 32
-    _call(address, *places, C.shape[1], rows, columns, *strides, outer, pairs, int(bias.size > 1), np.float32(1))
+    _call(address, *places, C.shape[1], rows, columns, *strides, outer, pairs, bias_row, np.float32(1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,13 +88,26 @@ def test_a_product_writes_what_it_should_and_nothing_else(
     """Small whole numbers: every sum is exact, also in one part."""
     rng = np.random.default_rng(rows)
     a, b = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((outer, rows, pairs, 2), (outer, pairs, 32, 2)))
-    for bias in (rng.integers(-8, 9, rows).astype(np.float32), np.zeros(1, np.float32), np.full(1, 3, np.float32)):
+    for bias in (np.zeros(1, np.float32), rng.integers(-8, 9, rows).astype(np.float32))[: 1 + (rows > 1)]:
         C = np.full((rows + 1, 40), 1000, np.float32)
         multiply(kind, a, b, bias, columns, C, monkeypatch)
         right = np.einsum("orkp,okcp->rc", a, b) + (bias[:, None] if rows == bias.size else bias)
         np.testing.assert_array_equal(C[:rows, :columns], right[:, :columns])
         assert (C[rows:] == 1000).all()
         assert (C[:, columns:] == 1000).all()
+
+
+@needs_unit
+@pytest.mark.parametrize("kind", ["unit", "parts"])
+@pytest.mark.parametrize("rows", [1, 16, 31, 64])
+def test_a_product_is_added_to_what_is_there(kind: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(rows)
+    a, b = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((2, rows, 16, 2), (2, 16, 32, 2)))
+    C = rng.integers(-8, 9, (rows + 1, 40)).astype(np.float32)
+    right = C.copy()
+    right[:rows, :32] += np.einsum("orkp,okcp->rc", a, b)
+    multiply(kind, a, b, None, 32, C, monkeypatch)
+    np.testing.assert_array_equal(C, right)
 
 
 @needs_unit
@@ -198,6 +220,27 @@ def test_passes_in_parts_agree_with_the_reference(layers: tuple[int, ...], rows:
 
 
 @needs_unit
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("most", [16, 32, 48])
+def test_portions_of_the_depth_add_up(most: int, threads: int, all_in_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of inputs in the forward product, of units in the backward one; the last portion is a short one."""
+    monkeypatch.setattr(layout, "PORTIONS_FROM", most)
+    monkeypatch.setattr(layout, "PORTION", most)
+    monkeypatch.setattr("glassprop.core.workspace.FLOPS_FOR_THREADS", 1e-9)
+    case = cases.case((130, 300, 257, 3), rows=130, activation="gelu", dropout=[0.3, 0.1])
+    table = layout.lay_out(case.network, np.dtype("float32"), 130).layers
+    assert (table["input_pairs"][1:] < table["pairs"][:-1]).all()
+    assert table["unit_pairs"][2] < table["pairs"][2]
+    found = cases.pass_differences(case.of("float32").passes(), case.reference_passes())
+    assert max(found.values()) < 1e-6, found
+    asked = {"epochs": 2, "batch_size": 65, "seed": 0, "precision": "float32", "threads": threads}
+    portions = gp.train(case.network, case.X, case.Y, **asked)
+    monkeypatch.setattr(layout, "PORTIONS_FROM", 1 << 20)
+    whole = gp.train(case.network, case.X, case.Y, **asked)
+    assert cases.difference(portions.parameters.theta, whole.parameters.theta) < 1e-5
+
+
+@needs_unit
 @pytest.mark.parametrize("threads", [2, 3])
 @pytest.mark.parametrize("at_once_from", [1, 1 << 40])
 def test_runs_in_parts_have_the_same_bits_for_any_number_of_threads(
@@ -219,7 +262,7 @@ def test_a_run_in_parts_is_that_of_whole_numbers_to_rounding(all_in_parts: None,
     case = cases.case((30, 100, 40, 4), rows=300, activation="tanh", loss="cross_entropy").of("float32")
     asked = {"epochs": 10, "batch_size": 70, "seed": 3, "optimizer": gp.SGD(0.05, momentum=0.9)}
     parts = gp.train(case.network, case.X, case.Y, **asked)
-    monkeypatch.setattr(panels, "has_matrix_unit", lambda: False)
+    monkeypatch.setattr(layout, "has_matrix_unit", lambda: False)
     whole = gp.train(case.network, case.X, case.Y, **asked)
     assert (parts.parameters.theta != whole.parameters.theta).any()
     assert cases.difference(parts.parameters.theta, whole.parameters.theta) < 1e-5
@@ -228,7 +271,7 @@ def test_a_run_in_parts_is_that_of_whole_numbers_to_rounding(all_in_parts: None,
 
 @needs_unit
 def test_large_layers_are_multiplied_by_the_unit_and_others_are_not() -> None:
-    large = panels.SPLIT_FROM
+    large = layout.SPLIT_FROM
     network = gp.Network((large, large, large - 1, large, 2 * large, 1))
     parameters = gp.Parameters.from_arrays(
         [np.zeros(shape) for shape in zip(network.layers, network.layers[1:], strict=False)],
@@ -239,10 +282,10 @@ def test_large_layers_are_multiplied_by_the_unit_and_others_are_not() -> None:
         X = np.zeros((rows, large), dtype)
         return Workspace(network, parameters.astype(dtype).theta, X, batch_size=rows, **asked).layers["parts"].tolist()
 
-    assert parts(panels.SPLIT_ROWS) == [0, 3, 0, 0, 3, 0]
-    assert parts(panels.SPLIT_ROWS, paired=True) == [0, 1, 1, 1, 1, 1]
-    assert not any(parts(panels.SPLIT_ROWS - 1))
-    assert not any(parts(panels.SPLIT_ROWS, "float64"))
+    assert parts(layout.SPLIT_ROWS) == [0, 3, 0, 0, 3, 0]
+    assert parts(layout.SPLIT_ROWS, paired=True) == [0, 1, 1, 1, 1, 1]
+    assert not any(parts(layout.SPLIT_ROWS - 1))
+    assert not any(parts(layout.SPLIT_ROWS, "float64"))
 
 
 @needs_unit

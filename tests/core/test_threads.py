@@ -12,7 +12,7 @@ import pytest
 
 import cases
 import glassprop as gp
-from glassprop.core import panels, passes, threads, workspace
+from glassprop.core import layout, passes, threads, workspace
 from glassprop.core.jit import PANEL_BYTES
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS, UPDATE
 from glassprop.core.threads import MEETING, TAKEN, run_in_threads
@@ -46,8 +46,8 @@ SHAPES: list[tuple[tuple[int, ...], int, int, dict[str, Any]]] = [
 
 def by_units(layers: tuple[int, ...], batch_size: int, threads: int) -> list[int]:
     """For each layer, whether threads share out its units."""
-    layout = panels.lay_out(gp.Network(layers), np.dtype(np.float32), batch_size, threads=threads)
-    return layout.layers["by_units"].tolist()
+    table = layout.lay_out(gp.Network(layers), np.dtype(np.float32), batch_size, threads=threads)
+    return table.layers["by_units"].tolist()
 
 
 @pytest.mark.usefixtures("any_work")
@@ -174,8 +174,8 @@ def test_packing_for_the_backward_product_changes_no_bit(monkeypatch: pytest.Mon
     case = cases.case((8, 420, 390, 3), rows=96, activation="relu").of("float32")
     assert cases.workspace(case, gp.SGD(), 96, 1).layers[2]["packed_row"] > 0
     found = []
-    for least in (panels.PACK_FROM, 10**9):
-        monkeypatch.setattr(panels, "PACK_FROM", least)
+    for least in (layout.PACK_FROM, 10**9):
+        monkeypatch.setattr(layout, "PACK_FROM", least)
         found.append(cases.train(case, gp.SGD(0.01), 96, 3).parameters.theta)
     np.testing.assert_array_equal(*found)
 

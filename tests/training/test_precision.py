@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 import cases
 import glassprop as gp
-from glassprop.core import bfloat16, matrix_unit, panels, plan, tile, workspace
+from glassprop.core import bfloat16, layout, matrix_unit, plan, tile, workspace
 from glassprop.training import run as run_module
 
 # fewer units than a vector, odd numbers, one panel and several, a layer above one block
@@ -54,7 +54,7 @@ def one_step(case: cases.Case, threads: int = 1) -> list[np.ndarray]:
 def unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What multiplies: vectors, or the matrix unit of processors that have one."""
     if request.param == "vectors":
-        for module in (tile, panels):
+        for module in (tile, layout):
             monkeypatch.setattr(module, "has_matrix_unit", lambda: False)
     elif not matrix_unit.has_matrix_unit():
         pytest.skip("this processor has no matrix unit (amx_bf16)")

@@ -7,9 +7,10 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 from __future__ import annotations
 
 from glassprop.core.bfloat16 import pair_lines, pair_rows
-from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, lines_to_call, own_parts, portion_of, product_of
-from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, within
-from glassprop.core.panels import note_largest, pack_columns, paired_square
+from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, lines_called_for, product_of
+from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, stay_apart, within
+from glassprop.core.matrix_unit import leave_unit, take_unit
+from glassprop.core.panels import note_largest, own_parts, pack_columns, paired_square
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block
@@ -20,12 +21,30 @@ from glassprop.core.vectors import sum_rows
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
 
 
-@within
-def _split_columns(W, stride, rows, depth, packed, packed_row, pairs, parts):
-    """Columns 0..rows of W (depth, stride) as rows of pairs. They are made contiguous at their end, where pairs come last."""
-    whole = shift(packed, parts // 2 * pairs)
-    pack_columns(W, stride, rows, depth, whole, packed_row)
-    pair_rows(whole, packed_row, rows, depth, packed, packed_row, parts)
+@inner
+def _split_columns(plan, below, layer, start, rows, low, high, parts, packed, unit):
+    """Make columns of W from `start` rows of pairs; the rest is as for `forward._split_rows`.
+
+    Numbers are made contiguous at the end of their row, so that pairs do not overtake them.
+    """
+    stay_apart(rows)
+    width, done, row, zero = panel_width(unit), ZERO, layer.packed_row, at(plan.scratch, plan.zero, unit)
+    product, lines, portion = product_of(plan, parts), parts * layer.pairs, layer.unit_pairs
+    W, numbers = at(plan.theta, layer.W + start, unit), shift(packed, parts // 2 * portion)
+    ahead = lines_called_for(rows, parts, unit) if portion < layer.pairs else ZERO
+    while True:
+        depth = min(2 * portion, layer.units - 2 * done)
+        pack_columns(shift(W, 2 * done * layer.stride), layer.stride, rows, depth, numbers, row)
+        pair_rows(numbers, row, rows, depth, packed, row, parts)
+        if done + portion >= layer.pairs:
+            return done, ahead
+        for panel in range(low, high):
+            delta = at(plan.scratch, below.delta + (panel * below.padded + start) * width, unit)
+            above = at(plan.scratch, layer.delta_pairs + (panel * lines + parts * done) * width, unit)
+            sums = zero, ZERO if done == 0 else -ONE
+            left = delta, width, rows, width, packed, ZERO, row, ONE
+            call_kernel(product, (*left, above, ZERO, *sums, ONE, portion, shift(above, lines * width), ahead))
+        done += portion
 
 
 @within
@@ -52,7 +71,7 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
     zero, packed = at(scratch, plan.zero, unit), at(scratch, plan.packed + thread * plan.packed_size, unit)
     product, source, lines, units = plan.product, layer.delta, layer.padded, layer.units
     if parts != 0:
-        product, source, lines, units = product_of(plan, parts), layer.delta_pairs, parts * layer.pairs, layer.pairs
+        product, source, lines = product_of(plan, parts), layer.delta_pairs, parts * layer.pairs
         for panel in range(first, last):
             delta = at(scratch, layer.delta + panel * layer.padded * width, unit)
             target = at(scratch, source + panel * lines * width, unit)
@@ -64,33 +83,29 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
         low, high = ZERO, together
         start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
     pack = parts != 0 or (layer.packed_row > 0 and high - low > 1)
-    portion = portion_of(layer, layer.unit_pairs, units, parts)
+    take_unit(parts)
     while start < end:
-        rows, done = min(layer.resident_columns, end - start), ZERO
-        while done < units:
-            W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
-            count = min(portion, units - done)
-            if parts != 0:
-                deep = min(2 * count, layer.units - 2 * done)
-                _split_columns(shift(W, 2 * done * layer.stride), layer.stride, rows, deep, packed, layer.packed_row, count, parts)
-                W, row, column = packed, layer.packed_row, ONE
-            elif pack:
-                pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
-                W, row, column = packed, layer.packed_row, ONE
-            for panel in range(low, high):
-                here = source + (panel * lines + parts * done) * width
-                delta = at(scratch, below.delta + (panel * below.padded + start) * width, unit)
-                above = at(scratch, here, unit)
-                left = delta, width, rows, width, W, ZERO, row, column
-                sums = zero, ZERO if done == 0 else -ONE
-                coming = shift(above, lines * width), lines_to_call(rows, parts, portion < units, unit)
-                call_kernel(product, (*left, above, ZERO, *sums, ONE, count, *coming))
-                if done + portion >= units:
-                    _finish_panel(plan, below, panel, start, rows, rate, drop_key, thread, unit)
-            done += portion
+        rows = min(layer.resident_columns, end - start)
+        W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
+        first_line, sum_row, ahead = source, ZERO, ZERO
+        if pack and parts != 0:
+            W, row, column = packed, layer.packed_row, ONE
+            done, ahead = _split_columns(plan, below, layer, start, rows, low, high, parts, packed, unit)
+            sum_row, units, first_line = ZERO if done == 0 else -ONE, layer.pairs - done, source + parts * done * width
+        elif pack:
+            pack_columns(W, layer.stride, rows, units, packed, layer.packed_row)
+            W, row, column = packed, layer.packed_row, ONE
+        for panel in range(low, high):
+            delta = at(scratch, below.delta + (panel * below.padded + start) * width, unit)
+            above = at(scratch, first_line + panel * lines * width, unit)
+            left = delta, width, rows, width, W, ZERO, row, column
+            coming = shift(above, lines * width), ahead
+            call_kernel(product, (*left, above, ZERO, zero, sum_row, ONE, units, *coming))
+            _finish_panel(plan, below, panel, start, rows, rate, drop_key, thread, unit)
         start += rows
         if shared:
             start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
+    leave_unit(parts)
     if shared:
         meet_at_the_end(plan, thread)
 
@@ -138,6 +153,7 @@ def block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once,
         row, q, square = parts * depth, below.q_pairs, paired_square(parts, unit)
     delta, zero = at(scratch, source + start * row, unit), at(scratch, plan.zero, unit)
     far = layer.size > FAR and plan.at_once == 0
+    take_unit(parts)
     blocks, panel, n = (below.units + width - 1) // width, lines * width, units * layer.stride
     coming = ahead_k = ZERO
     if at_once and parts != 3:  # what the rule will read afterwards is called for evenly: it would wait for all of it at once
@@ -158,6 +174,7 @@ def block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once,
         ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, unit) if at_once else zero
         left = target, layer.stride, units, columns_here, delta, panel, row, ONE
         call_kernel(product, (*left, right, square, zero, ZERO, panels, depth, ahead, ahead_k))
+    leave_unit(parts)
 
 
 @within

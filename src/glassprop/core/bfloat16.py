@@ -96,9 +96,9 @@ def _pair(low, high, count, half, target, parts):
 def pair_row(source, count, target, parts):
     """Pairs of bfloat16 of a row of `count` numbers: 16 of them with the 16 after them, and so on; zeros beyond.
 
-    Pairs of the second of 3 `parts` lie behind the 16 of the first, and so on. Each number is the sum of its parts. `target` may
-    be `source`, or as far before it as it needs to stay behind what is read. Which numbers make a pair is free, as long as both
-    operands of a product agree.
+    Pairs of the second of 3 `parts` lie behind the 16 of the first, and so on. Each number is the sum of its parts. `target`
+    may be `source`, or as far before it as it needs to stay behind what is read. Which numbers make a pair is free, as long as
+    both operands of a product agree.
     """
     stay_apart(count)
     width = panel_width(source)

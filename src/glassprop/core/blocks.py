@@ -13,8 +13,8 @@ import numpy as np
 
 from glassprop.core.backward import ZERO, bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
-from glassprop.core.forward import own_parts
 from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, shift, stay_apart, widest_vectors, within
+from glassprop.core.panels import own_parts
 from glassprop.core.threads import owner_in_turn, share, take
 
 ADDED_UP = 1024  # numbers, at most, of which sums are kept in their own precision

@@ -7,25 +7,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from glassprop.core.bfloat16 import pair_lines, pair_rows
+from glassprop.core.bfloat16 import pair_rows
 from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift, stay_apart, within
-from glassprop.core.panels import note_largest, pair_rows_of_input, panel_to_units
+from glassprop.core.matrix_unit import leave_unit, take_unit
+from glassprop.core.panels import note_largest, own_parts, panel_to_units
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.sparse import lines_of_panel
 from glassprop.core.threads import meet, meet_at_the_end, take_units
+from glassprop.core.vectors import fill_rest
 
 # numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
 ZERO, ONE = np.int64(0), np.int64(1)
 
 NO_KEY = np.uint64(0)
 MOST_LINES = np.int64(16)  # that are called for with a product of tiles: more keep it waiting
-
-
-@within
-def own_parts(layer, parts):
-    """In how many parts the operands of this layer's products are, where those of the step are in so many."""
-    return parts if layer.parts == parts else parts * 0
 
 
 @within
@@ -68,19 +64,42 @@ def activate(layer, g, a, z, n, slopes):
 
 
 @within
-def portion_of(layer, pairs, count, parts):
-    """How much of a product's depth `count` is taken at a time: all, or so many `pairs`, where operands are in parts."""
-    return pairs if parts != 0 else count
+def lines_called_for(rows, parts, unit):
+    """Lines of the next panel that the matrix unit calls for with every product of its tiles, of so many rows of W.
 
-
-@within
-def lines_to_call(rows, parts, part_of_depth, unit):
-    """Lines of the next panel that the matrix unit calls for with every product of a tile, of so many rows of W.
-
-    All of the panel's portion comes while this one's is multiplied. A whole panel is taken so often that it would only be in the way.
+    All of the next panel's portion comes while this one's is multiplied. Whole panels would be too much for the cache.
     """
-    width = panel_width(unit)
-    return min(MOST_LINES, parts * width * width // rows) if part_of_depth else rows * 0
+    return min(MOST_LINES, parts * panel_width(unit) * panel_width(unit) // rows)
+
+
+@inner
+def _split_rows(plan, below, layer, start, rows, low, high, parts, packed, unit):
+    """Make rows of W from `start` rows of pairs, and leave each of their biases 16 times behind them.
+
+    Where they come in portions, all but the last are multiplied here. Returns the first pair of the last portion, and how many
+    lines are to be called for.
+    """
+    stay_apart(rows)
+    width, done = panel_width(unit), ZERO
+    product, lines, portion = product_of(plan, parts), parts * below.pairs, layer.input_pairs
+    W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
+    biases = shift(packed, layer.resident_rows * layer.paired_row)
+    for i in range(rows):  # what is too much the next one writes over
+        fill_rest(b[i], shift(biases, i * (width // 2)), 0)
+    ahead = lines_called_for(rows, parts, unit) if portion < below.pairs else ZERO
+    while True:
+        pair_rows(
+            shift(W, 2 * done), layer.stride, rows, min(2 * portion, below.units - 2 * done), packed, layer.paired_row, parts
+        )
+        if done + portion >= below.pairs:
+            return done, ahead
+        for panel in range(low, high):
+            g = at(plan.scratch, layer.g + (panel * layer.padded + start) * width, unit)
+            h = at(plan.scratch, below.h_pairs + (panel * lines + parts * done) * width, unit)
+            sums = biases, width // 2 if done == 0 else -ONE
+            left = g, width, rows, width, packed, ZERO, layer.paired_row, ONE
+            call_kernel(product, (*left, h, ZERO, *sums, ONE, portion, shift(h, lines * width), ahead))
+        done += portion
 
 
 @within
@@ -96,7 +115,7 @@ def _finish_panel(plan, layer, panel, start, rows, depth, slopes, whole, above, 
         drop(panel_of_a, h, start, start + rows, layer.units, panel * width, rate, drop_key)
     if not whole:
         note_largest(plan, at(scratch, layer.h + here, unit), rows * width, thread, 0)
-    if depth > 0:
+    if depth > 0 or above != 0:
         panel_to_units(plan, layer, start, rows, panel, depth, above, thread, unit)
 
 
@@ -114,15 +133,11 @@ def layer_forward(
     Partner: `backward.layer_backward`.
     """
     width, scratch = panel_width(unit), plan.scratch
-    product, source, lines, inputs, column = plan.product, below.h, below.padded, below.units, ONE
+    product, source, lines, count, column = plan.product, below.h, below.padded, below.units, ONE
     if listed != 0:
         product = listed
     if parts != 0:
-        product, source, lines, inputs = product_of(plan, parts), below.h_pairs, parts * below.pairs, below.pairs
-        for panel in range(first, last):
-            h = at(scratch, below.h + panel * below.padded * width, unit)
-            target = at(scratch, source + panel * lines * width, unit)
-            pair_lines(h, below.units, target, parts)
+        product, source, lines = product_of(plan, parts), below.h_pairs, parts * below.pairs
     # an output with its loss's own link, which may be softmax, a function of all units
     whole = layer.phi != 0 and layer.dphi == 0
     start, end, turn, low, high = ZERO, layer.units, ZERO, first, last
@@ -131,32 +146,30 @@ def layer_forward(
         meet(plan)
         low, high = ZERO, together
         start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
-    portion = portion_of(layer, layer.input_pairs, inputs, parts)
+    take_unit(parts)
     while start < end:  # a range of this step would divide by it
-        rows, done = min(layer.resident_rows, end - start), ZERO
-        while done < inputs:
-            W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
-            row, count = layer.stride, min(portion, inputs - done)
-            if parts != 0:
-                packed = at(scratch, plan.packed + thread * plan.packed_size, unit)
-                pair_rows(shift(W, 2 * done), row, rows, min(2 * count, below.units - 2 * done), packed, layer.paired_row, parts)
-                W, row = packed, layer.paired_row
-            for panel in range(low, high):
-                here = source + (panel * lines + parts * done) * width
-                g, h_below = at(scratch, layer.g + (panel * layer.padded + start) * width, unit), at(scratch, here, unit)
-                if listed != 0:
-                    column, count = lines_of_panel(plan, below, panel)
-                if ready == 0:
-                    left = g, width, rows, width, W, ZERO, row, column
-                    sums = (b, ONE) if done == 0 else (b, -ONE)
-                    coming = shift(h_below, lines * width), lines_to_call(rows, parts, portion < inputs, unit)
-                    call_kernel(product, (*left, h_below, ZERO, *sums, ONE, count, *coming))
-                if done + portion >= inputs:
-                    _finish_panel(plan, layer, panel, start, rows, depth, slopes, whole, above, rate, drop_key, thread, unit)
-            done += portion
+        rows = min(layer.resident_rows, end - start)
+        W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
+        row, first_line, bias_row, ahead = layer.stride, source, ONE, ZERO
+        if parts != 0:
+            W, row = at(scratch, plan.packed + thread * plan.packed_size, unit), layer.paired_row
+            done, ahead = _split_rows(plan, below, layer, start, rows, low, high, parts, W, unit)
+            b, bias_row = shift(W, layer.resident_rows * row), width // 2 if done == 0 else -ONE
+            count, first_line = below.pairs - done, source + parts * done * width
+        for panel in range(low, high):
+            here = (panel * layer.padded + start) * width
+            g, h_below = at(scratch, layer.g + here, unit), at(scratch, first_line + panel * lines * width, unit)
+            if listed != 0:
+                column, count = lines_of_panel(plan, below, panel)
+            if ready == 0:
+                left = g, width, rows, width, W, ZERO, row, column
+                coming = shift(h_below, lines * width), ahead
+                call_kernel(product, (*left, h_below, ZERO, b, bias_row, ONE, count, *coming))
+            _finish_panel(plan, layer, panel, start, rows, depth, slopes, whole, above, rate, drop_key, thread, unit)
         start += rows
         if shared:
             start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
+    leave_unit(parts)
     if shared:
         meet_at_the_end(plan, thread)
     for panel in range(first, last if whole else first):
@@ -195,6 +208,3 @@ def forward(plan, layers, first, last, together, depth, slopes, training, parts,
             thread,
             unit,
         )
-        if l == 1 and own != 0 and depth != 0 and layers[l].sums == 0:
-            for panel in range(first, last):
-                pair_rows_of_input(plan, layers[0], panel, own, unit)

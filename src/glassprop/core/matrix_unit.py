@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.jit import PANEL_BYTES, host_features, panel_width, shift, within
 from glassprop.core.processor import prefetch_far
-from glassprop.core.vectors import INDEX, fill_rest
+from glassprop.core.vectors import INDEX
 
 TILE = 16  # rows of a tile, and numbers or pairs in each
 _LINE = 64  # bytes of a tile's row, and of the description of all tiles
@@ -105,6 +105,8 @@ def _shape_tiles(typingctx, rows):
     """Say how large the tiles are, which makes them zero: 16 lines of 64 bytes, and those of the upper block `rows` lines."""
 
     def codegen(context, builder, sig, args):
+        if not has_matrix_unit():
+            return context.get_dummy_value()
         byte, shapes = ir.IntType(8), []
         for count in range(1, TILE + 1):  # palette 1; bytes of a line of each tile, of 16 that there might be; lines
             of_tiles = [count if tile in _UPPER else TILE for tile in range(8)]
@@ -121,13 +123,26 @@ def _shape_tiles(typingctx, rows):
 
 @intrinsic
 def _release_tiles(typingctx):
-    """Leave the unit as it was found: what lies in it would have to be saved whenever threads take turns."""
-
     def codegen(context, builder, sig, args):
-        _emit(builder, "tilerelease")
+        if has_matrix_unit():
+            _emit(builder, "tilerelease")
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+@within
+def take_unit(parts):
+    """Make the unit ready for products of operands in so many parts, if any: a thread does so once for many of them."""
+    if parts != 0:
+        _shape_tiles(TILE)
+
+
+@within
+def leave_unit(parts):
+    """Leave the unit as it was found: what lies in it would have to be saved whenever threads take turns."""
+    if parts != 0:
+        _release_tiles()
 
 
 @intrinsic
@@ -196,15 +211,15 @@ def _add_split_products(left, a_row, right, width, two):
 
 
 def _moving_sums(move):
-    """A function that moves the sums from or to `place`, where rows lie `row` elements apart."""
+    """A function that moves the sums from or to `place`, where rows lie `row` elements apart, blocks of columns `column`."""
 
     @within
-    def move_sums(place, row, two):
+    def move_sums(place, column, row, two):
         move(0, place, row)
-        move(1, shift(place, TILE), row)
+        move(1, shift(place, column), row)
         if two:
             move(2, shift(place, TILE * row), row)
-            move(3, shift(place, TILE * row + TILE), row)
+            move(3, shift(place, TILE * row + column), row)
 
     return move_sums
 
@@ -218,13 +233,13 @@ def _make_product(split: bool) -> Any:
     def product_panel(
         c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
     ):
-        """As `tile.product_kernel` says, for pairs of bfloat16. Pairs of a row of A lie side by side, 16 or a multiple.
+        """As `tile.product_kernel` says, for pairs of bfloat16, between `take_unit` and `leave_unit`.
 
-        Where numbers are in parts, every 16 pairs of one part lie before those of the next. Sums start with what is in C where
-        `bias_row` is negative. From `ahead` on, `ahead_k` lines are called for with every 16 pairs, into the second-level cache.
+        Pairs of a row of A lie side by side, 16 or a multiple; where numbers are in parts, every 16 pairs of one part lie
+        before those of the next. The bias of a row is there 16 times (`bias_row` is 16), or there is none (0), or sums start
+        with what is in C (-1). From `ahead` on, `ahead_k` lines are called for with every 16 pairs, if numbers are in parts.
         """
-        width, square, r, none = panel_width(c), _new_square(c), rows * 0, bias_row == 0 and bias[0] == 0
-        _shape_tiles(TILE)
+        width, square, r = panel_width(c), _new_square(c), rows * 0
         while r < rows:
             two, count = rows - r >= 2 * TILE, min(rows - r, TILE)
             if count < TILE:
@@ -232,13 +247,11 @@ def _make_product(split: bool) -> Any:
             count += TILE if two else 0
             target = shift(c, r * c_row)
             if bias_row < 0:
-                _load_sums(target, c_row, two)
-            elif none:
+                _load_sums(target, TILE, c_row, two)
+            elif bias_row == 0:
                 _zero_sums()
             else:
-                for i in range(count):
-                    fill_rest(bias[(r + i) * bias_row], shift(square, i * width), 0)
-                _load_sums(square, width, two)
+                _load_sums(shift(bias, r * bias_row), 0, bias_row, two)
             for o in range(outer):
                 left, right = shift(a, o * a_outer + r * a_row), shift(b, o * b_outer)
                 for k in range(0, inner_count * parts, TILE * parts):
@@ -250,14 +263,15 @@ def _make_product(split: bool) -> Any:
                     else:
                         _add_products(shift(left, k), a_row, shift(right, k * width), width, two)
             if columns == width:
-                _store_sums(target, c_row, two)
+                _store_sums(target, TILE, c_row, two)
             else:
-                _store_sums(square, width, two)
+                _store_sums(square, TILE, width, two)
                 for i in range(count):
                     for j in range(columns):
                         target[i * c_row + j] = square[i * width + j]
+            if count < TILE:
+                _shape_tiles(TILE)
             r += count
-        _release_tiles()
 
     return product_panel
 

@@ -1,4 +1,4 @@
-"""How a batch lies in memory: panels of rows, the layer table, and moving rows in and out.
+"""How a batch lies in memory, in panels of rows, and moving rows in and out.
 
 It knows memory, not arithmetic.
 
@@ -9,279 +9,23 @@ Numbers of units are rounded up to whole squares in P and Q, whose padding may h
 are not there, and columns of dW beyond them are not stored. Rows of the last panel beyond the batch repeat the batch's last row
 (zeros might be a point where a user's own φ is not finite), with error terms of zero.
 
-Where products are of bfloat16, their operands are kept once more in pairs, two rounded numbers in the place of one of float32:
-numbers half a block apart, so that pairing is a matter of whole vectors (`bfloat16.pair_up`). So are they where the matrix unit
-multiplies float32, but in three parts, the pairs of each part behind those of the one before.
+Where products are of bfloat16, their operands are kept in pairs, two rounded numbers in the place of one of float32: numbers of
+a square, half of it apart, so that pairing is a matter of whole vectors (`bfloat16.pair_lines`). So are they where the matrix
+unit multiplies float32, but in three parts, the pairs of each part behind those of the one before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
-from typing import Any, NamedTuple
-
 import numpy as np
 
-from glassprop.core.activations import Activation, multiply_kernel
 from glassprop.core.bfloat16 import pair_lines
 from glassprop.core.jit import at, inner, panel_width, shift, stay_apart, within
-from glassprop.core.matrix_unit import has_matrix_unit
-from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
+from glassprop.core.network import panel_columns, round_up
 from glassprop.core.processor import prefetch
 from glassprop.core.threads import SLOT
 from glassprop.core.vectors import copy_part, copy_row, fill_rest, lanes_of, largest_bits, part_of, transpose_strip
 
-#: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
-LAYER = np.dtype(
-    [
-        ("units", np.int64),  # fan_out; of the row before: fan_in
-        ("padded", np.int64),  # units in whole squares: a panel of P is padded * width elements
-        ("W", np.int64),  # (units, stride) in theta
-        ("stride", np.int64),
-        ("b", np.int64),  # (units,)
-        ("packed_row", np.int64),  # stride of Wᵀ when it is turned around for the backward product; 0: it is not
-        ("parts", np.int64),  # of the operands of products: 1 in bfloat16, 3 of float32 for the matrix unit, 0: as they are
-        ("paired_row", np.int64),  # stride of W in pairs of bfloat16, in all their parts
-        ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
-        ("input_pairs", np.int64),  # of inputs, that its product goes through for all panels before the next: a portion of W
-        ("unit_pairs", np.int64),  # the same of units, in the backward product
-        ("size", np.int64),  # elements of W and b together, from W on
-        ("by_units", np.int64),  # 1: threads share out the units that its products compute, each for all panels
-        ("sums", np.int64),  # 1: dW is taken as sums of rows of h, each times its δ, without h in Q
-        ("piece", np.int64),  # rows of W in a piece of dW: what threads share out, and what partial sums are of
-        ("pieces", np.int64),
-        ("block", np.int64),  # pieces that a thread takes at a time
-        ("resident_rows", np.int64),  # of W, that stay in the second-level cache while they meet all panels
-        ("resident_columns", np.int64),  # the same of columns, in the backward product
-        ("g", np.int64),  # P: pre-activations; the same as a where they are not kept
-        ("a", np.int64),  # P: φ(g); the same as h where there is no dropout
-        ("h", np.int64),  # P: what the next layer reads
-        ("q", np.int64),  # Q of h
-        ("q_pairs", np.int64),  # Q in pairs of rows; the same place if they have one part, else of other squares
-        ("delta", np.int64),  # P: error terms
-        ("h_pairs", np.int64),  # [panel][pair][row] of h
-        ("delta_pairs", np.int64),  # the same of δ, and afterwards [panel][unit][pair of rows]
-        ("z", np.int64),  # P: what the kernel of φ′ reads: a, or slopes that the forward pass has left, in place of g if it may
-        ("phi", np.int64),  # addresses of kernels; 0 is the identity
-        ("both", np.int64),  # φ and the slopes, of built-in activations where φ′ reads g; 0: φ alone
-        ("dphi", np.int64),
-        ("dropout", np.float64),
-        ("rate_factor", np.float64),  # of the learning rate
-    ],
-    align=True,
-)
-
-
-PIECE_NUMBERS = 512  # of W, at least, in a piece of dW, where the layer has as many: partial sums of fewer would take longer
-# Rows of W in a piece, and at most in a block of them; bytes of a block that has more than a piece, at most: half of what the
-# second-level cache holds. The matrix unit, which waits for Q from memory, takes few and high blocks, of whole tiles of its
-# own.
-PIECE_ROWS, BLOCK_ROWS, BLOCK_BYTES = 8, 40, 1 << 19
-UNIT_PIECE_ROWS, UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES = 16, 224, 3 << 19
-UNIT_RESIDENT = 8192
-# Pairs in a row of W from which on the matrix unit takes float32 in portions, of so many at most; rows of W, at most, that it
-# takes at a time then, and else.
-PORTIONS_FROM, PORTION, PORTION_ROWS, RESIDENT_ROWS = 512, 256, 256, 64
-AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
-# Units and inputs of a layer, and rows of a batch, from which on the matrix unit multiplies its float32: splitting costs, too.
-SPLIT_FROM, SPLIT_ROWS = 192, 64
-RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
-MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than h in Q
-ROWS_OF_SUMS = 8  # of a batch, for each of these units: the sums of lanes cost the same for any batch
 ROWS_AHEAD = 8  # rows of X between the one that is gathered and the one that is called for from memory
-MEETING_FLOPS = 1e6  # of a product, which a thread could do while it meets the others before and after it
-PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
-
-
-def resident(depth: int, width: int, lines: int, most: int) -> int:
-    """How many rows of W, each `depth` long, to take at a time: as many as fill `lines`, in whole squares, from 32 on."""
-    return max(32, min(most, lines * width // depth // 32 * 32))
-
-
-def portion(pairs: int, parts: int) -> int:
-    """How many of so many pairs of a product's depth are taken at a time: all, or of a large one in three parts as many each time.
-
-    In portions, a panel of the batch meets more rows of W while it is in the cache, at the price of sums that go there and back.
-    """
-    return pairs if parts < 3 or pairs < PORTIONS_FROM else round_up(-(-pairs // -(-pairs // PORTION)), 16)
-
-
-def piece_rows(units: int, stride: int, by_unit: bool = False) -> int:
-    """Rows of W in a piece of dW: the least number, or as often that as holds `PIECE_NUMBERS`; the same for any threads."""
-    least = UNIT_PIECE_ROWS if by_unit else PIECE_ROWS
-    return min(round_up(-(-PIECE_NUMBERS // stride), least), units)
-
-
-def block_pieces(pieces: int, piece: int, row_bytes: int, by_unit: bool = False) -> int:
-    """Pieces that a thread takes at a time, of its `pieces`: as many as fit the cache, and each time as many."""
-    rows, room = (UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES) if by_unit else (BLOCK_ROWS, BLOCK_BYTES)
-    most = max(1, min(rows, room // row_bytes) // piece)
-    return -(-pieces // -(-pieces // most))
-
-
-class Layout(NamedTuple):
-    """The layer table for one network, precision and largest batch, and the length of its scratch memory."""
-
-    layers: np.ndarray
-    scratch_size: int
-    targets: int  # P (outputs, width) of the targets
-    weights: int  # row weights (panels * width)
-    losses: int  # row losses (panels * width)
-    zero: int  # a panel row of zeros, and one of ones
-    packed: int  # columns of W made contiguous, W in pairs, a square of Q, a block of dW: a share for each thread
-    packed_size: int  # elements of a share
-    pieces: int  # pieces of dW in all layers
-
-
-def lay_out(
-    network: Network,
-    dtype: np.dtype,
-    batch_size: int,
-    keep_g: bool = False,
-    threads: int = 1,
-    paired: bool = False,
-    lines: tuple[int, int] | None = None,
-    backward: bool = True,
-) -> Layout:
-    """Lay out scratch memory for batches of up to `batch_size` rows.
-
-    `keep_g` keeps the pre-activations of all layers, for showing them; otherwise only those that some φ′ or the loss reads.
-    `paired` makes room for operands in bfloat16. `lines`, of a sparse input: of a panel and of a thread's blocks, at most.
-    Without a `backward` pass there is no room for what only that reads or writes.
-    """
-    width = panel_columns(dtype)
-    panels = -(-batch_size // width)
-    table = np.zeros(len(network.layers), LAYER)
-    end = 0
-
-    def claim(units: int) -> int:
-        nonlocal end
-        start, end = end, end + round_up(units, width) * panels * width
-        return start
-
-    offsets = layer_offsets(network.layers, dtype)
-    activations = (None, *network.activations, network.output_activation)
-    rates = (0.0, *network.dropout, 0.0)
-    packed_size = pieces = 0
-    parts = layer_parts(network, dtype, batch_size, paired, lines is not None)
-    for l, (units, activation) in enumerate(zip(network.layers, activations, strict=True)):
-        row, is_output = table[l], l == len(network.layers) - 1
-        row["units"], row["padded"], row["rate_factor"], row["dropout"] = units, round_up(units, width), 1.0, rates[l]
-        if l == 0 and lines:
-            row["padded"], row["h"], row["q"] = lines[0], end, end + lines[0] * panels * width
-            end = int(row["q"]) + threads * lines[1] * width
-            continue
-        row["h"] = row["a"] = row["g"] = row["z"] = claim(units)
-        row["pairs"] = round_up(-(-units // 2), width // 2)
-        row["parts"] = parts[l]
-        if parts[l] and backward:
-            row["delta_pairs"] = claim(parts[l] * row["pairs"])
-        above = 0 if is_output else parts[l + 1]
-        if l == 0 or (backward and not is_output):
-            # where there are three parts, only batches too small for them touch this memory
-            row["q"] = row["q_pairs"] = claim(units)
-        if above:
-            row["h_pairs"] = claim(above * row["pairs"])
-        if above == 3 and backward:
-            row["q_pairs"] = claim(3 * round_up(units, width) // 2)
-        if activation is None:
-            continue
-        row["W"], row["stride"], row["b"] = offsets[l - 1]
-        row["size"] = units * (offsets[l - 1][1] + 1)
-        if backward or lines:  # `sparse.multiply_rows` adds up there
-            row["delta"] = claim(units)
-        packed_size = max(packed_size, _share_out(row, table[l - 1], l, network, batch_size, dtype, threads, backward))
-        pieces += int(row["pieces"])
-        if rates[l]:
-            row["a"] = row["g"] = row["z"] = claim(units)
-        _take_activation(row, activation, is_output and activation.name == network.loss.link, keep_g or is_output, claim, dtype)
-    packed_size += width * width if 3 in parts and backward else 0  # for a square of Q before it is split
-    targets = claim(network.layers[-1])
-    weights, losses, zero = claim(1), claim(1), claim(1)
-    return Layout(table, end + threads * packed_size, targets, weights, losses, zero, end, packed_size, pieces)
-
-
-def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool, sparse: bool) -> list[int]:
-    """Of every layer, and of the input, in how many parts of bfloat16 the operands of its products are kept.
-
-    It follows from layers and batch: a step that is taken again has the same bits.
-    """
-    large = [dtype == np.float32 and batch_size >= SPLIT_ROWS and min(pair) >= SPLIT_FROM for pair in pairwise(network.layers)]
-    by_unit = not paired and any(large) and has_matrix_unit()
-    parts = [3 * int(by_unit and is_large) or int(paired) for is_large in large]
-    return [0, 0, *parts[1:]] if sparse else [0, *parts]
-
-
-def shares_units(units: int, below: int, inputs: int, batch_size: int, width: int, threads: int) -> bool:
-    """Whether threads share out the units of a product, of the layer or of that `below`, or the panels of the batch.
-
-    A thread reads all of W for its panels, or all panels for its part of W: what is less, unless it leaves the busiest thread
-    with more to do than the meetings take.
-    """
-    of_panels, of_units = (-(-n // threads) / n for n in (-(-batch_size // width), -(-min(units, below) // width)))
-    worth = MEETING_FLOPS / (2 * batch_size * units * inputs)
-    return of_panels > of_units + worth or (units * inputs > batch_size * (units + inputs) and of_units < 1.25 * of_panels)
-
-
-def _share_out(
-    row: Any, below: Any, l: int, network: Network, batch_size: int, dtype: np.dtype, threads: int, backward: bool
-) -> int:
-    """How layer `l` is taken: its gradient in blocks, W in parts; returns what a thread's share of `packed` must hold of it."""
-    width, units, inputs, parts = panel_columns(dtype), int(row["units"]), int(below["units"]), int(row["parts"])
-    # the rows of X are in Q anyway
-    pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
-    row["sums"] = parts != 1 and (units == 1 or pays)
-    row["by_units"] = threads > 1 and shares_units(units, inputs if l > 1 else units, inputs, batch_size, width, threads)
-    by_unit = parts > 0 and has_matrix_unit()
-    stride = int(row["stride"])
-    row["piece"] = units if row["sums"] else piece_rows(units, stride, by_unit)
-    row["pieces"] = -(-units // row["piece"])
-    of_thread = -(-row["pieces"] // threads)
-    small = network.n_parameters < AT_ONCE_FROM  # all of it may wait in the cache
-    row["block"] = of_thread if small else block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_unit)
-    depths, lines, most = (inputs, units), RESIDENT, (RESIDENT_ROWS, RESIDENT_ROWS)
-    if parts:
-        pairs = int(below["pairs"]), int(row["pairs"])
-        row["input_pairs"], row["unit_pairs"] = portions = [portion(n, parts) for n in pairs]
-        depths = [parts * n for n in portions]
-        row["paired_row"] = row_stride(depths[0], width)
-    if by_unit:
-        lines = UNIT_RESIDENT
-        most = [RESIDENT_ROWS if n == all_of_it else PORTION_ROWS for n, all_of_it in zip(portions, pairs, strict=True)]
-    row["resident_rows"], row["resident_columns"] = (resident(depths[i], width, lines, most[i]) for i in range(2))
-    if l > 1 and parts:
-        row["packed_row"] = row_stride(max(2 * int(row["unit_pairs"]), depths[1]), width)
-    elif l > 1 and units * inputs >= PACK_FROM * width:
-        row["packed_row"] = row_stride(round_up(units, width), width)
-    forward = int(row["resident_rows"] * row["paired_row"])
-    if not backward:
-        return forward
-    return max(
-        forward, int(row["resident_columns"] * row["packed_row"]), round_up(int(row["block"] * row["piece"]) * stride, width)
-    )
-
-
-def _take_activation(
-    row: Any, activation: Activation, linked: bool, keep_g: bool, claim: Callable[[int], int], dtype: np.dtype
-) -> None:
-    """The kernels of a layer's φ and φ′, and room for what these read; `linked`, of an output whose loss has φ′ in its δ."""
-    units, plain = int(row["units"]), activation.name == "identity"
-    if not plain and (keep_g or activation.reads == "g"):
-        row["g"] = claim(units)
-    row["z"] = row["g"] if activation.reads == "g" else row["a"]
-    if activation.reads == "g" and activation.built_in and not (plain or linked):
-        row["z"] = claim(units) if keep_g else row["g"]
-        row["both"], row["dphi"] = activation.kernel("both", dtype), multiply_kernel(dtype)
-    elif not (plain or linked):
-        row["dphi"] = activation.kernel("dphi", dtype)
-    row["phi"] = 0 if plain else activation.kernel("phi", dtype)
-
-
-def new_scratch(layout: Layout, dtype: np.dtype) -> np.ndarray:
-    """Scratch memory, all zero (the padding must be) but for the panel row of ones."""
-    scratch, width = aligned_zeros(layout.scratch_size, dtype), panel_columns(dtype)
-    scratch[layout.zero + width : layout.zero + 2 * width] = 1
-    return scratch
 
 
 def read_panels(scratch: np.ndarray, offset: int, units: int, rows: int) -> np.ndarray:
@@ -301,44 +45,52 @@ def transpose_panel(source, source_row, target, target_row, rows, columns):
 
 
 @within
+def own_parts(layer, parts):
+    """In how many parts the operands of this layer's products are, where those of the step are in so many."""
+    return parts if layer.parts == parts else parts * 0
+
+
+@within
 def paired_square(parts, unit):
     """Elements from one square of Q in pairs of rows to the next."""
     square = panel_width(unit) * panel_width(unit)
     return square if parts == 1 else parts * square // 2
 
 
-@within
-def pair_square(plan, layer, q, place, parts, unit):
-    """A square of Q in pairs of rows: the first half of its own place, or so much of a larger one for each of `parts`."""
-    pair_lines(q, panel_width(unit), at(plan.scratch, layer.q_pairs + place * paired_square(parts, unit), unit), parts)
+@inner
+def pair_squares(plan, layer, p, lines, q, block, panel, depth, parts, unit):
+    """A square of P, and of Q if its `depth` is not 0, in pairs: of units for the layer above, of rows for the gradient.
 
-
-@within
-def pair_rows_of_input(plan, layer, panel, parts, unit):
-    """Q of one panel of the input in pairs of rows."""
-    square = panel_width(unit) * panel_width(unit)
-    for block in range(layer.padded // panel_width(unit)):
-        place = block * plan.most_panels + panel
-        pair_square(plan, layer, at(plan.scratch, layer.q + place * square, unit), place, parts, unit)
+    Of one part those of rows take the first half of the square's own place, of three so much of a larger one.
+    """
+    stay_apart(lines)
+    width = panel_width(unit)
+    place = layer.h_pairs + (panel * layer.pairs + block * (width // 2)) * parts * width
+    pair_lines(p, lines, at(plan.scratch, place, unit), parts)
+    if depth > 0:
+        place = layer.q_pairs + (block * plan.most_panels + panel) * paired_square(parts, unit)
+        pair_lines(q, width, at(plan.scratch, place, unit), parts)
 
 
 @inner
 def panel_to_units(plan, layer, start, units, panel, depth, parts, thread, unit):
     """Q of h from one panel of P, for `units` units from `start`, where a square begins: from [unit][row] to [row][unit].
 
-    `depth` is how many rows of a panel are wanted, and `parts` in how many of bfloat16, if any.
+    `depth` is how many rows of a panel are wanted, if any, and `parts` in how many of bfloat16: then h is paired, too.
     """
     stay_apart(units)
     width = panel_width(unit)
     square = width * width
     for u in range(0, units, width):
-        place = (start + u) // width * plan.most_panels + panel
+        block, lines = (start + u) // width, min(width, units - u)
+        place = block * plan.most_panels + panel
         there = layer.q + place * square if parts != 3 else plan.packed + (thread + 1) * plan.packed_size - square
         p = at(plan.scratch, layer.h + (panel * layer.padded + start + u) * width, unit)
         q = at(plan.scratch, there, unit)
-        transpose_panel(p, width, q, width, min(width, units - u), depth)
+        if depth > 0:
+            transpose_panel(p, width, q, width, lines, depth)
         if parts != 0:
-            pair_square(plan, layer, q, place, parts, unit)
+            pair_squares(plan, layer, p, lines, q, block, panel, depth, parts, unit)
 
 
 @inner
@@ -354,20 +106,44 @@ def note_largest(plan, pointer, count, thread, which):
         _note_larger(pointer, count, at(plan.largest, SLOT * thread + which, np.int64(0)))
 
 
-def gather_rows(plan, X, order, start, stop, layers, first, last, thread, unit):
+@within
+def _fill_places(p, lines, count):
+    """Fill panel rows from number `count` on with the number before."""
+    for u in range(lines if count < panel_width(p) else 0):
+        line = shift(p, u * panel_width(p))
+        fill_rest(line[count - 1], line, count)
+
+
+@inner
+def _take_squares(plan, layer, q, p, next_block, count, panel, depth, parts, thread, unit):
+    """P and pairs from Q of one panel of the input; of three parts a single square of P is enough."""
+    stay_apart(count)
+    width = panel_width(unit)
+    next_square = width * width if parts != 3 else parts * 0
+    for block in range(layer.padded // width):
+        columns = min(width, layer.units - block * width)
+        here, there = shift(p, block * next_square), shift(q, block * next_block)
+        transpose_panel(there, width, here, width, count, columns)
+        _fill_places(here, columns, count)
+        note_largest(plan, here, columns * width, thread, 0)
+        pair_squares(plan, layer, here, columns, there, block, panel, depth, parts, unit)
+
+
+def gather_rows(plan, X, order, start, stop, layers, first, last, depth, operands, thread, unit):
     """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
 
     Places in P from `stop` on are filled with the last row; in Q they keep the finite numbers that they held, which error terms
-    of zero multiply.
+    of zero multiply. Where products take `operands` in three parts of bfloat16, these are all that is kept, and the memory of
+    one panel, and of one square of P, serves all; those of Q are asked for with `depth`.
     """
     layer, numbers, width = layers[0], at(order, 0, start), panel_width(unit)
-    square, inputs = width * width, layer.units
+    square, inputs, parts = width * width, layer.units, own_parts(layers[1], operands)
     lines, whole = (inputs + width // 2 - 1) // (width // 2), inputs // width
     next_block, last_row = plan.most_panels * square, plan.rows - 1
     for panel in range(first, last):
-        base = start + panel * width
+        base, own = start + panel * width, panel if parts != 3 else first
         count = min(width, stop - base)
-        q, p = at(plan.scratch, layer.q + panel * square, unit), at(plan.scratch, layer.h + panel * layer.padded * width, unit)
+        q, p = at(plan.scratch, layer.q + own * square, unit), at(plan.scratch, layer.h + own * layer.padded * width, unit)
         for i in range(count):
             ahead = base + i + ROWS_AHEAD  # a row of the next batch, perhaps; without an order, beyond the table, perhaps
             coming = at(X, (numbers[min(ahead, last_row)] if order else ahead) * inputs, unit)
@@ -377,12 +153,13 @@ def gather_rows(plan, X, order, start, stop, layers, first, last, thread, unit):
             for block in range(whole):
                 copy_row(shift(source, block * width), shift(target, block * next_block))
             copy_part(shift(source, whole * width), inputs - whole * width, shift(target, whole * next_block))
+        if parts != 0:
+            _take_squares(plan, layer, q, p, next_block, count, panel, depth, parts, thread, unit)
+            continue
         for block in range(layer.padded // width):
             columns = min(width, inputs - block * width)
             transpose_panel(shift(q, block * next_block), width, shift(p, block * square), width, count, columns)
-        for u in range(inputs if count < width else 0):
-            line = shift(p, u * width)
-            fill_rest(line[count - 1], line, count)
+        _fill_places(p, inputs, count)
         note_largest(plan, p, inputs * width, thread, 0)
 
 

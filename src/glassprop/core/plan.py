@@ -1,6 +1,6 @@
 """The records through which compiled code sees a run: what it is, what it has come to, and where its memory lies.
 
-It knows names and types, not what is done with them. The table of layers is in panels.py.
+It knows names and types, not what is done with them. The table of layers is in layout.py.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PLAN = np.dtype(
             "constants_stride",  # bytes from one thread's constants of the rule to the next one's
             "history",  # (epochs,) EPOCH
             "output",  # (rows, outputs) or absent
-            "targets", "batch_weights", "losses", "zero", "packed",  # offsets in scratch, see panels.Layout
+            "targets", "batch_weights", "losses", "zero", "packed",  # offsets in scratch, see layout.Layout
             "packed_size",  # of one thread's share
             "sums",  # float64, pairs: (loss, weight) of panels, then (squares, penalty) of pieces of the gradient
             "most_panels",  # of a batch

@@ -7,6 +7,7 @@ It knows addresses and instructions, not who uses them.
 from __future__ import annotations
 
 import platform
+from typing import Any
 
 from llvmlite import ir
 from numba import types

@@ -88,7 +88,7 @@ def _clear(line, width):
         line[i] = 0
 
 
-def gather_sparse_rows(plan, X, order, start, stop, layers, first, last, thread, unit):
+def gather_sparse_rows(plan, X, order, start, stop, layers, first, last, depth, operands, thread, unit):
     """`panels.gather_rows` for a sparse X: the lines of panels first..last, and the inputs that they are of."""
     starts, columns, values = _table(X, unit)
     layer, numbers, width, off = layers[0], at(order, 0, start), panel_width(unit), start * 0
@@ -134,7 +134,7 @@ def turn_around(plan, layers, thread, unit):
         pack_columns(shift(W, start), layer.stride, min(width, last - start), layer.units, target, layer.padded)
 
 
-def multiply_rows(plan, X, order, start, stop, layers, first, last, thread, unit):
+def multiply_rows(plan, X, order, start, stop, layers, first, last, depth, operands, thread, unit):
     """g of the first layer for panels first..last of rows start..stop of X, from Wᵀ; rows beyond them as in panels.py."""
     starts, columns, values = _table(X, unit)
     layer, width = layers[1], panel_width(unit)

@@ -28,7 +28,8 @@ from glassprop.core.jit import (
     shift,
     within,
 )
-from glassprop.core.panels import LAYER, SPLIT_ROWS, gather_rows, note_largest, scatter_rows
+from glassprop.core.layout import LAYER, SPLIT_ROWS
+from glassprop.core.panels import gather_rows, note_largest, scatter_rows
 from glassprop.core.plan import (
     BACKWARD,
     DIVERGED,
@@ -119,7 +120,7 @@ def _losses(plan, layers, Y, classes, weights, order, start, stop, first, last, 
 
 #: The stages of a step: kernels by the name of their address in the plan, and their arguments in the letters of `kernel`.
 STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (gather_rows, "PnnnnLnnnu"),
+    "do_gather": (gather_rows, "PnnnnLnnnnnu"),
     "do_forward": (forward, "PLnnnnnnnnnu"),
     "do_losses": (_losses, "PLnnnnnnnncnu"),
     "do_backward": (backward, "PLnnnnnnnu"),
@@ -128,12 +129,12 @@ STAGES: dict[str, tuple[Callable, str]] = {
 }
 #: Those of a sparse X, in place of the ones above or beside them.
 SPARSE_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (gather_sparse_rows, "PnnnnLnnnu"),
+    "do_gather": (gather_sparse_rows, "PnnnnLnnnnnu"),
     "do_collect": (collect_columns, "PLnnnnu"),
 }
 #: Those of predictions of many rows of one.
 ROW_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (multiply_rows, "PnnnnLnnnu"),
+    "do_gather": (multiply_rows, "PnnnnLnnnnnu"),
     "do_turn": (turn_around, "PLnu"),
 }
 _TABLES = {"": STAGES, "sparse": SPARSE_STAGES, "rows": ROW_STAGES}
@@ -205,7 +206,7 @@ def _validate(plan, layers, sums, thread, unit):
         last = low + min(high - low, others - v)
         start, stop = (v - low) * width, plan.validation_rows
         here = shift(sums, 2 * (v - low))
-        call_kernel(plan.do_gather, (plan, plan.validation_X, off, start, stop, layers, low, last, thread, unit))
+        call_kernel(plan.do_gather, (plan, plan.validation_X, off, start, stop, layers, low, last, off, operands, thread, unit))
         call_kernel(plan.do_forward, (plan, layers, low, last, off, off, off, off, operands, start, thread, unit))
         Y, classes, weights = plan.validation_Y, plan.validation_classes, plan.validation_weights
         call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, off, start, stop, low, last, here, thread, unit))
@@ -266,7 +267,7 @@ def _by_panels(plan, layers, order, start, stop, depth, parts, operands, t, thre
             at(plan.largest, SLOT * thread + i, start)[0] = 0
     if parts & FORWARD:
         wanted, slopes = depth if parts & BACKWARD else depth * 0, parts & (LOSS | BACKWARD)
-        call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers, low, high, thread, unit))
+        call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers, low, high, wanted, operands, thread, unit))
         call_kernel(plan.do_forward, (plan, layers, low, high, together, wanted, slopes, training, operands, t, thread, unit))
     if parts & OUTPUT:
         scatter_rows(plan.scratch, layers[-1], start, stop, plan.output, low, high, unit)

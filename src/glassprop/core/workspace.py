@@ -14,8 +14,8 @@ import numpy as np
 
 from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads, must_compile
+from glassprop.core.layout import AT_ONCE_FROM, LAYER, Layout, lay_out, new_scratch
 from glassprop.core.network import Network, aligned_zeros, panel_columns, round_up
-from glassprop.core.panels import AT_ONCE_FROM, LAYER, Layout, lay_out, new_scratch
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN, TURN
 from glassprop.core.sparse import SparseTable, new_lists, room_for_lines
 from glassprop.core.step import run, stages

@@ -1,0 +1,266 @@
+"""What lies where in the memory of a batch: the table of layers, and into what portions products and threads take them.
+
+It knows numbers of elements; panels.py is what lies there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from glassprop.core.activations import Activation, multiply_kernel
+from glassprop.core.matrix_unit import has_matrix_unit
+from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
+
+#: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
+LAYER = np.dtype(
+    [
+        ("units", np.int64),  # fan_out; of the row before: fan_in
+        ("padded", np.int64),  # units in whole squares: a panel of P is padded * width elements
+        ("W", np.int64),  # (units, stride) in theta
+        ("stride", np.int64),
+        ("b", np.int64),  # (units,)
+        ("packed_row", np.int64),  # stride of Wᵀ when it is turned around for the backward product; 0: it is not
+        ("parts", np.int64),  # of the operands of products: 1 in bfloat16, 3 of float32 for the matrix unit, 0: as they are
+        ("paired_row", np.int64),  # stride of W in pairs of bfloat16, in all their parts
+        ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
+        ("input_pairs", np.int64),  # of inputs, that its product goes through for all panels before the next: a portion of W
+        ("unit_pairs", np.int64),  # the same of units, in the backward product
+        ("size", np.int64),  # elements of W and b together, from W on
+        ("by_units", np.int64),  # 1: threads share out the units that its products compute, each for all panels
+        ("sums", np.int64),  # 1: dW is taken as sums of rows of h, each times its δ, without h in Q
+        ("piece", np.int64),  # rows of W in a piece of dW: what threads share out, and what partial sums are of
+        ("pieces", np.int64),
+        ("block", np.int64),  # pieces that a thread takes at a time
+        ("resident_rows", np.int64),  # of W, that stay in the second-level cache while they meet all panels
+        ("resident_columns", np.int64),  # the same of columns, in the backward product
+        ("g", np.int64),  # P: pre-activations; the same as a where they are not kept
+        ("a", np.int64),  # P: φ(g); the same as h where there is no dropout
+        ("h", np.int64),  # P: what the next layer reads
+        ("q", np.int64),  # Q of h
+        ("q_pairs", np.int64),  # Q in pairs of rows; the same place if they have one part, else of other squares
+        ("delta", np.int64),  # P: error terms
+        ("h_pairs", np.int64),  # [panel][pair][row] of h
+        ("delta_pairs", np.int64),  # the same of δ, and afterwards [panel][unit][pair of rows]
+        ("z", np.int64),  # P: what the kernel of φ′ reads: a, or slopes that the forward pass has left, in place of g if it may
+        ("phi", np.int64),  # addresses of kernels; 0 is the identity
+        ("both", np.int64),  # φ and the slopes, of built-in activations where φ′ reads g; 0: φ alone
+        ("dphi", np.int64),
+        ("dropout", np.float64),
+        ("rate_factor", np.float64),  # of the learning rate
+    ],
+    align=True,
+)
+
+
+PIECE_NUMBERS = 512  # of W, at least, in a piece of dW, where the layer has as many: partial sums of fewer would take longer
+# Rows of W in a piece, and at most in a block of them; bytes of a block that has more than a piece, at most: half of what the
+# second-level cache holds. The matrix unit, which waits for Q from memory, takes few and high blocks, of whole tiles of its
+# own.
+PIECE_ROWS, BLOCK_ROWS, BLOCK_BYTES = 8, 40, 1 << 19
+UNIT_PIECE_ROWS, UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES = 16, 224, 3 << 19
+UNIT_RESIDENT = 8192
+# Pairs in a row of W from which on the matrix unit takes float32 in portions, of so many at most; rows of W, at most, that it
+# takes at a time then, and else.
+PORTIONS_FROM, PORTION, PORTION_ROWS, RESIDENT_ROWS = 512, 256, 256, 64
+AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
+# Units and inputs of a layer, and rows of a batch, from which on the matrix unit multiplies its float32: splitting costs, too.
+SPLIT_FROM, SPLIT_ROWS = 128, 64
+RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
+MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than h in Q
+ROWS_OF_SUMS = 8  # of a batch, for each of these units: the sums of lanes cost the same for any batch
+MEETING_FLOPS = 1e6  # of a product, which a thread could do while it meets the others before and after it
+PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
+
+
+def resident(depth: int, width: int, lines: int, most: int) -> int:
+    """How many rows of W, each `depth` long, to take at a time: as many as fill `lines`, in whole squares, from 32 on."""
+    return max(32, min(most, lines * width // depth // 32 * 32))
+
+
+def portion(pairs: int, parts: int) -> int:
+    """How many of so many pairs of a product's depth are taken at a time: all, or of many in three parts as many each time.
+
+    In portions, a panel of the batch meets more rows of W while it is in the cache; sums go to memory and back for that.
+    """
+    return pairs if parts < 3 or pairs < PORTIONS_FROM else round_up(-(-pairs // -(-pairs // PORTION)), 16)
+
+
+def piece_rows(units: int, stride: int, by_unit: bool = False) -> int:
+    """Rows of W in a piece of dW: the least number, or as often that as holds `PIECE_NUMBERS`; the same for any threads."""
+    least = UNIT_PIECE_ROWS if by_unit else PIECE_ROWS
+    return min(round_up(-(-PIECE_NUMBERS // stride), least), units)
+
+
+def block_pieces(pieces: int, piece: int, row_bytes: int, by_unit: bool = False) -> int:
+    """Pieces that a thread takes at a time, of its `pieces`: as many as fit the cache, and each time as many."""
+    rows, room = (UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES) if by_unit else (BLOCK_ROWS, BLOCK_BYTES)
+    most = max(1, min(rows, room // row_bytes) // piece)
+    return -(-pieces // -(-pieces // most))
+
+
+class Layout(NamedTuple):
+    """The layer table for one network, precision and largest batch, and the length of its scratch memory."""
+
+    layers: np.ndarray
+    scratch_size: int
+    targets: int  # P (outputs, width) of the targets
+    weights: int  # row weights (panels * width)
+    losses: int  # row losses (panels * width)
+    zero: int  # a panel row of zeros, and one of ones
+    packed: int  # columns of W made contiguous, W in pairs, a square of Q, a block of dW: a share for each thread
+    packed_size: int  # elements of a share
+    pieces: int  # pieces of dW in all layers
+
+
+def lay_out(
+    network: Network,
+    dtype: np.dtype,
+    batch_size: int,
+    keep_g: bool = False,
+    threads: int = 1,
+    paired: bool = False,
+    lines: tuple[int, int] | None = None,
+    backward: bool = True,
+) -> Layout:
+    """Lay out scratch memory for batches of up to `batch_size` rows.
+
+    `keep_g` keeps the pre-activations of all layers, for showing them; otherwise only those that some φ′ or the loss reads.
+    `paired` makes room for operands in bfloat16. `lines`, of a sparse input: of a panel and of a thread's blocks, at most.
+    Without a `backward` pass there is no room for what only that reads or writes.
+    """
+    width = panel_columns(dtype)
+    panels = -(-batch_size // width)
+    table = np.zeros(len(network.layers), LAYER)
+    end = 0
+
+    def claim(units: int) -> int:
+        nonlocal end
+        start, end = end, end + round_up(units, width) * panels * width
+        return start
+
+    offsets = layer_offsets(network.layers, dtype)
+    activations = (None, *network.activations, network.output_activation)
+    rates = (0.0, *network.dropout, 0.0)
+    packed_size = pieces = 0
+    parts = layer_parts(network, dtype, batch_size, paired, lines is not None)
+    for l, (units, activation) in enumerate(zip(network.layers, activations, strict=True)):
+        row, is_output = table[l], l == len(network.layers) - 1
+        row["units"], row["padded"], row["rate_factor"], row["dropout"] = units, round_up(units, width), 1.0, rates[l]
+        if l == 0 and lines:
+            row["padded"], row["h"], row["q"] = lines[0], end, end + lines[0] * panels * width
+            end = int(row["q"]) + threads * lines[1] * width
+            continue
+        row["h"] = row["a"] = row["g"] = row["z"] = claim(units)
+        row["pairs"] = round_up(-(-units // 2), width // 2)
+        row["parts"] = parts[l]
+        if parts[l] and backward:
+            row["delta_pairs"] = claim(parts[l] * row["pairs"])
+        above = 0 if is_output else parts[l + 1]
+        if l == 0 or (backward and not is_output):
+            # where there are three parts, only batches too small for them touch this memory
+            row["q"] = row["q_pairs"] = claim(units)
+        if above:
+            row["h_pairs"] = claim(above * row["pairs"])
+        if above == 3 and backward:
+            row["q_pairs"] = claim(3 * round_up(units, width) // 2)
+        if activation is None:
+            continue
+        row["W"], row["stride"], row["b"] = offsets[l - 1]
+        row["size"] = units * (offsets[l - 1][1] + 1)
+        if backward or lines:  # `sparse.multiply_rows` adds up there
+            row["delta"] = claim(units)
+        packed_size = max(packed_size, _share_out(row, table[l - 1], l, network, batch_size, dtype, threads, backward))
+        pieces += int(row["pieces"])
+        if rates[l]:
+            row["a"] = row["g"] = row["z"] = claim(units)
+        _take_activation(row, activation, is_output and activation.name == network.loss.link, keep_g or is_output, claim, dtype)
+    packed_size += width * width if 3 in parts and backward else 0  # for a square of Q before it is split
+    targets = claim(network.layers[-1])
+    weights, losses, zero = claim(1), claim(1), claim(1)
+    return Layout(table, end + threads * packed_size, targets, weights, losses, zero, end, packed_size, pieces)
+
+
+def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool, sparse: bool) -> list[int]:
+    """Of every layer, and of the input, in how many parts of bfloat16 the operands of its products are kept.
+
+    It follows from layers and batch: a step that is taken again has the same bits.
+    """
+    large = [dtype == np.float32 and batch_size >= SPLIT_ROWS and min(pair) >= SPLIT_FROM for pair in pairwise(network.layers)]
+    by_unit = not paired and any(large) and has_matrix_unit()
+    parts = [3 * int(by_unit and is_large) or int(paired) for is_large in large]
+    return [0, 0, *parts[1:]] if sparse else [0, *parts]
+
+
+def shares_units(units: int, below: int, inputs: int, batch_size: int, width: int, threads: int) -> bool:
+    """Whether threads share out the units of a product, of the layer or of that `below`, or the panels of the batch.
+
+    A thread reads all of W for its panels, or all panels for its part of W: what is less, unless it leaves the busiest thread
+    with more to do than the meetings take.
+    """
+    of_panels, of_units = (-(-n // threads) / n for n in (-(-batch_size // width), -(-min(units, below) // width)))
+    worth = MEETING_FLOPS / (2 * batch_size * units * inputs)
+    return of_panels > of_units + worth or (units * inputs > batch_size * (units + inputs) and of_units < 1.25 * of_panels)
+
+
+def _share_out(
+    row: Any, below: Any, l: int, network: Network, batch_size: int, dtype: np.dtype, threads: int, backward: bool
+) -> int:
+    """How layer `l` is taken: its gradient in blocks, W in parts; returns what a thread's share of `packed` must hold of it."""
+    width, units, inputs, parts = panel_columns(dtype), int(row["units"]), int(below["units"]), int(row["parts"])
+    # the rows of X are in Q anyway
+    pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
+    row["sums"] = parts != 1 and (units == 1 or pays)
+    row["by_units"] = threads > 1 and shares_units(units, inputs if l > 1 else units, inputs, batch_size, width, threads)
+    by_unit = parts > 0 and has_matrix_unit()
+    stride = int(row["stride"])
+    row["piece"] = units if row["sums"] else piece_rows(units, stride, by_unit)
+    row["pieces"] = -(-units // row["piece"])
+    of_thread = -(-row["pieces"] // threads)
+    small = network.n_parameters < AT_ONCE_FROM  # all of it may wait in the cache
+    row["block"] = of_thread if small else block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_unit)
+    depths, most, lines = [inputs, units], [RESIDENT_ROWS, RESIDENT_ROWS], UNIT_RESIDENT if by_unit else RESIDENT
+    if parts:
+        pairs = int(below["pairs"]), int(row["pairs"])
+        row["input_pairs"], row["unit_pairs"] = portions = [portion(n, parts) for n in pairs]
+        most = [RESIDENT_ROWS if taken == n else PORTION_ROWS for taken, n in zip(portions, pairs, strict=True)]
+        depths = [parts * n for n in portions]
+        row["paired_row"] = row_stride(depths[0], width)
+    row["resident_rows"], row["resident_columns"] = (resident(depths[i], width, lines, most[i]) for i in range(2))
+    if l > 1 and parts:
+        row["packed_row"] = row_stride(max(2 * int(row["unit_pairs"]), depths[1]), width)
+    elif l > 1 and units * inputs >= PACK_FROM * width:
+        row["packed_row"] = row_stride(round_up(units, width), width)
+    # with the biases of these rows, each half a panel row long
+    forward = int(row["resident_rows"] * (row["paired_row"] + width // 2)) + width if parts else 0
+    if not backward:
+        return forward
+    return max(
+        forward, int(row["resident_columns"] * row["packed_row"]), round_up(int(row["block"] * row["piece"]) * stride, width)
+    )
+
+
+def _take_activation(
+    row: Any, activation: Activation, linked: bool, keep_g: bool, claim: Callable[[int], int], dtype: np.dtype
+) -> None:
+    """The kernels of a layer's φ and φ′, and room for what these read; `linked`, of an output whose loss has φ′ in its δ."""
+    units, plain = int(row["units"]), activation.name == "identity"
+    if not plain and (keep_g or activation.reads == "g"):
+        row["g"] = claim(units)
+    row["z"] = row["g"] if activation.reads == "g" else row["a"]
+    if activation.reads == "g" and activation.built_in and not (plain or linked):
+        row["z"] = claim(units) if keep_g else row["g"]
+        row["both"], row["dphi"] = activation.kernel("both", dtype), multiply_kernel(dtype)
+    elif not (plain or linked):
+        row["dphi"] = activation.kernel("dphi", dtype)
+    row["phi"] = 0 if plain else activation.kernel("phi", dtype)
+
+
+def new_scratch(layout: Layout, dtype: np.dtype) -> np.ndarray:
+    """Scratch memory, all zero (the padding must be) but for the panel row of ones."""
+    scratch, width = aligned_zeros(layout.scratch_size, dtype), panel_columns(dtype)
+    scratch[layout.zero + width : layout.zero + 2 * width] = 1
+    return scratch
