@@ -22,29 +22,28 @@ FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the ca
 
 
 @inner
-def _split_columns(plan, below, layer, start, rows, low, high, parts, packed, unit):
-    """Make columns of W from `start` rows of pairs; the rest is as for `forward._split_rows`.
+def _multiply_in_parts(plan, below, layer, start, rows, low, high, parts, thread, unit):
+    """∂L/∂h of `rows` units from `start` for panels low..high. Partner: `forward._multiply_in_parts`.
 
-    Numbers are made contiguous at the end of their row, so that pairs do not overtake them.
+    Columns of W are made contiguous at the end of what they take in pairs, which so do not overtake them.
     """
     stay_apart(rows)
-    width, done, row, zero = panel_width(unit), ZERO, layer.packed_row, at(plan.scratch, plan.zero, unit)
-    product, lines, portion = product_of(plan, parts), parts * layer.pairs, layer.unit_pairs
-    W, numbers = at(plan.theta, layer.W + start, unit), shift(packed, parts // 2 * portion)
+    width, done, packed = panel_width(unit), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
+    product, lines, portion, row = product_of(plan, parts), parts * layer.pairs, layer.unit_pairs, layer.packed_row
+    W, zero, sum_row = at(plan.theta, layer.W + start, unit), at(plan.scratch, plan.zero, unit), ZERO
+    numbers = shift(packed, parts // 2 * portion)
     ahead = lines_called_for(rows, parts, unit) if portion < layer.pairs else ZERO
-    while True:
-        depth = min(2 * portion, layer.units - 2 * done)
+    while done < layer.pairs:
+        pairs = min(portion, layer.pairs - done)
+        depth = min(2 * pairs, layer.units - 2 * done)
         pack_columns(shift(W, 2 * done * layer.stride), layer.stride, rows, depth, numbers, row)
         pair_rows(numbers, row, rows, depth, packed, row, parts)
-        if done + portion >= layer.pairs:
-            return done, ahead
         for panel in range(low, high):
             delta = at(plan.scratch, below.delta + (panel * below.padded + start) * width, unit)
             above = at(plan.scratch, layer.delta_pairs + (panel * lines + parts * done) * width, unit)
-            sums = zero, ZERO if done == 0 else -ONE
             left = delta, width, rows, width, packed, ZERO, row, ONE
-            call_kernel(product, (*left, above, ZERO, *sums, ONE, portion, shift(above, lines * width), ahead))
-        done += portion
+            call_kernel(product, (*left, above, ZERO, zero, sum_row, ONE, pairs, shift(above, lines * width), ahead))
+        done, sum_row = done + pairs, -ONE
 
 
 @within
@@ -69,38 +68,32 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
     """
     width, scratch = panel_width(unit), plan.scratch
     zero, packed = at(scratch, plan.zero, unit), at(scratch, plan.packed + thread * plan.packed_size, unit)
-    product, source, lines, units = plan.product, layer.delta, layer.padded, layer.units
     if parts != 0:
-        product, source, lines = product_of(plan, parts), layer.delta_pairs, parts * layer.pairs
         for panel in range(first, last):
             delta = at(scratch, layer.delta + panel * layer.padded * width, unit)
-            target = at(scratch, source + panel * lines * width, unit)
-            pair_lines(delta, layer.units, target, parts)
+            pair_lines(delta, layer.units, at(scratch, layer.delta_pairs + panel * parts * layer.pairs * width, unit), parts)
     start, end, turn, low, high = ZERO, below.units, ZERO, first, last
     shared = together != 0 and layer.by_units != 0
     if shared:
         meet(plan)
         low, high = ZERO, together
         start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
-    pack = parts != 0 or (layer.packed_row > 0 and high - low > 1)
+    pack = parts == 0 and layer.packed_row > 0 and high - low > 1
     take_unit(parts)
     while start < end:
         rows = min(layer.resident_columns, end - start)
         W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
-        first_line, sum_row, ahead = source, ZERO, ZERO
-        if pack and parts != 0:
-            W, row, column = packed, layer.packed_row, ONE
-            done, ahead = _split_columns(plan, below, layer, start, rows, low, high, parts, packed, unit)
-            sum_row, units, first_line = ZERO if done == 0 else -ONE, layer.pairs - done, source + parts * done * width
-        elif pack:
-            pack_columns(W, layer.stride, rows, units, packed, layer.packed_row)
+        if parts != 0:
+            _multiply_in_parts(plan, below, layer, start, rows, low, high, parts, thread, unit)
+        if pack:
+            pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
             W, row, column = packed, layer.packed_row, ONE
         for panel in range(low, high):
             delta = at(scratch, below.delta + (panel * below.padded + start) * width, unit)
-            above = at(scratch, first_line + panel * lines * width, unit)
-            left = delta, width, rows, width, W, ZERO, row, column
-            coming = shift(above, lines * width), ahead
-            call_kernel(product, (*left, above, ZERO, zero, sum_row, ONE, units, *coming))
+            above = at(scratch, layer.delta + panel * layer.padded * width, unit)
+            if parts == 0:
+                left = delta, width, rows, width, W, ZERO, row, column
+                call_kernel(plan.product, (*left, above, ZERO, zero, ZERO, ONE, layer.units, zero, ZERO))
             _finish_panel(plan, below, panel, start, rows, rate, drop_key, thread, unit)
         start += rows
         if shared:

@@ -73,33 +73,25 @@ def lines_called_for(rows, parts, unit):
 
 
 @inner
-def _split_rows(plan, below, layer, start, rows, low, high, parts, packed, unit):
-    """Make rows of W from `start` rows of pairs, and leave each of their biases 16 times behind them.
-
-    Where they come in portions, all but the last are multiplied here. Returns the first pair of the last portion, and how many
-    lines are to be called for.
-    """
+def _multiply_in_parts(plan, below, layer, start, rows, low, high, parts, thread, unit):
+    """g of `rows` units from `start` for panels low..high, of operands in parts: a portion of W after the other."""
     stay_apart(rows)
-    width, done = panel_width(unit), ZERO
-    product, lines, portion = product_of(plan, parts), parts * below.pairs, layer.input_pairs
+    width, done, packed = panel_width(unit), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
+    product, lines, portion, row = product_of(plan, parts), parts * below.pairs, layer.input_pairs, layer.paired_row
     W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
-    biases = shift(packed, layer.resident_rows * layer.paired_row)
-    for i in range(rows):  # what is too much the next one writes over
-        fill_rest(b[i], shift(biases, i * (width // 2)), 0)
+    biases, bias_row = shift(packed, layer.resident_rows * row), width // 2
+    for i in range(rows):  # each so many times; what is too much the next one writes over
+        fill_rest(b[i], shift(biases, i * bias_row), 0)
     ahead = lines_called_for(rows, parts, unit) if portion < below.pairs else ZERO
-    while True:
-        pair_rows(
-            shift(W, 2 * done), layer.stride, rows, min(2 * portion, below.units - 2 * done), packed, layer.paired_row, parts
-        )
-        if done + portion >= below.pairs:
-            return done, ahead
+    while done < below.pairs:
+        pairs = min(portion, below.pairs - done)
+        pair_rows(shift(W, 2 * done), layer.stride, rows, min(2 * pairs, below.units - 2 * done), packed, row, parts)
         for panel in range(low, high):
             g = at(plan.scratch, layer.g + (panel * layer.padded + start) * width, unit)
             h = at(plan.scratch, below.h_pairs + (panel * lines + parts * done) * width, unit)
-            sums = biases, width // 2 if done == 0 else -ONE
-            left = g, width, rows, width, packed, ZERO, layer.paired_row, ONE
-            call_kernel(product, (*left, h, ZERO, *sums, ONE, portion, shift(h, lines * width), ahead))
-        done += portion
+            left = g, width, rows, width, packed, ZERO, row, ONE
+            call_kernel(product, (*left, h, ZERO, biases, bias_row, ONE, pairs, shift(h, lines * width), ahead))
+        done, bias_row = done + pairs, -ONE
 
 
 @within
@@ -133,11 +125,9 @@ def layer_forward(
     Partner: `backward.layer_backward`.
     """
     width, scratch = panel_width(unit), plan.scratch
-    product, source, lines, count, column = plan.product, below.h, below.padded, below.units, ONE
+    product, count, column = plan.product, below.units, ONE
     if listed != 0:
         product = listed
-    if parts != 0:
-        product, source, lines = product_of(plan, parts), below.h_pairs, parts * below.pairs
     # an output with its loss's own link, which may be softmax, a function of all units
     whole = layer.phi != 0 and layer.dphi == 0
     start, end, turn, low, high = ZERO, layer.units, ZERO, first, last
@@ -150,21 +140,16 @@ def layer_forward(
     while start < end:  # a range of this step would divide by it
         rows = min(layer.resident_rows, end - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
-        row, first_line, bias_row, ahead = layer.stride, source, ONE, ZERO
         if parts != 0:
-            W, row = at(scratch, plan.packed + thread * plan.packed_size, unit), layer.paired_row
-            done, ahead = _split_rows(plan, below, layer, start, rows, low, high, parts, W, unit)
-            b, bias_row = shift(W, layer.resident_rows * row), width // 2 if done == 0 else -ONE
-            count, first_line = below.pairs - done, source + parts * done * width
+            _multiply_in_parts(plan, below, layer, start, rows, low, high, parts, thread, unit)
         for panel in range(low, high):
-            here = (panel * layer.padded + start) * width
-            g, h_below = at(scratch, layer.g + here, unit), at(scratch, first_line + panel * lines * width, unit)
+            g = at(scratch, layer.g + (panel * layer.padded + start) * width, unit)
+            h_below = at(scratch, below.h + panel * below.padded * width, unit)
             if listed != 0:
                 column, count = lines_of_panel(plan, below, panel)
-            if ready == 0:
-                left = g, width, rows, width, W, ZERO, row, column
-                coming = shift(h_below, lines * width), ahead
-                call_kernel(product, (*left, h_below, ZERO, b, bias_row, ONE, count, *coming))
+            if ready == 0 and parts == 0:
+                left = g, width, rows, width, W, ZERO, layer.stride, column
+                call_kernel(product, (*left, h_below, ZERO, b, ONE, ONE, count, b, ZERO))
             _finish_panel(plan, layer, panel, start, rows, depth, slopes, whole, above, rate, drop_key, thread, unit)
         start += rows
         if shared:
