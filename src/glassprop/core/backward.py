@@ -6,11 +6,10 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 
 from __future__ import annotations
 
-from glassprop.core.bfloat16 import pair_lines, pair_rows
-from glassprop.core.forward import NO_KEY, ONE, ZERO, drop, lines_called_for, product_of
-from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, stay_apart, within
+from glassprop.core.forward import NO_KEY, drop
+from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, panel_width, shift, within
 from glassprop.core.matrix_unit import leave_unit, take_unit
-from glassprop.core.panels import note_largest, own_parts, pack_columns, paired_square
+from glassprop.core.panels import note_largest, own_parts, pack_columns, paired_square, product_of
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block
@@ -19,31 +18,6 @@ from glassprop.core.tile import MAIN_ROWS
 from glassprop.core.vectors import sum_rows
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
-
-
-@inner
-def _multiply_in_parts(plan, below, layer, start, rows, low, high, parts, thread, unit):
-    """∂L/∂h of `rows` units from `start` for panels low..high. Partner: `forward._multiply_in_parts`.
-
-    Columns of W are made contiguous at the end of what they take in pairs, which so do not overtake them.
-    """
-    stay_apart(rows)
-    width, done, packed = panel_width(unit), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
-    product, lines, portion, row = product_of(plan, parts), parts * layer.pairs, layer.unit_pairs, layer.packed_row
-    W, zero, sum_row = at(plan.theta, layer.W + start, unit), at(plan.scratch, plan.zero, unit), ZERO
-    numbers = shift(packed, parts // 2 * portion)
-    ahead = lines_called_for(rows, parts, unit) if portion < layer.pairs else ZERO
-    while done < layer.pairs:
-        pairs = min(portion, layer.pairs - done)
-        depth = min(2 * pairs, layer.units - 2 * done)
-        pack_columns(shift(W, 2 * done * layer.stride), layer.stride, rows, depth, numbers, row)
-        pair_rows(numbers, row, rows, depth, packed, row, parts)
-        for panel in range(low, high):
-            delta = at(plan.scratch, below.delta + (panel * below.padded + start) * width, unit)
-            above = at(plan.scratch, layer.delta_pairs + (panel * lines + parts * done) * width, unit)
-            left = delta, width, rows, width, packed, ZERO, row, ONE
-            call_kernel(product, (*left, above, ZERO, zero, sum_row, ONE, pairs, shift(above, lines * width), ahead))
-        done, sum_row = done + pairs, -ONE
 
 
 @within
@@ -69,9 +43,7 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
     width, scratch = panel_width(unit), plan.scratch
     zero, packed = at(scratch, plan.zero, unit), at(scratch, plan.packed + thread * plan.packed_size, unit)
     if parts != 0:
-        for panel in range(first, last):
-            delta = at(scratch, layer.delta + panel * layer.padded * width, unit)
-            pair_lines(delta, layer.units, at(scratch, layer.delta_pairs + panel * parts * layer.pairs * width, unit), parts)
+        call_kernel(plan.do_pair_errors, (plan, layer, first, last, ZERO, parts, unit))
     start, end, turn, low, high = ZERO, below.units, ZERO, first, last
     shared = together != 0 and layer.by_units != 0
     if shared:
@@ -79,12 +51,11 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
         low, high = ZERO, together
         start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
     pack = parts == 0 and layer.packed_row > 0 and high - low > 1
-    take_unit(parts)
     while start < end:
         rows = min(layer.resident_columns, end - start)
         W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
         if parts != 0:
-            _multiply_in_parts(plan, below, layer, start, rows, low, high, parts, thread, unit)
+            call_kernel(plan.do_columns, (plan, below, layer, start, rows, low, high, parts, thread, unit))
         if pack:
             pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
             W, row, column = packed, layer.packed_row, ONE
@@ -98,14 +69,12 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
         start += rows
         if shared:
             start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
-    leave_unit(parts)
     if shared:
         meet_at_the_end(plan, thread)
 
 
 def backward(plan, layers, first, last, together, training, parts, step, thread, unit):
     """δ_l from δ_L down, for panels first..last; dropout acts in training. Partner: `forward.forward`."""
-    width = panel_width(unit)
     for l in range(layers.size - 1, 0, -1):
         layer, own = layers[l], own_parts(layers[l], parts)
         if l > 1:
@@ -113,10 +82,7 @@ def backward(plan, layers, first, last, together, training, parts, step, thread,
             key = dropout_key(plan.seed, step, l - 1) if rate > 0 else NO_KEY
             layer_backward(plan, layers[l - 1], layer, first, last, together, own, rate, key, thread, unit)
         if own != 0:  # for the gradient, which sums over rows
-            for panel in range(first, last):
-                delta = at(plan.scratch, layer.delta + panel * layer.padded * width, unit)
-                target = at(plan.scratch, layer.delta_pairs + panel * own * layer.pairs * width, unit)
-                pair_rows(delta, width, layer.units, width, target, own * width // 2, own)
+            call_kernel(plan.do_pair_errors, (plan, layer, first, last, ONE, own, unit))
 
 
 @within

@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
-from glassprop.core.backward import ZERO, bias_gradient, block_gradient
+from glassprop.core.backward import bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
-from glassprop.core.jit import at, call_kernel, inner, inner_sum, like, shift, stay_apart, widest_vectors, within
+from glassprop.core.jit import ZERO, at, call_kernel, inner, inner_sum, like, shift, stay_apart, widest_vectors, within
 from glassprop.core.panels import own_parts
 from glassprop.core.threads import owner_in_turn, share, take
 

@@ -7,27 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from glassprop.core.bfloat16 import pair_rows
-from glassprop.core.jit import at, call_kernel, inner, like, panel_width, shift, stay_apart, within
-from glassprop.core.matrix_unit import leave_unit, take_unit
+from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, like, panel_width, shift, stay_apart, within
 from glassprop.core.panels import note_largest, own_parts, panel_to_units
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.sparse import lines_of_panel
 from glassprop.core.threads import meet, meet_at_the_end, take_units
-from glassprop.core.vectors import fill_rest
-
-# numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
-ZERO, ONE = np.int64(0), np.int64(1)
 
 NO_KEY = np.uint64(0)
-MOST_LINES = np.int64(16)  # that are called for with a product of tiles: more keep it waiting
-
-
-@within
-def product_of(plan, parts):
-    """The product of operands in so many parts of bfloat16."""
-    return plan.paired_product if parts == 1 else plan.split_product
 
 
 @inner
@@ -64,37 +51,6 @@ def activate(layer, g, a, z, n, slopes):
 
 
 @within
-def lines_called_for(rows, parts, unit):
-    """Lines of the next panel that the matrix unit calls for with every product of its tiles, of so many rows of W.
-
-    All of the next panel's portion comes while this one's is multiplied. Whole panels would be too much for the cache.
-    """
-    return min(MOST_LINES, parts * panel_width(unit) * panel_width(unit) // rows)
-
-
-@inner
-def _multiply_in_parts(plan, below, layer, start, rows, low, high, parts, thread, unit):
-    """g of `rows` units from `start` for panels low..high, of operands in parts: a portion of W after the other."""
-    stay_apart(rows)
-    width, done, packed = panel_width(unit), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
-    product, lines, portion, row = product_of(plan, parts), parts * below.pairs, layer.input_pairs, layer.paired_row
-    W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
-    biases, bias_row = shift(packed, layer.resident_rows * row), width // 2
-    for i in range(rows):  # each so many times; what is too much the next one writes over
-        fill_rest(b[i], shift(biases, i * bias_row), 0)
-    ahead = lines_called_for(rows, parts, unit) if portion < below.pairs else ZERO
-    while done < below.pairs:
-        pairs = min(portion, below.pairs - done)
-        pair_rows(shift(W, 2 * done), layer.stride, rows, min(2 * pairs, below.units - 2 * done), packed, row, parts)
-        for panel in range(low, high):
-            g = at(plan.scratch, layer.g + (panel * layer.padded + start) * width, unit)
-            h = at(plan.scratch, below.h_pairs + (panel * lines + parts * done) * width, unit)
-            left = g, width, rows, width, packed, ZERO, row, ONE
-            call_kernel(product, (*left, h, ZERO, biases, bias_row, ONE, pairs, shift(h, lines * width), ahead))
-        done, bias_row = done + pairs, -ONE
-
-
-@within
 def _finish_panel(plan, layer, panel, start, rows, depth, slopes, whole, above, rate, drop_key, thread, unit):
     """What is made of g of `rows` units from `start`, of one panel: h, and h as the next layer and the gradient read it."""
     width, scratch = panel_width(unit), plan.scratch
@@ -107,8 +63,10 @@ def _finish_panel(plan, layer, panel, start, rows, depth, slopes, whole, above, 
         drop(panel_of_a, h, start, start + rows, layer.units, panel * width, rate, drop_key)
     if not whole:
         note_largest(plan, at(scratch, layer.h + here, unit), rows * width, thread, 0)
-    if depth > 0 or above != 0:
-        panel_to_units(plan, layer, start, rows, panel, depth, above, thread, unit)
+    if above != 0:
+        call_kernel(plan.do_pair_units, (plan, layer, start, rows, panel, depth, above, thread, unit))
+    elif depth > 0:
+        panel_to_units(plan, layer, start, rows, panel, depth, unit)
 
 
 @within
@@ -136,12 +94,11 @@ def layer_forward(
         meet(plan)
         low, high = ZERO, together
         start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
-    take_unit(parts)
     while start < end:  # a range of this step would divide by it
         rows = min(layer.resident_rows, end - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
         if parts != 0:
-            _multiply_in_parts(plan, below, layer, start, rows, low, high, parts, thread, unit)
+            call_kernel(plan.do_rows, (plan, below, layer, start, rows, low, high, parts, thread, unit))
         for panel in range(low, high):
             g = at(scratch, layer.g + (panel * layer.padded + start) * width, unit)
             h_below = at(scratch, below.h + panel * below.padded * width, unit)
@@ -154,7 +111,6 @@ def layer_forward(
         start += rows
         if shared:
             start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
-    leave_unit(parts)
     if shared:
         meet_at_the_end(plan, thread)
     for panel in range(first, last if whole else first):

@@ -183,6 +183,9 @@ def call_kernel(typingctx, address, arguments):
 
 # --- pointers and typed constants --------------------------------------------------------------------------------------
 
+# numba: an int64 that is a variable, not a literal type, keeps helpers from being compiled once more for each literal
+ZERO, ONE = np.int64(0), np.int64(1)
+
 
 @intrinsic
 def at(typingctx, address, offset, unit):

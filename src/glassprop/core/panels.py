@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from glassprop.core.bfloat16 import pair_lines
-from glassprop.core.jit import at, inner, panel_width, shift, stay_apart, within
+from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, stay_apart, within
 from glassprop.core.network import panel_columns, round_up
 from glassprop.core.processor import prefetch
 from glassprop.core.threads import SLOT
@@ -51,6 +50,12 @@ def own_parts(layer, parts):
 
 
 @within
+def product_of(plan, parts):
+    """The product of operands in so many parts of bfloat16."""
+    return plan.paired_product if parts == 1 else plan.split_product
+
+
+@within
 def paired_square(parts, unit):
     """Elements from one square of Q in pairs of rows to the next."""
     square = panel_width(unit) * panel_width(unit)
@@ -58,39 +63,18 @@ def paired_square(parts, unit):
 
 
 @inner
-def pair_squares(plan, layer, p, lines, q, block, panel, depth, parts, unit):
-    """A square of P, and of Q if its `depth` is not 0, in pairs: of units for the layer above, of rows for the gradient.
-
-    Of one part those of rows take the first half of the square's own place, of three so much of a larger one.
-    """
-    stay_apart(lines)
-    width = panel_width(unit)
-    place = layer.h_pairs + (panel * layer.pairs + block * (width // 2)) * parts * width
-    pair_lines(p, lines, at(plan.scratch, place, unit), parts)
-    if depth > 0:
-        place = layer.q_pairs + (block * plan.most_panels + panel) * paired_square(parts, unit)
-        pair_lines(q, width, at(plan.scratch, place, unit), parts)
-
-
-@inner
-def panel_to_units(plan, layer, start, units, panel, depth, parts, thread, unit):
+def panel_to_units(plan, layer, start, units, panel, depth, unit):
     """Q of h from one panel of P, for `units` units from `start`, where a square begins: from [unit][row] to [row][unit].
 
-    `depth` is how many rows of a panel are wanted, if any, and `parts` in how many of bfloat16: then h is paired, too.
+    `depth` is how many rows of a panel are wanted.
     """
     stay_apart(units)
     width = panel_width(unit)
-    square = width * width
     for u in range(0, units, width):
-        block, lines = (start + u) // width, min(width, units - u)
-        place = block * plan.most_panels + panel
-        there = layer.q + place * square if parts != 3 else plan.packed + (thread + 1) * plan.packed_size - square
+        place = (start + u) // width * plan.most_panels + panel
         p = at(plan.scratch, layer.h + (panel * layer.padded + start + u) * width, unit)
-        q = at(plan.scratch, there, unit)
-        if depth > 0:
-            transpose_panel(p, width, q, width, lines, depth)
-        if parts != 0:
-            pair_squares(plan, layer, p, lines, q, block, panel, depth, parts, unit)
+        q = at(plan.scratch, layer.q + place * width * width, unit)
+        transpose_panel(p, width, q, width, min(width, units - u), depth)
 
 
 @inner
@@ -107,26 +91,11 @@ def note_largest(plan, pointer, count, thread, which):
 
 
 @within
-def _fill_places(p, lines, count):
+def fill_places(p, lines, count):
     """Fill panel rows from number `count` on with the number before."""
     for u in range(lines if count < panel_width(p) else 0):
         line = shift(p, u * panel_width(p))
         fill_rest(line[count - 1], line, count)
-
-
-@inner
-def _take_squares(plan, layer, q, p, next_block, count, panel, depth, parts, thread, unit):
-    """P and pairs from Q of one panel of the input; of three parts a single square of P is enough."""
-    stay_apart(count)
-    width = panel_width(unit)
-    next_square = width * width if parts != 3 else parts * 0
-    for block in range(layer.padded // width):
-        columns = min(width, layer.units - block * width)
-        here, there = shift(p, block * next_square), shift(q, block * next_block)
-        transpose_panel(there, width, here, width, count, columns)
-        _fill_places(here, columns, count)
-        note_largest(plan, here, columns * width, thread, 0)
-        pair_squares(plan, layer, here, columns, there, block, panel, depth, parts, unit)
 
 
 def gather_rows(plan, X, order, start, stop, layers, first, last, depth, operands, thread, unit):
@@ -154,12 +123,12 @@ def gather_rows(plan, X, order, start, stop, layers, first, last, depth, operand
                 copy_row(shift(source, block * width), shift(target, block * next_block))
             copy_part(shift(source, whole * width), inputs - whole * width, shift(target, whole * next_block))
         if parts != 0:
-            _take_squares(plan, layer, q, p, next_block, count, panel, depth, parts, thread, unit)
+            call_kernel(plan.do_pair_input, (plan, layer, q, p, next_block, count, panel, depth, parts, thread, unit))
             continue
         for block in range(layer.padded // width):
             columns = min(width, inputs - block * width)
             transpose_panel(shift(q, block * next_block), width, shift(p, block * square), width, count, columns)
-        _fill_places(p, inputs, count)
+        fill_places(p, inputs, count)
         note_largest(plan, p, inputs * width, thread, 0)
 
 

@@ -30,6 +30,7 @@ PLAN = np.dtype(
             "at_once",  # 1: the rule takes a block as soon as its gradient is there, see blocks.gradient
             "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see step.STAGES
             "loss", "rule", "product",  # other kernels
+            "do_pair_input", "do_pair_units", "do_pair_errors", "do_rows", "do_columns",  # of operands in parts; see parts.py
             "paired_product",  # of pairs of bfloat16 in training steps, or absent
             "split_product",  # of float32 in three parts of bfloat16, for batches of some size, or absent
             "calling_product",  # of gradients where the rule acts at once, of pairs if there are any

@@ -30,6 +30,7 @@ from glassprop.core.jit import (
 )
 from glassprop.core.layout import LAYER, SPLIT_ROWS
 from glassprop.core.panels import gather_rows, note_largest, scatter_rows
+from glassprop.core.parts import multiply_by_columns, multiply_by_rows, pair_errors, pair_input, pair_units
 from glassprop.core.plan import (
     BACKWARD,
     DIVERGED,
@@ -137,13 +138,21 @@ ROW_STAGES: dict[str, tuple[Callable, str]] = {
     "do_gather": (multiply_rows, "PnnnnLnnnnnu"),
     "do_turn": (turn_around, "PLnu"),
 }
-_TABLES = {"": STAGES, "sparse": SPARSE_STAGES, "rows": ROW_STAGES}
-_RECORDS = {"P": PLAN, "L": [LAYER]}
+#: Those of operands in parts of bfloat16, within the ones above.
+PARTS_STAGES: dict[str, tuple[Callable, str]] = {
+    "do_pair_input": (pair_input, "PRppnnnnnnu"),
+    "do_pair_units": (pair_units, "PRnnnnnnu"),
+    "do_pair_errors": (pair_errors, "PRnnnnu"),
+    "do_rows": (multiply_by_rows, "PRRnnnnnnu"),
+    "do_columns": (multiply_by_columns, "PRRnnnnnnu"),
+}
+_TABLES = {"": STAGES, "sparse": SPARSE_STAGES, "rows": ROW_STAGES, "parts": PARTS_STAGES}
+_RECORDS = {"P": PLAN, "L": [LAYER], "R": LAYER}
 _stages: dict[tuple[str, str], dict[str, int]] = {}
 
 
 def stages(dtype: np.dtype, of: str = "") -> dict[str, int]:
-    """Address of every stage, by its name in the plan; of those that are others for a sparse X, or for predictions of one."""
+    """Address of every stage, by its name in the plan; or of those that a table of their own adds or changes."""
     key = np.dtype(dtype).name, of
     if key not in _stages:
         _stages[key] = {

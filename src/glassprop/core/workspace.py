@@ -171,6 +171,7 @@ class Workspace:
             paired_product=product_kernel(dtype, paired=True) if paired else 0,
             split_product=split_product_kernel() if 3 in layout.layers["parts"] else 0,
             **stages(dtype),
+            **(stages(dtype, "parts") if layout.layers["parts"].any() else {}),
         )
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, **waiting_addresses())

@@ -1,0 +1,126 @@
+"""Operands in parts of bfloat16: how they are made where numbers come in, and the products that take a portion of W at a time.
+
+It knows one layer and some panels. What it holds are kernels, compiled when a network has such layers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from glassprop.core.bfloat16 import pair_lines, pair_rows
+from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, panel_width, shift, stay_apart, within
+from glassprop.core.matrix_unit import leave_unit, take_unit
+from glassprop.core.panels import fill_places, note_largest, pack_columns, paired_square, product_of, transpose_panel
+from glassprop.core.vectors import fill_rest
+
+MOST_LINES = np.int64(16)  # that are called for with a product of tiles: more keep it waiting
+
+
+@inner
+def _pair_squares(plan, layer, p, lines, q, block, panel, depth, parts, unit):
+    """A square of P, and of Q if its `depth` is not 0, in pairs: of units for the layer above, of rows for the gradient.
+
+    Of one part those of rows take the first half of the square's own place, of three so much of a larger one.
+    """
+    stay_apart(lines)
+    width = panel_width(unit)
+    place = layer.h_pairs + (panel * layer.pairs + block * (width // 2)) * parts * width
+    pair_lines(p, lines, at(plan.scratch, place, unit), parts)
+    if depth > 0:
+        place = layer.q_pairs + (block * plan.most_panels + panel) * paired_square(parts, unit)
+        pair_lines(q, width, at(plan.scratch, place, unit), parts)
+
+
+def pair_input(plan, layer, q, p, next_block, count, panel, depth, parts, thread, unit):
+    """P and pairs from Q of one panel of the input; of three parts a single square of P is enough."""
+    width = panel_width(unit)
+    next_square = width * width if parts != 3 else parts * 0
+    for block in range(layer.padded // width):
+        columns = min(width, layer.units - block * width)
+        here, there = shift(p, block * next_square), shift(q, block * next_block)
+        transpose_panel(there, width, here, width, count, columns)
+        fill_places(here, columns, count)
+        note_largest(plan, here, columns * width, thread, 0)
+        _pair_squares(plan, layer, here, columns, there, block, panel, depth, parts, unit)
+
+
+def pair_units(plan, layer, start, units, panel, depth, parts, thread, unit):
+    """`panels.panel_to_units` for operands in parts: pairs of h, and of its Q if `depth` is not 0."""
+    width = panel_width(unit)
+    square = width * width
+    for u in range(0, units, width):
+        block, lines = (start + u) // width, min(width, units - u)
+        own = layer.q + (block * plan.most_panels + panel) * square
+        q = at(plan.scratch, own if parts != 3 else plan.packed + (thread + 1) * plan.packed_size - square, unit)
+        p = at(plan.scratch, layer.h + (panel * layer.padded + start + u) * width, unit)
+        if depth > 0:
+            transpose_panel(p, width, q, width, lines, depth)
+        _pair_squares(plan, layer, p, lines, q, block, panel, depth, parts, unit)
+
+
+def pair_errors(plan, layer, first, last, of_rows, parts, unit):
+    """δ of panels first..last in pairs, of units for the layer below, or of rows for the gradient."""
+    width = panel_width(unit)
+    for panel in range(first, last):
+        delta = at(plan.scratch, layer.delta + panel * layer.padded * width, unit)
+        target = at(plan.scratch, layer.delta_pairs + panel * parts * layer.pairs * width, unit)
+        if of_rows != 0:
+            pair_rows(delta, width, layer.units, width, target, parts * width // 2, parts)
+        else:
+            pair_lines(delta, layer.units, target, parts)
+
+
+@within
+def lines_called_for(rows, parts, unit):
+    """Lines of the next panel that the matrix unit calls for with every product of its tiles, of so many rows of W.
+
+    All of the next panel's portion comes while this one's is multiplied. Whole panels would be too much for the cache.
+    """
+    return min(MOST_LINES, parts * panel_width(unit) * panel_width(unit) // rows)
+
+
+def multiply_by_rows(plan, below, layer, start, rows, low, high, parts, thread, unit):
+    """g of `rows` units from `start` for panels low..high: a portion of these rows of W after the other."""
+    width, done, packed = panel_width(unit), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
+    product, lines, portion, row = product_of(plan, parts), parts * below.pairs, layer.input_pairs, layer.paired_row
+    W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
+    biases, bias_row = shift(packed, layer.resident_rows * row), width // 2
+    for i in range(rows):  # each so many times; what is too much the next one writes over
+        fill_rest(b[i], shift(biases, i * bias_row), 0)
+    ahead = lines_called_for(rows, parts, unit) if portion < below.pairs else ZERO
+    take_unit(parts)
+    while done < below.pairs:
+        pairs = min(portion, below.pairs - done)
+        pair_rows(shift(W, 2 * done), layer.stride, rows, min(2 * pairs, below.units - 2 * done), packed, row, parts)
+        for panel in range(low, high):
+            g = at(plan.scratch, layer.g + (panel * layer.padded + start) * width, unit)
+            h = at(plan.scratch, below.h_pairs + (panel * lines + parts * done) * width, unit)
+            left = g, width, rows, width, packed, ZERO, row, ONE
+            call_kernel(product, (*left, h, ZERO, biases, bias_row, ONE, pairs, shift(h, lines * width), ahead))
+        done, bias_row = done + pairs, -ONE
+    leave_unit(parts)
+
+
+def multiply_by_columns(plan, below, layer, start, rows, low, high, parts, thread, unit):
+    """∂L/∂h of `rows` units from `start` for panels low..high: a portion of these columns of W after the other.
+
+    Columns of W are made contiguous at the end of what they take in pairs, which so do not overtake them.
+    """
+    width, done, packed = panel_width(unit), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
+    product, lines, portion, row = product_of(plan, parts), parts * layer.pairs, layer.unit_pairs, layer.packed_row
+    W, zero, sum_row = at(plan.theta, layer.W + start, unit), at(plan.scratch, plan.zero, unit), ZERO
+    numbers = shift(packed, parts // 2 * portion)
+    ahead = lines_called_for(rows, parts, unit) if portion < layer.pairs else ZERO
+    take_unit(parts)
+    while done < layer.pairs:
+        pairs = min(portion, layer.pairs - done)
+        depth = min(2 * pairs, layer.units - 2 * done)
+        pack_columns(shift(W, 2 * done * layer.stride), layer.stride, rows, depth, numbers, row)
+        pair_rows(numbers, row, rows, depth, packed, row, parts)
+        for panel in range(low, high):
+            delta = at(plan.scratch, below.delta + (panel * below.padded + start) * width, unit)
+            above = at(plan.scratch, layer.delta_pairs + (panel * lines + parts * done) * width, unit)
+            left = delta, width, rows, width, packed, ZERO, row, ONE
+            call_kernel(product, (*left, above, ZERO, zero, sum_row, ONE, pairs, shift(above, lines * width), ahead))
+        done, sum_row = done + pairs, -ONE
+    leave_unit(parts)
