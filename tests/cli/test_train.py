@@ -104,7 +104,7 @@ def test_where_the_scores_come_from(run, model, fractions, where):
 
 @pytest.mark.parametrize("compiles", [False, True])
 def test_a_time_that_includes_compiling_says_so(run, model, monkeypatch, compiles):
-    monkeypatch.setattr("glassprop.core.workspace.will_compile", lambda *given: compiles)
+    monkeypatch.setattr("glassprop.core.stages.will_compile", lambda *given: compiles)
     out = run("train", "sklearn:iris", "--out", model, *QUICK).out
     assert out.count(" s (compiling included)\n") == compiles
 

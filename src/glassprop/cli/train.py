@@ -252,7 +252,7 @@ def _schedule(name: str, rate: float, steps: int) -> Any:
 
 
 def _run(asked: SimpleNamespace, ready: Prepared, network: Network, start: Parameters, optimizer: Optimizer) -> Run:
-    from glassprop.core.workspace import will_compile
+    from glassprop.core.stages import will_compile
     from glassprop.training.run import train as train_network
 
     asked.compiles = will_compile(start.dtype)

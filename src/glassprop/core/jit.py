@@ -104,13 +104,26 @@ def entry(function: Callable) -> Any:
     return dispatcher
 
 
+def _signature(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(numba.typeof(argument) for argument in arguments)
+
+
 def must_compile(dispatcher: Any, *arguments: Any) -> bool:
     """Whether the entry's first call with such arguments will have to compile: it is neither in memory nor on disk."""
-    signature = tuple(numba.typeof(argument) for argument in arguments)
+    signature = _signature(arguments)
     if signature in dispatcher.signatures:
         return False
-    cache = dispatcher._cache
-    return not (isinstance(cache, CoreCache) and cache.holds(signature, dispatcher.targetctx))
+    return not (keeps_code(dispatcher) and dispatcher._cache.holds(signature, dispatcher.targetctx))
+
+
+def keeps_code(dispatcher: Any) -> bool:
+    """Whether what is compiled will be kept on disk."""
+    return isinstance(dispatcher._cache, CoreCache)
+
+
+def compile_entry(dispatcher: Any, *arguments: Any) -> None:
+    """Compile the entry for such arguments, or take its machine code from disk."""
+    dispatcher.compile(_signature(arguments))
 
 
 # --- kernels -----------------------------------------------------------------------------------------------------------

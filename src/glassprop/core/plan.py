@@ -28,7 +28,7 @@ PLAN = np.dtype(
             "alike",  # 1: the rule may take all parameters in one go, with the padding between layers
             "rule_vectors",  # that the rule reads: θ and its state
             "at_once",  # 1: the rule takes a block as soon as its gradient is there, see blocks.gradient
-            "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see step.STAGES
+            "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see stages.STAGES
             "loss", "rule", "product",  # other kernels
             "do_pair_input", "do_pair_units", "do_pair_errors", "do_rows", "do_columns",  # of operands in parts; see parts.py
             "paired_product",  # of pairs of bfloat16 in training steps, or absent

@@ -8,13 +8,9 @@ looks inside with a range of one. Nothing is allocated here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
-from glassprop.core.backward import backward
-from glassprop.core.blocks import gradient, update
-from glassprop.core.forward import forward
 from glassprop.core.jit import (
     at,
     call_kernel,
@@ -22,15 +18,13 @@ from glassprop.core.jit import (
     hidden,
     inner,
     inner_sum,
-    kernel,
     like,
     panel_width,
     shift,
     within,
 )
-from glassprop.core.layout import LAYER, SPLIT_ROWS
-from glassprop.core.panels import gather_rows, note_largest, scatter_rows
-from glassprop.core.parts import multiply_by_columns, multiply_by_rows, pair_errors, pair_input, pair_units
+from glassprop.core.layout import SPLIT_ROWS
+from glassprop.core.panels import note_largest, scatter_rows
 from glassprop.core.plan import (
     BACKWARD,
     DIVERGED,
@@ -40,13 +34,11 @@ from glassprop.core.plan import (
     NOTE,
     OUTPUT,
     PATIENCE_SPENT,
-    PLAN,
     RAN,
     TURN,
     UPDATE,
 )  # fmt: skip
 from glassprop.core.processor import FLUSH, float_mode, set_float_mode
-from glassprop.core.sparse import collect_columns, gather_sparse_rows, multiply_rows, turn_around
 from glassprop.core.threads import SLOT, meet, meet_at_the_end, share
 from glassprop.core.vectors import fill_rest, from_bits
 
@@ -113,53 +105,10 @@ def _panel_losses(plan, layers, first, last, sums, thread, unit):
         sums[2 * panel] = _weighted_sum(losses, row_weights, width)
 
 
-def _losses(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, thread, unit):
+def batch_losses(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, thread, unit):
     """Losses, weights and δ_L of panels first..last of the batch in rows start..stop, from what the forward pass has left."""
     _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, unit)
     _panel_losses(plan, layers, first, last, sums, thread, unit)
-
-
-#: The stages of a step: kernels by the name of their address in the plan, and their arguments in the letters of `kernel`.
-STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (gather_rows, "PnnnnLnnnnnu"),
-    "do_forward": (forward, "PLnnnnnnnnnu"),
-    "do_losses": (_losses, "PLnnnnnnnncnu"),
-    "do_backward": (backward, "PLnnnnnnnu"),
-    "do_gradient": (gradient, "PLnndcnndnnu"),
-    "do_update": (update, "PLddnnu"),
-}
-#: Those of a sparse X, in place of the ones above or beside them.
-SPARSE_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (gather_sparse_rows, "PnnnnLnnnnnu"),
-    "do_collect": (collect_columns, "PLnnnnu"),
-}
-#: Those of predictions of many rows of one.
-ROW_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (multiply_rows, "PnnnnLnnnnnu"),
-    "do_turn": (turn_around, "PLnu"),
-}
-#: Those of operands in parts of bfloat16, within the ones above.
-PARTS_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_pair_input": (pair_input, "PRppnnnnnnu"),
-    "do_pair_units": (pair_units, "PRnnnnnnu"),
-    "do_pair_errors": (pair_errors, "PRnnnnu"),
-    "do_rows": (multiply_by_rows, "PRRnnnnnnu"),
-    "do_columns": (multiply_by_columns, "PRRnnnnnnu"),
-}
-_TABLES = {"": STAGES, "sparse": SPARSE_STAGES, "rows": ROW_STAGES, "parts": PARTS_STAGES}
-_RECORDS = {"P": PLAN, "L": [LAYER], "R": LAYER}
-_stages: dict[tuple[str, str], dict[str, int]] = {}
-
-
-def stages(dtype: np.dtype, of: str = "") -> dict[str, int]:
-    """Address of every stage, by its name in the plan; or of those that a table of their own adds or changes."""
-    key = np.dtype(dtype).name, of
-    if key not in _stages:
-        _stages[key] = {
-            stage: kernel(body, f"{stage}-{of}" if of else stage, dtype, takes, records=_RECORDS)
-            for stage, (body, takes) in _TABLES[of].items()
-        }
-    return _stages[key]
 
 
 @within

@@ -6,19 +6,19 @@ It knows where things lie, not what is done with them.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from typing import Any
 
 import numpy as np
 
 from glassprop.core.crew import Crew
-from glassprop.core.jit import available_threads, must_compile
-from glassprop.core.layout import AT_ONCE_FROM, LAYER, Layout, lay_out, new_scratch
+from glassprop.core.jit import available_threads
+from glassprop.core.layout import AT_ONCE_FROM, Layout, lay_out, new_scratch
 from glassprop.core.network import Network, aligned_zeros, panel_columns, round_up
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN, TURN
 from glassprop.core.sparse import SparseTable, new_lists, room_for_lines
-from glassprop.core.step import run, stages
+from glassprop.core.stages import last_stages, prepare, stages
+from glassprop.core.step import run
 from glassprop.core.threads import SLOT, new_team, run_in_threads, waiting_addresses
 from glassprop.core.tile import product_kernel, split_product_kernel
 from glassprop.core.update import Optimizer
@@ -28,12 +28,6 @@ from glassprop.core.update import Optimizer
 FLOPS_FOR_THREADS, FLOPS_PER_SHARER = 4e5, 9e6
 # Steps of a call, from which on its threads part: between calls of single steps, as L-BFGS takes them, BLAS's threads may work.
 LASTING = 2
-_ready: set[np.dtype] = set()  # precisions whose machine code is there
-
-
-def will_compile(dtype: np.dtype) -> bool:
-    """Whether the next call in this precision has to compile first, since machine code is neither in memory nor on disk."""
-    return must_compile(run, np.zeros(1, PLAN), np.zeros(1, PROGRESS), np.zeros(1, LAYER), 0, 0, 0, 0, dtype.type(1))
 
 
 def useful_threads(network: Network, batch_size: int, width: int, most: int | None) -> int:
@@ -112,6 +106,7 @@ class Workspace:
         turned: bool = False,
     ) -> None:
         dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
+        prepare(dtype)
         batch_size, width = min(batch_size, rows), panel_columns(dtype)
         held = validation or (None, None, None)
         validation_rows = 0 if held[0] is None else len(held[0])
@@ -144,6 +139,7 @@ class Workspace:
         self._take_objective(network, as_scikit_learn)
         if optimizer:
             self._take_optimizer(optimizer, at_once, paired)
+        self.set(**last_stages(dtype))
 
     def _take_data(self, rows: tuple[Any, Any, Any], held: tuple[Any, Any, Any]) -> None:
         """X, Y and weights of the rows to train on and of those held out, where there are any."""
@@ -244,11 +240,7 @@ class Workspace:
         return bool(self.progress["status"][0] == PATIENCE_SPENT)
 
     def run(self, first: int, last: int, parts: int) -> int:
-        """Call the compiled entry; see `run`. The first call on a machine says in one line that it compiles."""
-        if self.unit.dtype not in _ready:
-            _ready.add(self.unit.dtype)
-            if will_compile(self.unit.dtype):
-                print("glassprop: compiling for this machine, once; it takes a few seconds", file=sys.stderr, flush=True)
+        """Call the compiled entry; see `run`."""
         if self.crew.most == 1 or not parts & FORWARD:
             return self._run(first, last, parts, 1)
         if not run.signatures:  # compile here, where Ctrl-C is heard, and not in several threads at once
