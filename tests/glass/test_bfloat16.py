@@ -93,7 +93,8 @@ def test_rounding_is_that_of_the_numbers_in_memory():
     work = next(_of_run(run, None, None, None, None, None, None))[0].passes.work
     layer = work.layers[0]
     pairs = read_panels(work["scratch"], int(layer["h_pairs"]), int(layer["pairs"]), 30).view(np.uint32)
-    both = np.hstack([pairs << 16, pairs & np.uint32(0xFFFF0000)]).view(np.float32)[:, :70]
+    halves = np.stack([pairs << 16, pairs & np.uint32(0xFFFF0000)]).view(np.float32).reshape(2, 30, -1, 16)
+    both = halves.transpose(1, 2, 0, 3).reshape(30, -1)[:, :70]  # 16 units make pairs with the 16 after them
     np.testing.assert_array_equal(to_bfloat16(X), both)
     assert to_bfloat16(X)[0, :4].tolist() == [1, 1 + 2.0**-6, 1 + 2.0**-7, -1]
 
