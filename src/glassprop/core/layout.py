@@ -161,7 +161,7 @@ def lay_out(
             row["delta_pairs"] = claim(parts[l] * row["pairs"])
         above = 0 if is_output else parts[l + 1]
         if l == 0 or (backward and not is_output):
-            # where there are three parts, only batches too small for them touch this memory
+            # where there are three parts, batches too small for them, and rows of the input on their way into parts
             row["q"] = row["q_pairs"] = claim(units)
         if above:
             row["h_pairs"] = claim(above * row["pairs"])
