@@ -180,8 +180,11 @@ print(*fwd.output[:, 0], back.db[0][0], hits, misses)
 
 
 def run_program(folder: Path, dtype: str = "float64") -> tuple[list[float], float, int, int]:
-    """The program, in a process of its own, with the package in `folder` if it is there: outputs, gradient, hits, misses."""
-    environment = os.environ | {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(folder / "cache")}
+    """The program, in a process of its own, with the package in `folder` if it is there: outputs, gradient, hits, misses.
+
+    On one processor, where no second process compiles a part.
+    """
+    environment = os.environ | {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(folder / "cache"), "NUMBA_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PROGRAM.replace("float64", dtype)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=folder)
     *outputs, db, hits, misses = done.stdout.split()

@@ -142,7 +142,7 @@ def test_sums_in_parts_are_better_than_those_of_fused_products(monkeypatch: pyte
 
 @inner
 def _pair(source, count, target, parts, unit):
-    bfloat16.pair_row(at(source, 0, unit), count, at(target, 0, unit), parts)
+    bfloat16.pair_rows(at(source, 0, unit), count, count // count, count, at(target, 0, unit), count, parts)
 
 
 @inner

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from glassprop.core.elementary import exp, expm1, log1p_of_unit, normal_cdf, sigmoid, tanh
+from glassprop.core.elementary import exp, exp_to_one, expm1, log1p_of_unit, normal_cdf, sigmoid, tanh
 from glassprop.core.jit import hidden, kernel, like, panel_width, scalar, separate_pointers
 from glassprop.core.own import cannot_be_compiled, check_own
 from glassprop.core.vectors import new_line
@@ -160,7 +160,7 @@ def _softmax(h, n):
         for r in range(rows):
             h[i + r] -= top[r]
     for i in range(n):  # in a loop of its own, which becomes vectors
-        h[i] = exp(h[i])
+        h[i] = exp_to_one(h[i])
     for i in range(0, n, width):
         for r in range(rows):
             total[r] += h[i + r]
@@ -232,7 +232,7 @@ def _gelu(g):
 
 
 def _gelu_slope(g):
-    return normal_cdf(g) + g * like(DENSITY_0, g) * exp(like(-0.5, g) * g * g)
+    return normal_cdf(g) + g * like(DENSITY_0, g) * exp_to_one(like(-0.5, g) * g * g)
 
 
 def _silu(g):
@@ -249,7 +249,7 @@ def _mish_parts(g):
 
     With u = eᵍ, t is n / (n + rest), n = u (u + 2), rest = 2; both divided by u² where u is large.
     """
-    e, one, two, positive = exp(-abs(g)), like(1, g), like(2, g), g > like(0, g)
+    e, one, two, positive = exp_to_one(-abs(g)), like(1, g), like(2, g), g > like(0, g)
     n = one + two * e if positive else e * (e + two)
     rest, sum_of_two = two * e * e if positive else two, one + e
     inverse = one / ((n + rest) * sum_of_two)
@@ -271,7 +271,7 @@ def _mish_slope(g):
 
 
 def _softplus(g):
-    return (g if g > like(0, g) else like(0, g)) + log1p_of_unit(exp(-abs(g)))
+    return (g if g > like(0, g) else like(0, g)) + log1p_of_unit(exp_to_one(-abs(g)))
 
 
 def _softsign(g):

@@ -43,7 +43,7 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
     width, scratch = panel_width(unit), plan.scratch
     zero, packed = at(scratch, plan.zero, unit), at(scratch, plan.packed + thread * plan.packed_size, unit)
     if parts != 0:
-        call_kernel(plan.do_pair_errors, (plan, layer, first, last, ZERO, parts, unit))
+        call_kernel(plan.do_pair_errors, (plan, layer, first, last, parts, unit))
     start, end, turn, low, high = ZERO, below.units, ZERO, first, last
     shared = together != 0 and layer.by_units != 0
     if shared:
@@ -75,14 +75,13 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
 
 def backward(plan, layers, first, last, together, training, parts, step, thread, unit):
     """δ_l from δ_L down, for panels first..last; dropout acts in training. Partner: `forward.forward`."""
-    for l in range(layers.size - 1, 0, -1):
-        layer, own = layers[l], own_parts(layers[l], parts)
-        if l > 1:
-            rate = layers[l - 1].dropout if training else 0.0
-            key = dropout_key(plan.seed, step, l - 1) if rate > 0 else NO_KEY
-            layer_backward(plan, layers[l - 1], layer, first, last, together, own, rate, key, thread, unit)
-        if own != 0:  # for the gradient, which sums over rows
-            call_kernel(plan.do_pair_errors, (plan, layer, first, last, ONE, own, unit))
+    take_unit(parts)
+    for l in range(layers.size - 1, 1, -1):
+        rate = layers[l - 1].dropout if training else 0.0
+        key = dropout_key(plan.seed, step, l - 1) if rate > 0 else NO_KEY
+        own = own_parts(layers[l], parts)
+        layer_backward(plan, layers[l - 1], layers[l], first, last, together, own, rate, key, thread, unit)
+    leave_unit(parts)
 
 
 @within
@@ -94,26 +93,27 @@ def rule_reads(plan, first, n, done, unit):
 
 
 @inner
-def block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once, parts, listed, unit):
+def block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once, parts, listed, thread, unit):
     """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units.
 
     These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
     """
     width, scratch = panel_width(unit), plan.scratch
-    product, source, lines, row = plan.product, layer.delta, layer.padded, width
+    product, row, panel = plan.product, width, layer.padded * width
+    delta = at(scratch, layer.delta + start * width, unit)
     if listed == 0 and layer.sums != 0:
-        h, delta = at(scratch, below.h, unit), at(scratch, layer.delta + start * width, unit)
-        above = layer.padded * width
-        sum_rows(h, below.padded * width, below.units, delta, above, units, panels, dW, layer.stride)
+        h = at(scratch, below.h, unit)
+        sum_rows(h, below.padded * width, below.units, delta, panel, units, panels, dW, layer.stride)
         return
     q, square = below.q, width * width
     if parts != 0:
-        product, source, lines, depth = product_of(plan, parts), layer.delta_pairs, parts * layer.pairs, width // 2
-        row, q, square = parts * depth, below.q_pairs, paired_square(parts, unit)
-    delta, zero = at(scratch, source + start * row, unit), at(scratch, plan.zero, unit)
+        product, depth, q, square = product_of(plan, parts), width // 2, below.q_pairs, paired_square(parts, unit)
+        row, panel = parts * depth, units * parts * depth
+        delta = at(scratch, plan.packed + (thread + 1) * plan.packed_size - panels * panel, unit)
+        call_kernel(plan.do_pair_block, (plan, layer, start, units, panels, delta, parts, unit))
+    zero = at(scratch, plan.zero, unit)
     far = layer.size > FAR and plan.at_once == 0
-    take_unit(parts)
-    blocks, panel, n = (below.units + width - 1) // width, lines * width, units * layer.stride
+    blocks, n = (below.units + width - 1) // width, units * layer.stride
     coming = ahead_k = ZERO
     if at_once and parts != 3:  # what the rule will read afterwards is called for evenly: it would wait for all of it at once
         product, coming = plan.calling_product, n * plan.rule_vectors // blocks
@@ -133,7 +133,6 @@ def block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once,
         ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, unit) if at_once else zero
         left = target, layer.stride, units, columns_here, delta, panel, row, ONE
         call_kernel(product, (*left, right, square, zero, ZERO, panels, depth, ahead, ahead_k))
-    leave_unit(parts)
 
 
 @within

@@ -93,21 +93,23 @@ def _pair(low, high, count, half, target, parts):
 
 
 @inner
-def pair_row(source, count, target, parts):
-    """Pairs of bfloat16 of a row of `count` numbers: 16 of them with the 16 after them, and so on; zeros beyond.
+def pair_rows(W, stride, rows, depth, target, target_row, parts):
+    """Pairs of bfloat16 of rows of W, `depth` long: of each 16 numbers with the 16 after them, and so on; zeros beyond.
 
     Pairs of the second of 3 `parts` lie behind the 16 of the first, and so on. Each number is the sum of its parts. `target`
-    may be `source`, or as far before it as it needs to stay behind what is read. Which numbers make a pair is free, as long as
-    both operands of a product agree.
+    may be W, or as far before it as it needs to stay behind what is read. Which numbers make a pair is free, as long as both
+    operands of a product agree.
     """
-    stay_apart(count)
-    width = panel_width(source)
-    half, whole = width // 2, count // width * width
-    for i in range(0, whole, width):
-        _pair(shift(source, i), shift(source, i + half), width, half, shift(target, i // 2 * parts), parts)
-    if whole < count:
-        rest = shift(source, whole)
-        _pair(rest, shift(rest, half), count - whole, half, shift(target, whole // 2 * parts), parts)
+    stay_apart(rows)
+    width = panel_width(W)
+    half, whole = width // 2, depth // width * width
+    for r in range(rows):
+        source, pairs = shift(W, r * stride), shift(target, r * target_row)
+        for i in range(0, whole, width):
+            _pair(shift(source, i), shift(source, i + half), width, half, shift(pairs, i // 2 * parts), parts)
+        if whole < depth:
+            rest = shift(source, whole)
+            _pair(rest, shift(rest, half), depth - whole, half, shift(pairs, whole // 2 * parts), parts)
 
 
 @inner
@@ -120,10 +122,3 @@ def pair_lines(source, lines, target, parts):
         for i in range(0, half, width // 2):
             _pair(shift(source, i), shift(source, half + i), lines * width - i, half, shift(target, i), parts)
         source, target, lines = shift(source, 2 * half), shift(target, parts * half), lines - width
-
-
-@within
-def pair_rows(W, stride, rows, depth, target, target_row, parts):
-    """Rows of W, `depth` long, as rows of pairs; `target` as for `pair_row`."""
-    for r in range(rows):
-        pair_row(shift(W, r * stride), depth, shift(target, r * target_row), parts)

@@ -14,6 +14,7 @@ import numpy as np
 from glassprop.core.backward import bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
 from glassprop.core.jit import ZERO, at, call_kernel, inner, inner_sum, like, shift, stay_apart, widest_vectors, within
+from glassprop.core.matrix_unit import leave_unit, take_unit
 from glassprop.core.panels import own_parts
 from glassprop.core.threads import owner_in_turn, share, take
 
@@ -186,6 +187,7 @@ def gradient(plan, layers, panels, depth, scale, sums, parts, at_once, rate, t, 
     # a logarithm's powers are a tenth of a tiny network's step, where the rule comes later
     constants = rule_constants(plan, t, thread) if at_once else own_constants(plan, thread)
     shared = at_once and plan.threads > 1
+    take_unit(parts)
     for turn in range(plan.threads if shared else 1):
         owner = owner_in_turn(turn, thread, plan.threads)
         lot = take(plan, owner) if shared else ZERO
@@ -204,9 +206,8 @@ def gradient(plan, layers, panels, depth, scale, sums, parts, at_once, rate, t, 
                 dW, db = at(plan.gradient, here, unit), at(plan.gradient, layer.b + start, unit)
                 if at_once:
                     dW = at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
-                block_gradient(
-                    plan, below, layer, start, units, dW, panels, depth, at_once, own_parts(layer, parts), listed, unit
-                )
+                own = own_parts(layer, parts)
+                block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once, own, listed, thread, unit)
                 bias_gradient(plan, layer, start, units, panels, db, unit)
                 if at_once:
                     _clear_padding(dW, layer, below, units)
@@ -221,6 +222,7 @@ def gradient(plan, layers, panels, depth, scale, sums, parts, at_once, rate, t, 
             if shared:
                 passed += (end - begin + rows - 1) // rows
             done += layer.pieces
+    leave_unit(parts)
 
 
 def update(plan, layers, norm, rate, t, thread, unit):

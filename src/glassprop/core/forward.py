@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, like, panel_width, shift, stay_apart, within
+from glassprop.core.matrix_unit import leave_unit, take_unit
 from glassprop.core.panels import note_largest, own_parts, panel_to_units
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
@@ -126,6 +127,7 @@ def forward(plan, layers, first, last, together, depth, slopes, training, parts,
     BACKWARD. Partner: `backward.backward`.
     """
     top = layers.size - 1
+    take_unit(parts)
     for l in range(1, top + 1):
         rate = layers[l].dropout if training else 0.0
         key = dropout_key(plan.seed, step, l) if rate > 0 else NO_KEY
@@ -149,3 +151,4 @@ def forward(plan, layers, first, last, together, depth, slopes, training, parts,
             thread,
             unit,
         )
+    leave_unit(parts)

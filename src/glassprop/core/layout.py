@@ -43,8 +43,7 @@ LAYER = np.dtype(
         ("q", np.int64),  # Q of h
         ("q_pairs", np.int64),  # Q in pairs of rows; the same place if they have one part, else of other squares
         ("delta", np.int64),  # P: error terms
-        ("h_pairs", np.int64),  # [panel][pair][row] of h
-        ("delta_pairs", np.int64),  # the same of δ, and afterwards [panel][unit][pair of rows]
+        ("h_pairs", np.int64),  # [panel][pair][row] of h: layers take turns at two places
         ("z", np.int64),  # P: what the kernel of φ′ reads: a, or slopes that the forward pass has left, in place of g if it may
         ("phi", np.int64),  # addresses of kernels; 0 is the identity
         ("both", np.int64),  # φ and the slopes, of built-in activations where φ′ reads g; 0: φ alone
@@ -113,6 +112,8 @@ class Layout(NamedTuple):
     zero: int  # a panel row of zeros, and one of ones
     packed: int  # columns of W made contiguous, W in pairs, a square of Q, a block of dW: a share for each thread
     packed_size: int  # elements of a share
+    delta_pairs: int  # [panel][pair][row] of the δ that goes down
+    pairs_of_panel: int  # elements from one panel of h or δ in pairs to the next
     pieces: int  # pieces of dW in all layers
 
 
@@ -157,14 +158,10 @@ def lay_out(
         row["h"] = row["a"] = row["g"] = row["z"] = claim(units)
         row["pairs"] = round_up(-(-units // 2), width // 2)
         row["parts"] = parts[l]
-        if parts[l] and backward:
-            row["delta_pairs"] = claim(parts[l] * row["pairs"])
         above = 0 if is_output else parts[l + 1]
         if l == 0 or (backward and not is_output):
             # where there are three parts, batches too small for them, and rows of the input on their way into parts
             row["q"] = row["q_pairs"] = claim(units)
-        if above:
-            row["h_pairs"] = claim(above * row["pairs"])
         if above == 3 and backward:
             row["q_pairs"] = claim(3 * round_up(units, width) // 2)
         if activation is None:
@@ -178,10 +175,14 @@ def lay_out(
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
         _take_activation(row, activation, is_output and activation.name == network.loss.link, keep_g or is_output, claim, dtype)
-    packed_size += width * width if 3 in parts and backward else 0  # for a square of Q before it is split
+    packed_size = round_up(packed_size, width) + (width * width if 3 in parts and backward else 0)  # a square of Q, to be split
+    most = max(max(parts[l : l + 2]) * int(row["pairs"]) for l, row in enumerate(table))
+    places = [claim(most) for _ in range(2)]
+    table["h_pairs"] = np.resize(places, len(table))
     targets = claim(network.layers[-1])
     weights, losses, zero = claim(1), claim(1), claim(1)
-    return Layout(table, end + threads * packed_size, targets, weights, losses, zero, end, packed_size, pieces)
+    of_panel, size = round_up(most, width) * width, end + threads * packed_size
+    return Layout(table, size, targets, weights, losses, zero, end, packed_size, places[0], of_panel, pieces)
 
 
 def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool, sparse: bool) -> list[int]:
@@ -238,9 +239,9 @@ def _share_out(
     forward = int(row["resident_rows"] * (row["paired_row"] + width // 2)) + width if parts else 0
     if not backward:
         return forward
-    return max(
-        forward, int(row["resident_columns"] * row["packed_row"]), round_up(int(row["block"] * row["piece"]) * stride, width)
-    )
+    rows = int(row["block"] * row["piece"])
+    block = round_up(rows * stride, width) + rows * parts * -(-batch_size // width) * (width // 2)  # and its δ in pairs
+    return max(forward, int(row["resident_columns"] * row["packed_row"]), block)
 
 
 def _take_activation(

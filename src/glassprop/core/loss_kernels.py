@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from glassprop.core.elementary import log, single
+from glassprop.core.elementary import log, polynomial
 from glassprop.core.jit import hidden, like, panel_width, scalar, separate_pointers
 from glassprop.core.vectors import new_line
 
-_EPSILON_32, _EPSILON_64 = (float(np.finfo(dtype).eps) for dtype in ("float32", "float64"))
+_own_epsilon = polynomial(*([float(np.finfo(dtype).eps)] for dtype in ("float32", "float64")))
 
 
 def clipped(h):
     """A probability held between ε and 1 − ε, the precision's own ε."""
-    epsilon, one = like(_EPSILON_32 if single(h) else _EPSILON_64, h), like(1, h)
+    epsilon, one = _own_epsilon(h), like(1, h)
     h = epsilon if h < epsilon else h
     return one - epsilon if h > one - epsilon else h
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.activations import Activation
-from glassprop.core.elementary import exp, log, log1p_of_unit
+from glassprop.core.elementary import exp, exp_to_one, log, log1p_of_unit
 from glassprop.core.jit import kernel, like, scalar
 from glassprop.core.loss_kernels import clipped, cross_entropy_kernel, own_kernel, plain_kernel
 from glassprop.core.own import cannot_be_compiled, check_own
@@ -120,7 +120,7 @@ def _binary_cross_entropy_slope(g, h, y, c):
 
 
 def _binary_cross_entropy_linked(g, h, y, c):
-    return (g if g > like(0, g) else like(0, g)) - g * y + log1p_of_unit(exp(-abs(g)))
+    return (g if g > like(0, g) else like(0, g)) - g * y + log1p_of_unit(exp_to_one(-abs(g)))
 
 
 def _binary_cross_entropy_printed(g, h, y, c):

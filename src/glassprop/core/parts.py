@@ -9,7 +9,6 @@ import numpy as np
 
 from glassprop.core.bfloat16 import pair_lines, pair_rows
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, panel_width, shift, stay_apart, within
-from glassprop.core.matrix_unit import leave_unit, take_unit
 from glassprop.core.panels import fill_places, note_largest, pack_columns, paired_square, product_of, transpose_panel
 from glassprop.core.vectors import fill_rest
 
@@ -24,7 +23,7 @@ def _pair_squares(plan, layer, p, lines, q, block, panel, depth, parts, unit):
     """
     stay_apart(lines)
     width = panel_width(unit)
-    place = layer.h_pairs + (panel * layer.pairs + block * (width // 2)) * parts * width
+    place = layer.h_pairs + panel * plan.pairs_of_panel + block * (width // 2) * parts * width
     pair_lines(p, lines, at(plan.scratch, place, unit), parts)
     if depth > 0:
         place = layer.q_pairs + (block * plan.most_panels + panel) * paired_square(parts, unit)
@@ -58,16 +57,22 @@ def pair_units(plan, layer, start, units, panel, depth, parts, thread, unit):
         _pair_squares(plan, layer, p, lines, q, block, panel, depth, parts, unit)
 
 
-def pair_errors(plan, layer, first, last, of_rows, parts, unit):
-    """δ of panels first..last in pairs, of units for the layer below, or of rows for the gradient."""
+def pair_errors(plan, layer, first, last, parts, unit):
+    """δ of panels first..last in pairs of units, for the layer below."""
     width = panel_width(unit)
     for panel in range(first, last):
         delta = at(plan.scratch, layer.delta + panel * layer.padded * width, unit)
-        target = at(plan.scratch, layer.delta_pairs + panel * parts * layer.pairs * width, unit)
-        if of_rows != 0:
-            pair_rows(delta, width, layer.units, width, target, parts * width // 2, parts)
-        else:
-            pair_lines(delta, layer.units, target, parts)
+        target = at(plan.scratch, plan.delta_pairs + panel * plan.pairs_of_panel, unit)
+        pair_lines(delta, layer.units, target, parts)
+
+
+def pair_block(plan, layer, start, units, panels, target, parts, unit):
+    """δ of `units` units from `start` in pairs of rows, for a block of the gradient: [panel][unit][pair]."""
+    width = panel_width(unit)
+    row = parts * width // 2
+    for panel in range(panels):
+        delta = at(plan.scratch, layer.delta + (panel * layer.padded + start) * width, unit)
+        pair_rows(delta, width, units, width, shift(target, panel * units * row), row, parts)
 
 
 @within
@@ -82,23 +87,21 @@ def lines_called_for(rows, parts, unit):
 def multiply_by_rows(plan, below, layer, start, rows, low, high, parts, thread, unit):
     """g of `rows` units from `start` for panels low..high: a portion of these rows of W after the other."""
     width, done, packed = panel_width(unit), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
-    product, lines, portion, row = product_of(plan, parts), parts * below.pairs, layer.input_pairs, layer.paired_row
+    product, portion, row = product_of(plan, parts), layer.input_pairs, layer.paired_row
     W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
     biases, bias_row = shift(packed, layer.resident_rows * row), width // 2
     for i in range(rows):  # each so many times; what is too much the next one writes over
         fill_rest(b[i], shift(biases, i * bias_row), 0)
     ahead = lines_called_for(rows, parts, unit) if portion < below.pairs else ZERO
-    take_unit(parts)
     while done < below.pairs:
         pairs = min(portion, below.pairs - done)
         pair_rows(shift(W, 2 * done), layer.stride, rows, min(2 * pairs, below.units - 2 * done), packed, row, parts)
         for panel in range(low, high):
             g = at(plan.scratch, layer.g + (panel * layer.padded + start) * width, unit)
-            h = at(plan.scratch, below.h_pairs + (panel * lines + parts * done) * width, unit)
+            h = at(plan.scratch, below.h_pairs + panel * plan.pairs_of_panel + parts * done * width, unit)
             left = g, width, rows, width, packed, ZERO, row, ONE
-            call_kernel(product, (*left, h, ZERO, biases, bias_row, ONE, pairs, shift(h, lines * width), ahead))
+            call_kernel(product, (*left, h, ZERO, biases, bias_row, ONE, pairs, shift(h, plan.pairs_of_panel), ahead))
         done, bias_row = done + pairs, -ONE
-    leave_unit(parts)
 
 
 def multiply_by_columns(plan, below, layer, start, rows, low, high, parts, thread, unit):
@@ -107,11 +110,10 @@ def multiply_by_columns(plan, below, layer, start, rows, low, high, parts, threa
     Columns of W are made contiguous at the end of what they take in pairs, which so do not overtake them.
     """
     width, done, packed = panel_width(unit), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
-    product, lines, portion, row = product_of(plan, parts), parts * layer.pairs, layer.unit_pairs, layer.packed_row
+    product, portion, row = product_of(plan, parts), layer.unit_pairs, layer.packed_row
     W, zero, sum_row = at(plan.theta, layer.W + start, unit), at(plan.scratch, plan.zero, unit), ZERO
     numbers = shift(packed, parts // 2 * portion)
     ahead = lines_called_for(rows, parts, unit) if portion < layer.pairs else ZERO
-    take_unit(parts)
     while done < layer.pairs:
         pairs = min(portion, layer.pairs - done)
         depth = min(2 * pairs, layer.units - 2 * done)
@@ -119,8 +121,7 @@ def multiply_by_columns(plan, below, layer, start, rows, low, high, parts, threa
         pair_rows(numbers, row, rows, depth, packed, row, parts)
         for panel in range(low, high):
             delta = at(plan.scratch, below.delta + (panel * below.padded + start) * width, unit)
-            above = at(plan.scratch, layer.delta_pairs + (panel * lines + parts * done) * width, unit)
+            above = at(plan.scratch, plan.delta_pairs + panel * plan.pairs_of_panel + parts * done * width, unit)
             left = delta, width, rows, width, packed, ZERO, row, ONE
-            call_kernel(product, (*left, above, ZERO, zero, sum_row, ONE, pairs, shift(above, lines * width), ahead))
+            call_kernel(product, (*left, above, ZERO, zero, sum_row, ONE, pairs, shift(above, plan.pairs_of_panel), ahead))
         done, sum_row = done + pairs, -ONE
-    leave_unit(parts)

@@ -30,7 +30,7 @@ PLAN = np.dtype(
             "at_once",  # 1: the rule takes a block as soon as its gradient is there, see blocks.gradient
             "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see stages.STAGES
             "loss", "rule", "product",  # other kernels
-            "do_pair_input", "do_pair_units", "do_pair_errors", "do_rows", "do_columns",  # of operands in parts; see parts.py
+            "do_pair_input", "do_pair_units", "do_pair_errors", "do_pair_block", "do_rows", "do_columns",  # see parts.py
             "paired_product",  # of pairs of bfloat16 in training steps, or absent
             "split_product",  # of float32 in three parts of bfloat16, for batches of some size, or absent
             "calling_product",  # of gradients where the rule acts at once, of pairs if there are any
@@ -51,6 +51,7 @@ PLAN = np.dtype(
             "output",  # (rows, outputs) or absent
             "targets", "batch_weights", "losses", "zero", "packed",  # offsets in scratch, see layout.Layout
             "packed_size",  # of one thread's share
+            "delta_pairs", "pairs_of_panel",  # see layout.Layout
             "sums",  # float64, pairs: (loss, weight) of panels, then (squares, penalty) of pieces of the gradient
             "most_panels",  # of a batch
             "pieces",  # of the gradient

@@ -20,7 +20,7 @@ from glassprop.core.forward import forward
 from glassprop.core.jit import available_threads, compile_entry, keeps_code, kernel, must_compile
 from glassprop.core.layout import LAYER
 from glassprop.core.panels import gather_rows
-from glassprop.core.parts import multiply_by_columns, multiply_by_rows, pair_errors, pair_input, pair_units
+from glassprop.core.parts import multiply_by_columns, multiply_by_rows, pair_block, pair_errors, pair_input, pair_units
 from glassprop.core.plan import PLAN, PROGRESS
 from glassprop.core.sparse import collect_columns, gather_sparse_rows, multiply_rows, turn_around
 from glassprop.core.step import batch_losses, run
@@ -51,7 +51,8 @@ ROW_STAGES: dict[str, tuple[Callable, str]] = {
 PARTS_STAGES: dict[str, tuple[Callable, str]] = {
     "do_pair_input": (pair_input, "PRppnnnnnnu"),
     "do_pair_units": (pair_units, "PRnnnnnnu"),
-    "do_pair_errors": (pair_errors, "PRnnnnu"),
+    "do_pair_errors": (pair_errors, "PRnnnu"),
+    "do_pair_block": (pair_block, "PRnnnpnu"),
     "do_rows": (multiply_by_rows, "PRRnnnnnnu"),
     "do_columns": (multiply_by_columns, "PRRnnnnnnu"),
 }

@@ -171,6 +171,7 @@ class Workspace:
         )
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, **waiting_addresses())
+        self.set(delta_pairs=layout.delta_pairs, pairs_of_panel=layout.pairs_of_panel)
 
     def _take_sparse(self, inputs: int, lines: tuple[int, int], turned: bool) -> None:
         """Memory and kernels of a sparse X: lists of lines, or Wᵀ."""
