@@ -182,7 +182,7 @@ def lay_out(
     targets = claim(network.layers[-1])
     weights, losses, zero = claim(1), claim(1), claim(1)
     of_panel, size = round_up(most, width) * width, end + threads * packed_size
-    return Layout(table, size, targets, weights, losses, zero, end, packed_size, places[0], of_panel, pieces)
+    return Layout(table, size, targets, weights, losses, zero, end, packed_size, places[1], of_panel, pieces)
 
 
 def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool, sparse: bool) -> list[int]:
