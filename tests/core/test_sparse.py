@@ -8,7 +8,7 @@ import pytest
 import glassprop as gp
 from glassprop.core.passes import outputs_of
 from glassprop.core.plan import FORWARD, TRAIN
-from glassprop.core.sparse import SparseTable
+from glassprop.core.sparse import TURNED, SparseTable
 from glassprop.core.workspace import Workspace
 
 ROWS, BATCH, EPOCHS = 173, 70, 3  # a last batch of 33 rows, a row more than a panel of float32
@@ -104,6 +104,19 @@ def test_predictions_are_those_of_the_dense_table(layers: tuple[int, ...], densi
             found = outputs_of(network, parameters, sparse(X), threads=threads, g=given)
             np.testing.assert_array_equal(found, outputs_of(network, parameters, X))
         assert np.abs(g).max() > 0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_predictions_by_more_rows_of_a_turned_W_than_the_cache_holds(dtype: str) -> None:
+    network, X = gp.Network((9000, 40)), table(9000, 0.02, dtype, rows=700)
+    parameters, mine = network.initialize(seed=0).astype(X.dtype), sparse(X)
+    assert mine.rows_pay()
+    assert TURNED < 9000 * 40
+    assert mine.starts[256] > 2 * 9000  # what a thread has of a batch, from which on it goes through them in parts
+    for threads in (1, 2):
+        np.testing.assert_array_equal(
+            outputs_of(network, parameters, mine, threads=threads), outputs_of(network, parameters, X)
+        )
 
 
 def test_only_lines_that_hold_something_are_multiplied() -> None:

@@ -22,6 +22,8 @@ from glassprop.core.panels import note_largest, pack_columns, transpose_panel
 from glassprop.core.threads import share, share_units
 from glassprop.core.vectors import trailing_zeros
 
+TURNED = 1 << 18  # numbers of Wᵀ that stay in the second-level cache while they meet all rows of a batch
+
 
 @dataclass(frozen=True, eq=False)
 class SparseTable:
@@ -134,26 +136,6 @@ def turn_around(plan, layers, thread, unit):
         pack_columns(shift(W, start), layer.stride, min(width, last - start), layer.units, target, layer.padded)
 
 
-def multiply_rows(plan, X, order, start, stop, layers, first, last, depth, operands, thread, unit):
-    """g of the first layer for panels first..last of rows start..stop of X, from Wᵀ; rows beyond them as in panels.py."""
-    starts, columns, values = _table(X, unit)
-    layer, width = layers[1], panel_width(unit)
-    b, padded = at(plan.theta, layer.b, unit), layer.padded
-    for panel in range(first, last):
-        base, here = start + panel * width, panel * padded * width
-        sums, g = at(plan.scratch, layer.delta + here, unit), at(plan.scratch, layer.g + here, unit)  # nobody asks for δ
-        for i in range(width):
-            row, of_row = min(base + i, stop - 1), shift(sums, i * padded)
-            for u in range(layer.units):
-                of_row[u] = b[u]
-            for n in range(starts[row], starts[row + 1]):
-                x, w = values[n], at(plan.turned, columns[n] * padded, unit)
-                for u in range(layer.units):
-                    of_row[u] += x * w[u]
-        for u in range(0, padded, width):
-            transpose_panel(shift(sums, u), padded, shift(g, u * width), width, width, width)
-
-
 @within
 def _first_from(columns, low, high, wanted):
     """The first place from `low` on, or `high`, where the ascending columns are at least `wanted`."""
@@ -164,6 +146,38 @@ def _first_from(columns, low, high, wanted):
         else:
             high = middle
     return low
+
+
+def multiply_rows(plan, X, order, start, stop, layers, first, last, depth, operands, thread, unit):
+    """g of the first layer for panels first..last of rows start..stop of X, from Wᵀ; rows beyond them as in panels.py.
+
+    Rows of Wᵀ that stay in the cache meet all rows of X before the next, where they are asked for more than once.
+    """
+    starts, columns, values = _table(X, unit)
+    layer, width, inputs = layers[1], panel_width(unit), layers[0].units
+    b, padded = at(plan.theta, layer.b, unit), layer.padded
+    numbers = starts[min(start + last * width, stop)] - starts[min(start + first * width, stop)]
+    resident = max(TURNED // padded, width) if numbers > 2 * inputs else inputs
+    low = first * 0
+    while low < inputs:
+        for panel in range(first, last):
+            sums = at(plan.scratch, layer.delta + panel * padded * width, unit)  # nobody asks for δ
+            for i in range(width):
+                row, of_row = min(start + panel * width + i, stop - 1), shift(sums, i * padded)
+                for u in range(layer.units if low == 0 else low * 0):
+                    of_row[u] = b[u]
+                for n in range(_first_from(columns, starts[row], starts[row + 1], low), starts[row + 1]):
+                    if columns[n] >= low + resident:
+                        break
+                    x, w = values[n], at(plan.turned, columns[n] * padded, unit)
+                    for u in range(layer.units):
+                        of_row[u] += x * w[u]
+        low += resident
+    for panel in range(first, last):
+        here = panel * padded * width
+        sums, g = at(plan.scratch, layer.delta + here, unit), at(plan.scratch, layer.g + here, unit)
+        for u in range(0, padded, width):
+            transpose_panel(shift(sums, u), padded, shift(g, u * width), width, width, width)
 
 
 def collect_columns(plan, layers, order, start, stop, thread, unit):
