@@ -22,6 +22,13 @@ end
 """
 
 
+@pytest.fixture(autouse=True)
+def _threads_of_its_own(monkeypatch):
+    """What the command tells libraries of threads ends with the test: later ones start processes."""
+    for name in surroundings.THREADS:
+        monkeypatch.setenv(name, "1")
+
+
 def write_set(path, rows=60, splits=2):
     """A small regression set in the form of the real ones."""
     draw = np.random.default_rng(0)
