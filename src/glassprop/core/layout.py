@@ -110,7 +110,7 @@ class Layout(NamedTuple):
     weights: int  # row weights (panels * width)
     losses: int  # row losses (panels * width)
     zero: int  # a panel row of zeros, and one of ones
-    packed: int  # columns of W made contiguous, W in pairs, a square of Q, a block of dW: a share for each thread
+    packed: int  # W in columns or in pairs, a square of Q; a block of dW and its δ in pairs: a share for each thread
     packed_size: int  # elements of a share
     delta_pairs: int  # [panel][pair][row] of the δ that goes down
     pairs_of_panel: int  # elements from one panel of h or δ in pairs to the next
