@@ -23,7 +23,7 @@ def measure(tasks: tuple[str, ...] = tuple(TASKS), peers: tuple[str, ...] = (), 
     names = [*(peers or installed_peers(short=False))]
     threads = list(dict.fromkeys((1, processors())))
     fits = [name for name in tasks if name not in SYNTHETIC]
-    results = compare_all([name for name in tasks if name in SYNTHETIC], names, threads, rounds, say)
+    results = [*compare_all([name for name in tasks if name in SYNTHETIC], names, threads, rounds, say)]
     results += compare_all(fits, names, threads, min(rounds, FIT_ROUNDS), say)
     reached = {f"{r['task']}, {r['threads']}": reaches(r) for r in results}
     return {"machine": machine_facts(names), "results": results, "reached": reached}

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -165,9 +165,8 @@ def _result(
 
 def compare_all(
     names: Sequence[str], peers: Sequence[str], threads: Sequence[int], rounds: int, say: Say
-) -> list[dict[str, Any]]:
-    """`compare` for each task and number of threads; tasks whose data are not here are left out, which is said."""
-    results = []
+) -> Iterator[dict[str, Any]]:
+    """`compare` for each task and number of threads in turn; tasks whose data are not here are left out, which is said."""
     own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     for count in threads:
         try:
@@ -176,8 +175,7 @@ def compare_all(
                 if reason := missing(TASKS[name]):
                     say(f"{name}: left out: {reason}")
                     continue
-                results.append(compare(name, peers, count, rounds, say))
+                yield compare(name, peers, count, rounds, say)
         finally:
             if own:
                 os.sched_setaffinity(0, own)
-    return results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,6 +36,8 @@ def bench(
 ) -> int:
     """Time training steps beside the peers that are installed, in turn, each in a process of its own.
 
+    Ctrl-C ends it and shows what was measured until then.
+
     Example: glassprop bench --task small,medium --peer jax,torch --threads 1
     """
     from glassprop.bench.compare import compare_all, processors
@@ -53,14 +55,21 @@ def bench(
     counts = _counts(threads, processors())
 
     facts = machine_facts(peers)
-    results = compare_all(tasks, peers, counts, rounds, lambda text: print(text, file=sys.stderr, flush=True))
+    results: list[dict[str, Any]] = []
+    code = 0
+    try:
+        results.extend(compare_all(tasks, peers, counts, rounds, lambda text: print(text, file=sys.stderr, flush=True)))
+    except KeyboardInterrupt:
+        if not results:
+            raise
+        code = 130
     if json:
         print_json({"machine": facts, "results": results})
-        return 0
+        return code
     for table in (long_table(results), wait_table(results, tasks[0])):
         _print_table(table)
     print("Medians; of whole fits, too, the ratio is of the time of a step. " + describe_machine(facts))
-    return 0
+    return code
 
 
 def _names(argument: str, given: str, known: Iterable[str]) -> list[str]:

@@ -5,13 +5,21 @@ It knows pointers and counts, nothing of products or layers.
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import sys
+
 from llvmlite import ir
+from llvmlite.binding import initialize_native_asmparser
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from glassprop.core.jit import host_features, inner, panel_width, shift, stay_apart, within
-from glassprop.core.vectors import VECTOR_BYTES, first_of, index, load, vector_of
+from glassprop.core.jit import PANEL_BYTES, host_features, inner, panel_width, shift, stay_apart, within
+from glassprop.core.processor import ARM
+from glassprop.core.vectors import VECTOR_BYTES, first_of, index, load, splat, vector_of
+
+_CAPABILITIES, _BFLOAT16 = 26, 1 << 14  # getauxval(AT_HWCAP2) & HWCAP2_BF16 of Linux on Arm
 
 
 class BFloat(ir.Type):
@@ -28,13 +36,44 @@ class BFloat(ir.Type):
 
 
 def has_bfloat16() -> bool:
-    """Whether this machine's code may hold products of bfloat16 (AVX-512's)."""
-    return VECTOR_BYTES == 64 and "avx512bf16" in host_features()
+    """Whether this machine's code may hold products of bfloat16: AVX-512's or Arm's."""
+    return _arm_has_bfloat16() if ARM else VECTOR_BYTES == 64 and "avx512bf16" in host_features()
+
+
+@functools.cache
+def _arm_has_bfloat16() -> bool:
+    """What the system says; the compiler may not know."""
+    system = ctypes.CDLL(None)
+    if sys.platform == "linux":
+        return bool(system.getauxval(_CAPABILITIES) & _BFLOAT16)
+    if sys.platform == "darwin":
+        answer, size = ctypes.c_int(0), ctypes.c_size_t(4)
+        system.sysctlbyname(b"hw.optional.arm.FEAT_BF16", ctypes.byref(answer), ctypes.byref(size), None, 0)
+        return answer.value == 1
+    return False
+
+
+def multiply_pairs(builder, vector):
+    """A function that emits ``sums + left * right``, of a pair `left` and a vector of pairs: each sum takes both products.
+
+    The compiler knows Arm's instruction only where it is told of the processor that has it, the assembler always.
+    """
+    if ARM:
+        initialize_native_asmparser()
+        kind = ir.FunctionType(vector, [vector, vector.element, vector])
+        code = ".arch_extension bf16\nbfdot $0.4s, $3.8h, $2.2h[0]"
+        return lambda left, right, sums: builder.asm(kind, code, "=w,0,w,w", [sums, left, right], False)
+    halves = ir.VectorType(BFloat(), 2 * vector.count)
+    kind = ir.FunctionType(vector, [vector, halves, halves])
+    dot = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
+    return lambda left, right, sums: builder.call(
+        dot, [sums, builder.bitcast(splat(builder, left, vector), halves), builder.bitcast(right, halves)]
+    )
 
 
 @intrinsic(prefer_literal=True)
 def _pair_vectors(typingctx, low, high, count, half, target, parts):
-    """A vector of pairs of bfloat16 from a vector each at `low` and at `high`, `half` numbers further.
+    """16 pairs of bfloat16 from 16 numbers each at `low` and at `high`, `half` numbers further.
 
     `count` numbers are there from `low` on; the others count as 0 and are not read. In one part they are rounded to nearest,
     ties to even. Of three the second is what rounding took from the number, cut off, the third what was cut off, `half` further
@@ -50,35 +89,40 @@ def _pair_vectors(typingctx, low, high, count, half, target, parts):
         bits = ir.VectorType(ir.IntType(32), lanes)
         upper, below, tie = (ir.Constant(bits, [word] * lanes) for word in (0xFFFF0000, 16, 0x8000))
 
-        def store(part, pairs):
-            place = builder.gep(target, [builder.mul(half, index(part))])
+        def store(part, start, pairs):
+            place = builder.gep(target, [builder.add(builder.mul(half, index(part)), index(start))])
             builder.store(builder.bitcast(pairs, vector), builder.bitcast(place, vector.as_pointer()), align=4)
 
-        def round_both(first, second):
-            halves, words = ir.VectorType(BFloat(), 2 * lanes), ir.VectorType(ir.IntType(16), 2 * lanes)
-            name = "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
-            convert = cgutils.get_or_insert_function(builder.module, ir.FunctionType(halves, [vector, vector]), name)
+        def round_both(start, *numbers):
+            halves, words = ir.VectorType(BFloat(), lanes), ir.VectorType(ir.IntType(16), lanes)
+            rounded = [builder.bitcast(builder.fptrunc(number, halves), words) for number in numbers]
             order = [ir.IntType(32)(lane) for i in range(lanes) for lane in (i, lanes + i)]
             order = ir.Constant(ir.VectorType(ir.IntType(32), 2 * lanes), order)
-            rounded = builder.bitcast(builder.call(convert, [second, first]), words)
-            store(0, builder.bitcast(builder.shuffle_vector(rounded, ir.Constant(words, ir.Undefined), order), bits))
+            store(0, start, builder.shuffle_vector(*rounded, order))
 
-        def split_both(*numbers):
+        def split_both(start, *numbers):
             for part in range(3):
                 words = [builder.bitcast(number, bits) for number in numbers]
                 if part == 0:
                     words = [builder.add(word, tie) for word in words]
-                store(part, builder.or_(builder.lshr(words[0], below), builder.and_(words[1], upper)))
+                store(part, start, builder.or_(builder.lshr(words[0], below), builder.and_(words[1], upper)))
                 kept = [builder.bitcast(builder.and_(word, upper), vector) for word in words]
                 numbers = [builder.fsub(number, part) for number, part in zip(numbers, kept, strict=True)]
 
         pair = round_both if sig.args[5].literal_value == 1 else split_both
         beyond = builder.sub(count, half)
-        with builder.if_else(builder.icmp_signed(">=", beyond, index(lanes))) as (whole, cut):
+        starts = range(0, PANEL_BYTES // 8, lanes)
+        with builder.if_else(builder.icmp_signed(">=", beyond, index(starts.stop))) as (whole, cut):
             with whole:
-                pair(*(load(builder, pointer, index(0), vector, 4) for pointer in (low, high)))
+                for start in starts:
+                    pair(start, *(load(builder, pointer, index(start), vector, 4) for pointer in (low, high)))
             with cut:
-                pair(first_of(builder, low, count, vector), first_of(builder, high, beyond, vector))
+                for start in starts:
+                    there = [
+                        first_of(builder, builder.gep(pointer, [index(start)]), builder.sub(number, index(start)), vector)
+                        for pointer, number in ((low, count), (high, beyond))
+                    ]
+                    pair(start, *there)
         return context.get_dummy_value()
 
     return signature, codegen

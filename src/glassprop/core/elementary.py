@@ -22,6 +22,19 @@ LOG2_E = 1.4426950408889634074
 SQRT_TWO = 1.41421356237309504880
 
 
+@intrinsic
+def multiply_add(typingctx, a, b, c):
+    """``a * b + c``, rounded once.
+
+    Of ``a * b + c * d`` the compiler may round either product by itself, and does not choose alike for all numbers of a loop.
+    """
+
+    def codegen(context, builder, sig, args):
+        return builder.fma(*args)
+
+    return c(a, b, c), codegen
+
+
 def polynomial(single: list[float], double: list[float]) -> Any:
     """The function of one number that is a polynomial, given by its coefficients, highest first, for either precision.
 

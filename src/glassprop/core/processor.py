@@ -14,8 +14,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_X86 = platform.machine().lower() in ("x86_64", "amd64")
-_ARM = platform.machine().lower() in ("arm64", "aarch64")
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+ARM = platform.machine().lower() in ("arm64", "aarch64")
 
 
 def _call(builder, name, result, arguments):
@@ -50,9 +50,9 @@ def pause(typingctx):
     """Tell the processor that this thread waits in a loop."""
 
     def codegen(context, builder, sig, args):
-        if _X86:
+        if X86:
             _call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
-        elif _ARM:
+        elif ARM:
             _call(builder, "llvm.aarch64.hint", ir.VoidType(), [ir.IntType(32)(1)])
         return context.get_dummy_value()
 
@@ -64,11 +64,11 @@ def float_mode(typingctx):
     """This thread's floating-point mode: rounding, and what becomes of numbers below the smallest normal one."""
 
     def codegen(context, builder, sig, args):
-        if _X86:
+        if X86:
             place = builder.alloca(ir.IntType(32))
             _call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [builder.bitcast(place, ir.IntType(8).as_pointer())])
             return builder.zext(builder.load(place), ir.IntType(64))
-        if _ARM:
+        if ARM:
             return _call(builder, "llvm.aarch64.get.fpcr", ir.IntType(64), [])
         return ir.IntType(64)(0)
 
@@ -80,11 +80,11 @@ def set_float_mode(typingctx, mode):
     """Set what `float_mode` returned."""
 
     def codegen(context, builder, sig, args):
-        if _X86:
+        if X86:
             place = builder.alloca(ir.IntType(32))
             builder.store(builder.trunc(args[0], ir.IntType(32)), place)
             _call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [builder.bitcast(place, ir.IntType(8).as_pointer())])
-        elif _ARM:
+        elif ARM:
             _call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [args[0]])
         return context.get_dummy_value()
 
@@ -93,7 +93,7 @@ def set_float_mode(typingctx, mode):
 
 #: Bits of the mode by which numbers below the smallest normal one (1e-38 in float32) become 0, read or written. Arithmetic
 #: with them is a hundred times slower on some processors, and the moments of dead units decay into them.
-FLUSH = 0x8040 if _X86 else 1 << 24
+FLUSH = 0x8040 if X86 else 1 << 24
 
 
 def call_for(builder, pointer, nearness):

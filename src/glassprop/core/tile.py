@@ -12,19 +12,17 @@ fused multiply-add per vector. All other machine code of the package is what LLV
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-from glassprop.core.bfloat16 import BFloat
+from glassprop.core.bfloat16 import multiply_pairs
 from glassprop.core.jit import PANEL_BYTES, hide, inner, kernel, shift
 from glassprop.core.matrix_unit import has_matrix_unit, pairs_product, split_product
-from glassprop.core.processor import call_for
+from glassprop.core.processor import ARM, call_for
 from glassprop.core.vectors import (
     INDEX,
     VECTOR_BYTES,
@@ -44,21 +42,13 @@ from glassprop.core.vectors import (
 SECOND_LEVEL = 1  # of the nearness of memory that is called for
 # Rows of the main tile: 12 rows of 2 vectors leave room in 32 registers, 6 rows of 2 in the 16 of AVX2 and SSE. The higher it
 # is, the less often B is read, from the second-level cache where it is long.
-MAIN_ROWS = 12 if VECTOR_BYTES == 64 or platform.machine().lower() in ("arm64", "aarch64") else 6
+MAIN_ROWS = 12 if VECTOR_BYTES == 64 or ARM else 6
 
 
-def _multiply_add(builder, vector, paired):
-    """A function that emits ``sums + left * right``; of pairs, the sum of both products."""
-    lanes = vector.count
-    if paired:
-        halves = ir.VectorType(BFloat(), 2 * lanes)
-        kind = ir.FunctionType(vector, [vector, halves, halves])
-        dot = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
-        return lambda left, right, sums: builder.call(
-            dot, [sums, builder.bitcast(left, halves), builder.bitcast(right, halves)]
-        )
+def _multiply_add(builder, vector):
+    """A function that emits ``sums + left * right``, of a number and a vector."""
     fma = fma_of(builder, vector)
-    return lambda left, right, sums: fma(left, right, sums)
+    return lambda left, right, sums: fma(splat(builder, left, vector), right, sums)
 
 
 def _row_finder(builder, rows, a_row, align):
@@ -142,7 +132,7 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: boo
             vector, lanes = vector_of(sig.args[0])
             width = PANEL_BYTES * 8 // sig.args[0].dtype.bitwidth
             align = sig.args[0].dtype.bitwidth // 8
-            multiply_add = _multiply_add(builder, vector, paired)
+            multiply_add = (multiply_pairs if paired else _multiply_add)(builder, vector)
             columns_of_a = builder.inttoptr(a_k, INDEX.as_pointer())
             place_of = _row_finder(builder, rows, a_row, align)
             start = []
@@ -164,7 +154,7 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: boo
                     row_0 = hide(builder, builder.ptrtoint(builder.gep(a_block, [column]), INDEX))
                     results = []
                     for r in range(rows):
-                        left = splat(builder, builder.load(builder.inttoptr(place_of(row_0, r), a.type)), vector)
+                        left = builder.load(builder.inttoptr(place_of(row_0, r), a.type))
                         for v in range(vectors):
                             results.append(multiply_add(left, right[v], sums[r * vectors + v]))
                     return results

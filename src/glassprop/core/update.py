@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from glassprop.core.elementary import multiply_add
 from glassprop.core.jit import kernel, like, separate_pointers, shift, within
 from glassprop.core.roots import inverse_roots
 from glassprop.core.schedules import check_learning_rate
@@ -32,11 +33,11 @@ def _sgd(theta, gradient, v, unused, n, constants):
     eta, mu, nesterov = like(constants[0], theta[0]), like(constants[4], theta[0]), constants[5] != 0
     if nesterov:
         for i in range(n):
-            v[i] = mu * v[i] - eta * gradient[i]
-            theta[i] += mu * v[i] - eta * gradient[i]
+            v[i] = multiply_add(mu, v[i], -eta * gradient[i])
+            theta[i] += multiply_add(mu, v[i], -eta * gradient[i])
     elif mu != 0:
         for i in range(n):
-            v[i] = mu * v[i] - eta * gradient[i]
+            v[i] = multiply_add(mu, v[i], -eta * gradient[i])
             theta[i] += v[i]
     else:
         for i in range(n):
@@ -61,7 +62,7 @@ def _by_root(theta, step, s, inverse, correction, epsilon, start, count):
 def _rmsprop_line(theta, gradient, s, inverse, eta, rho, fresh, epsilon, start, count):
     for i in range(count):
         g = gradient[start + i]
-        s[start + i] = rho * s[start + i] + fresh * g * g
+        s[start + i] = multiply_add(rho, s[start + i], fresh * g * g)
     _by_root(theta, (gradient, eta), s, inverse, like(1, eta), epsilon, start, count)
 
 
@@ -116,8 +117,8 @@ def _adagrad(theta, gradient, s, unused, n, constants):
 def _adam_line(theta, gradient, m, v, inverse, rate, beta1, beta2, fresh1, fresh2, correction, epsilon, start, count):
     for i in range(count):
         g = gradient[start + i]
-        m[start + i] = beta1 * m[start + i] + fresh1 * g
-        v[start + i] = beta2 * v[start + i] + fresh2 * g * g
+        m[start + i] = multiply_add(beta1, m[start + i], fresh1 * g)
+        v[start + i] = multiply_add(beta2, v[start + i], fresh2 * g * g)
     _by_root(theta, (m, rate), v, inverse, correction, epsilon, start, count)
 
 

@@ -268,8 +268,8 @@ def check_precision(precision: Any) -> str | None:
         raise unknown_name("precision", precision, dtypes)
     if precision == "bf16" and not has_bfloat16():
         raise ValueError(
-            "precision 'bf16' needs a processor with AVX-512's bfloat16 products (avx512_bf16), which this one lacks, or which "
-            "Numba is told not to use; precision=None goes by the data"
+            "precision 'bf16' needs a processor with products of bfloat16, AVX-512's (avx512_bf16) or Arm's (FEAT_BF16), which "
+            "this one lacks, or which Numba is told not to use; precision=None goes by the data"
         )
     return dtypes[precision]
 
