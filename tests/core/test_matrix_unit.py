@@ -224,18 +224,18 @@ def test_passes_in_parts_agree_with_the_reference(layers: tuple[int, ...], rows:
 @pytest.mark.parametrize("most", [16, 32, 48])
 def test_portions_of_the_depth_add_up(most: int, threads: int, all_in_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of inputs in the forward product, of units in the backward one; the last portion is a short one."""
-    monkeypatch.setattr(layout, "PORTIONS_FROM", most)
+    monkeypatch.setattr(layout, "PAIR_PORTIONS_FROM", most)
     monkeypatch.setattr(layout, "PORTION", most)
     monkeypatch.setattr("glassprop.core.workspace.FLOPS_FOR_THREADS", 1e-9)
     case = cases.case((130, 300, 257, 3), rows=130, activation="gelu", dropout=[0.3, 0.1])
     table = layout.lay_out(case.network, np.dtype("float32"), 130).layers
-    assert (table["input_pairs"][1:] < table["pairs"][:-1]).all()
-    assert table["unit_pairs"][2] < table["pairs"][2]
+    assert (table["input_portion"][1:] < table["pairs"][:-1]).all()
+    assert table["unit_portion"][2] < table["pairs"][2]
     found = cases.pass_differences(case.of("float32").passes(), case.reference_passes())
     assert max(found.values()) < 1e-6, found
     asked = {"epochs": 2, "batch_size": 65, "seed": 0, "precision": "float32", "threads": threads}
     portions = gp.train(case.network, case.X, case.Y, **asked)
-    monkeypatch.setattr(layout, "PORTIONS_FROM", 1 << 20)
+    monkeypatch.setattr(layout, "PAIR_PORTIONS_FROM", 1 << 20)
     whole = gp.train(case.network, case.X, case.Y, **asked)
     assert cases.difference(portions.parameters.theta, whole.parameters.theta) < 1e-5
 

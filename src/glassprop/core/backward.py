@@ -10,6 +10,7 @@ from glassprop.core.forward import NO_KEY, drop
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, panel_width, shift, within
 from glassprop.core.matrix_unit import leave_unit, take_unit
 from glassprop.core.panels import note_largest, own_parts, pack_columns, paired_square, product_of
+from glassprop.core.parts import lines_called_for, numbers_called_for
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block
@@ -18,6 +19,7 @@ from glassprop.core.tile import MAIN_ROWS
 from glassprop.core.vectors import sum_rows
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
+FAR_Q = 1 << 18  # numbers of h in Q, from which on a block's are called for while those of the one before are multiplied
 
 
 @within
@@ -51,18 +53,21 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
         low, high = ZERO, together
         start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
     pack = parts == 0 and layer.packed_row > 0 and high - low > 1
+    in_portions = pack and layer.parts == 0 and layer.unit_portion < layer.units
     while start < end:
         rows = min(layer.resident_columns, end - start)
         W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
         if parts != 0:
             call_kernel(plan.do_columns, (plan, below, layer, start, rows, low, high, parts, thread, unit))
-        if pack:
+        elif in_portions:
+            call_kernel(plan.add_columns, (plan, below, layer, start, rows, low, high, thread, unit))
+        elif pack:
             pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
             W, row, column = packed, layer.packed_row, ONE
         for panel in range(low, high):
             delta = at(scratch, below.delta + (panel * below.padded + start) * width, unit)
             above = at(scratch, layer.delta + panel * layer.padded * width, unit)
-            if parts == 0:
+            if parts == 0 and not in_portions:
                 left = delta, width, rows, width, W, ZERO, row, column
                 call_kernel(plan.product, (*left, above, ZERO, zero, ZERO, ONE, layer.units, zero, ZERO))
             _finish_panel(plan, below, panel, start, rows, rate, drop_key, thread, unit)
@@ -114,10 +119,14 @@ def block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once,
     zero = at(scratch, plan.zero, unit)
     far = layer.size > FAR and plan.at_once == 0
     blocks, n = (below.units + width - 1) // width, units * layer.stride
-    coming = ahead_k = ZERO
-    if at_once and parts != 3:  # what the rule will read afterwards is called for evenly: it would wait for all of it at once
-        product, coming = plan.calling_product, n * plan.rule_vectors // blocks
-        ahead_k = -(-coming // (max(ONE, units // MAIN_ROWS) * panels * depth))
+    # with each product, something of the next block of Q
+    coming, ahead_k = ZERO, lines_called_for(units, parts, unit) if parts == 3 else numbers_called_for(units, unit)
+    if at_once and parts != 3:
+        product = plan.calling_product
+        if below.padded * panels * width < FAR_Q:
+            # what the rule will read afterwards is called for evenly: it would wait for all of it at once
+            coming = n * plan.rule_vectors // blocks
+            ahead_k = -(-coming // (max(ONE, units // MAIN_ROWS) * panels * depth))
     for block in range(blocks):
         target = shift(dW, block * width)
         for u in range(units if far else 0):  # call for what will be written: rows lie far apart
@@ -130,7 +139,9 @@ def block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once,
             call_kernel(listed, (*left, right, ZERO, zero, ZERO, ONE, count, zero, ZERO))
             continue
         right = at(scratch, q + block * plan.most_panels * square, unit)
-        ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, unit) if at_once else zero
+        ahead = shift(right, plan.most_panels * square)
+        if coming != 0:
+            ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, unit)
         left = target, layer.stride, units, columns_here, delta, panel, row, ONE
         call_kernel(product, (*left, right, square, zero, ZERO, panels, depth, ahead, ahead_k))
 

@@ -95,17 +95,20 @@ def layer_forward(
         meet(plan)
         low, high = ZERO, together
         start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
+    in_portions = layer.parts == 0 and layer.input_portion < below.units and listed == 0 and ready == 0 and high - low > 1
     while start < end:  # a range of this step would divide by it
         rows = min(layer.resident_rows, end - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
         if parts != 0:
             call_kernel(plan.do_rows, (plan, below, layer, start, rows, low, high, parts, thread, unit))
+        elif in_portions:
+            call_kernel(plan.add_rows, (plan, below, layer, start, rows, low, high, thread, unit))
         for panel in range(low, high):
             g = at(scratch, layer.g + (panel * layer.padded + start) * width, unit)
             h_below = at(scratch, below.h + panel * below.padded * width, unit)
             if listed != 0:
                 column, count = lines_of_panel(plan, below, panel)
-            if ready == 0 and parts == 0:
+            if ready == 0 and parts == 0 and not in_portions:
                 left = g, width, rows, width, W, ZERO, layer.stride, column
                 call_kernel(product, (*left, h_below, ZERO, b, ONE, ONE, count, b, ZERO))
             _finish_panel(plan, layer, panel, start, rows, depth, slopes, whole, above, rate, drop_key, thread, unit)

@@ -25,10 +25,13 @@ LAYER = np.dtype(
         ("b", np.int64),  # (units,)
         ("packed_row", np.int64),  # stride of Wᵀ when it is turned around for the backward product; 0: it is not
         ("parts", np.int64),  # of the operands of products: 1 in bfloat16, 3 of float32 for the matrix unit, 0: as they are
-        ("paired_row", np.int64),  # stride of W in pairs of bfloat16, in all their parts
+        ("portion_row", np.int64),  # stride of a portion of W, in all parts of its pairs if in parts; 0: it is taken as it is
         ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
-        ("input_pairs", np.int64),  # of inputs, that its product goes through for all panels before the next: a portion of W
-        ("unit_pairs", np.int64),  # the same of units, in the backward product
+        (
+            "input_portion",
+            np.int64,
+        ),  # inputs, in pairs if in parts, that its product goes through for all panels before the next
+        ("unit_portion", np.int64),  # the same of units, in the backward product
         ("size", np.int64),  # elements of W and b together, from W on
         ("by_units", np.int64),  # 1: threads share out the units that its products compute, each for all panels
         ("sums", np.int64),  # 1: dW is taken as sums of rows of h, each times its δ, without h in Q
@@ -57,14 +60,14 @@ LAYER = np.dtype(
 
 PIECE_NUMBERS = 512  # of W, at least, in a piece of dW, where the layer has as many: partial sums of fewer would take longer
 # Rows of W in a piece, and at most in a block of them; bytes of a block that has more than a piece, at most: half of what the
-# second-level cache holds. The matrix unit, which waits for Q from memory, takes few and high blocks, of whole tiles of its
-# own.
-PIECE_ROWS, BLOCK_ROWS, BLOCK_BYTES = 8, 40, 1 << 19
+# second-level cache holds. The register tile's rows, 12 or 6, divide 48, and the 96 below. The matrix unit, which waits for Q
+# from memory, takes few and high blocks, of whole tiles of its own.
+PIECE_ROWS, BLOCK_ROWS, BLOCK_BYTES = 8, 48, 1 << 19
 UNIT_PIECE_ROWS, UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES = 16, 224, 3 << 19
 UNIT_RESIDENT = 8192
-# Pairs in a row of W from which on the matrix unit takes float32 in portions, of so many at most; rows of W, at most, that it
-# takes at a time then, and else.
-PORTIONS_FROM, PORTION, PORTION_ROWS, RESIDENT_ROWS = 512, 256, 256, 64
+# Numbers in a row of W, and pairs of them of the matrix unit's float32, from which on it is taken in portions, of so many at
+# most; rows of W, at most, that are taken at a time then, and else.
+PORTIONS_FROM, PAIR_PORTIONS_FROM, PORTION, PORTION_ROWS, RESIDENT_ROWS = 1024, 512, 256, 256, 96
 AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as soon as its gradient is there
 # Units and inputs of a layer, and rows of a batch, from which on the matrix unit multiplies its float32: splitting costs, too.
 SPLIT_FROM, SPLIT_ROWS = 128, 64
@@ -80,12 +83,17 @@ def resident(depth: int, width: int, lines: int, most: int) -> int:
     return max(32, min(most, lines * width // depth // 32 * 32))
 
 
-def portion(pairs: int, parts: int) -> int:
-    """How many of so many pairs of a product's depth are taken at a time: all, or of many in three parts as many each time.
+def portion(depth: int, rows: int, parts: int) -> int:
+    """How much of the depth of a product of so many `rows` is taken at a time, in pairs if in parts: all, or equal portions.
 
-    In portions, a panel of the batch meets more rows of W while it is in the cache; sums go to memory and back for that.
+    In portions, a panel of the batch meets more rows of W while it is in the cache; sums go to memory and back for that. The
+    register tile takes the last of an odd number of rows by itself, and adds it up in an order that portions would change.
     """
-    return pairs if parts < 3 or pairs < PORTIONS_FROM else round_up(-(-pairs // -(-pairs // PORTION)), 16)
+    if parts == 3:
+        whole = depth < PAIR_PORTIONS_FROM
+    else:
+        whole = parts == 1 or depth < PORTIONS_FROM or rows <= RESIDENT_ROWS or rows % 2 == 1
+    return depth if whole else round_up(-(-depth // -(-depth // PORTION)), 16)
 
 
 def piece_rows(units: int, stride: int, by_unit: bool = False) -> int:
@@ -115,6 +123,12 @@ class Layout(NamedTuple):
     delta_pairs: int  # [panel][pair][row] of the δ that goes down
     pairs_of_panel: int  # elements from one panel of h or δ in pairs to the next
     pieces: int  # pieces of dW in all layers
+
+    def takes_portions(self) -> bool:
+        """Whether a layer's products take a portion of W at a time, of numbers as they are."""
+        row, below = self.layers[1:], self.layers[:-1]
+        fewer = (row["input_portion"] < below["units"]) | (row["unit_portion"] < row["units"])
+        return bool((fewer & (row["parts"] == 0)).any())
 
 
 def lay_out(
@@ -223,20 +237,19 @@ def _share_out(
     of_thread = -(-row["pieces"] // threads)
     small = network.n_parameters < AT_ONCE_FROM  # all of it may wait in the cache
     row["block"] = of_thread if small else block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_unit)
-    depths, most, lines = [inputs, units], [RESIDENT_ROWS, RESIDENT_ROWS], UNIT_RESIDENT if by_unit else RESIDENT
-    if parts:
-        pairs = int(below["pairs"]), int(row["pairs"])
-        row["input_pairs"], row["unit_pairs"] = portions = [portion(n, parts) for n in pairs]
-        most = [RESIDENT_ROWS if taken == n else PORTION_ROWS for taken, n in zip(portions, pairs, strict=True)]
-        depths = [parts * n for n in portions]
-        row["paired_row"] = row_stride(depths[0], width)
+    packs = l > 1 and (parts > 0 or units * inputs >= PACK_FROM * width)
+    whole = (int(below["pairs"]), int(row["pairs"])) if parts else (inputs, units)
+    portions = portion(whole[0], units, parts), portion(whole[1], inputs, parts) if packs else whole[1]
+    row["input_portion"], row["unit_portion"] = portions
+    most = [RESIDENT_ROWS if taken == n else PORTION_ROWS for taken, n in zip(portions, whole, strict=True)]
+    depths, lines = [max(1, parts) * n for n in portions], UNIT_RESIDENT if by_unit else RESIDENT
     row["resident_rows"], row["resident_columns"] = (resident(depths[i], width, lines, most[i]) for i in range(2))
-    if l > 1 and parts:
-        row["packed_row"] = row_stride(max(2 * int(row["unit_pairs"]), depths[1]), width)
-    elif l > 1 and units * inputs >= PACK_FROM * width:
-        row["packed_row"] = row_stride(round_up(units, width), width)
+    if parts or portions[0] < whole[0]:
+        row["portion_row"] = row_stride(depths[0], width)
+    if packs:
+        row["packed_row"] = row_stride(round_up(max(2 * portions[1], depths[1]) if parts else portions[1], width), width)
     # with the biases of these rows, each half a panel row long
-    forward = int(row["resident_rows"] * (row["paired_row"] + width // 2)) + width if parts else 0
+    forward = int(row["resident_rows"] * (row["portion_row"] + width // 2)) + width if row["portion_row"] else 0
     if not backward:
         return forward
     rows = int(row["block"] * row["piece"])

@@ -1,4 +1,4 @@
-"""Operands in parts of bfloat16: how they are made where numbers come in, and the products that take a portion of W at a time.
+"""Operands in parts of bfloat16: how they are made where numbers come in. And products that take a portion of W at a time.
 
 It knows one layer and some panels. What it holds are kernels, compiled when a network has such layers.
 """
@@ -10,6 +10,7 @@ import numpy as np
 from glassprop.core.bfloat16 import pair_lines, pair_rows
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, panel_width, shift, stay_apart, within
 from glassprop.core.panels import fill_places, note_largest, pack_columns, paired_square, product_of, transpose_panel
+from glassprop.core.tile import MAIN_ROWS
 from glassprop.core.vectors import fill_rest
 
 MOST_LINES = np.int64(16)  # that are called for with a product of tiles: more keep it waiting
@@ -87,7 +88,7 @@ def lines_called_for(rows, parts, unit):
 def multiply_by_rows(plan, below, layer, start, rows, low, high, parts, thread, unit):
     """g of `rows` units from `start` for panels low..high: a portion of these rows of W after the other."""
     width, done, packed = panel_width(unit), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
-    product, portion, row = product_of(plan, parts), layer.input_pairs, layer.paired_row
+    product, portion, row = product_of(plan, parts), layer.input_portion, layer.portion_row
     W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
     biases, bias_row = shift(packed, layer.resident_rows * row), width // 2
     for i in range(rows):  # each so many times; what is too much the next one writes over
@@ -110,7 +111,7 @@ def multiply_by_columns(plan, below, layer, start, rows, low, high, parts, threa
     Columns of W are made contiguous at the end of what they take in pairs, which so do not overtake them.
     """
     width, done, packed = panel_width(unit), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
-    product, portion, row = product_of(plan, parts), layer.unit_pairs, layer.packed_row
+    product, portion, row = product_of(plan, parts), layer.unit_portion, layer.packed_row
     W, zero, sum_row = at(plan.theta, layer.W + start, unit), at(plan.scratch, plan.zero, unit), ZERO
     numbers = shift(packed, parts // 2 * portion)
     ahead = lines_called_for(rows, parts, unit) if portion < layer.pairs else ZERO
@@ -125,3 +126,44 @@ def multiply_by_columns(plan, below, layer, start, rows, low, high, parts, threa
             left = delta, width, rows, width, packed, ZERO, row, ONE
             call_kernel(product, (*left, above, ZERO, zero, sum_row, ONE, pairs, shift(above, plan.pairs_of_panel), ahead))
         done, sum_row = done + pairs, -ONE
+
+
+@within
+def numbers_called_for(rows, unit):
+    """How many numbers further the register tile calls for memory with each product, so that as much comes as it reads."""
+    return panel_width(unit) // max(ONE, rows // MAIN_ROWS) + ONE
+
+
+def add_by_rows(plan, below, layer, start, rows, low, high, thread, unit):
+    """`multiply_by_rows` for numbers as they are: a portion is put together in one place, where the tile reads on and on."""
+    width, done, packed = panel_width(unit), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
+    product, row, ahead = plan.product, layer.portion_row, numbers_called_for(rows, unit)
+    W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
+    while done < below.units:
+        depth = min(layer.input_portion, below.units - done)
+        for r in range(rows):
+            source, target = shift(W, r * layer.stride + done), shift(packed, r * row)
+            for k in range(depth):
+                target[k] = source[k]
+        for panel in range(low, high):
+            g = at(plan.scratch, layer.g + (panel * layer.padded + start) * width, unit)
+            h = at(plan.scratch, below.h + (panel * below.padded + done) * width, unit)
+            left = g, width, rows, width, packed, ZERO, row, ONE
+            call_kernel(product, (*left, h, ZERO, b, ONE, ONE, depth, shift(h, below.padded * width), ahead))
+        done, product = done + depth, plan.adding_product
+
+
+def add_by_columns(plan, below, layer, start, rows, low, high, thread, unit):
+    """`multiply_by_columns` for numbers as they are."""
+    width, done, packed = panel_width(unit), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
+    product, row, ahead = plan.product, layer.packed_row, numbers_called_for(rows, unit)
+    W, zero = at(plan.theta, layer.W + start, unit), at(plan.scratch, plan.zero, unit)
+    while done < layer.units:
+        depth = min(layer.unit_portion, layer.units - done)
+        pack_columns(shift(W, done * layer.stride), layer.stride, rows, depth, packed, row)
+        for panel in range(low, high):
+            delta = at(plan.scratch, below.delta + (panel * below.padded + start) * width, unit)
+            above = at(plan.scratch, layer.delta + (panel * layer.padded + done) * width, unit)
+            left = delta, width, rows, width, packed, ZERO, row, ONE
+            call_kernel(product, (*left, above, ZERO, zero, ZERO, ONE, depth, shift(above, layer.padded * width), ahead))
+        done, product = done + depth, plan.adding_product

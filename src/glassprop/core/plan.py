@@ -34,6 +34,7 @@ PLAN = np.dtype(
             "paired_product",  # of pairs of bfloat16 in training steps, or absent
             "split_product",  # of float32 in three parts of bfloat16, for batches of some size, or absent
             "calling_product",  # of gradients where the rule acts at once, of pairs if there are any
+            "adding_product", "add_rows", "add_columns",  # of portions of numbers as they are, or absent; see parts.py
             "listed_product", "do_collect",  # of a sparse X, or absent; see sparse.py
             "turned", "do_turn",  # Wᵀ of the first layer, for predictions of many rows of a sparse X, or absent
             "theta_size",

@@ -20,7 +20,16 @@ from glassprop.core.forward import forward
 from glassprop.core.jit import available_threads, compile_entry, keeps_code, kernel, must_compile
 from glassprop.core.layout import LAYER
 from glassprop.core.panels import gather_rows
-from glassprop.core.parts import multiply_by_columns, multiply_by_rows, pair_block, pair_errors, pair_input, pair_units
+from glassprop.core.parts import (
+    add_by_columns,
+    add_by_rows,
+    multiply_by_columns,
+    multiply_by_rows,
+    pair_block,
+    pair_errors,
+    pair_input,
+    pair_units,
+)
 from glassprop.core.plan import PLAN, PROGRESS
 from glassprop.core.sparse import collect_columns, gather_sparse_rows, multiply_rows, turn_around
 from glassprop.core.step import batch_losses, run
@@ -56,7 +65,19 @@ PARTS_STAGES: dict[str, tuple[Callable, str]] = {
     "do_rows": (multiply_by_rows, "PRRnnnnnnu"),
     "do_columns": (multiply_by_columns, "PRRnnnnnnu"),
 }
-_TABLES = {"": STAGES, "last": LAST_STAGES, "sparse": SPARSE_STAGES, "rows": ROW_STAGES, "parts": PARTS_STAGES}
+#: Those of products in portions of numbers as they are.
+PORTION_STAGES: dict[str, tuple[Callable, str]] = {
+    "add_rows": (add_by_rows, "PRRnnnnnu"),
+    "add_columns": (add_by_columns, "PRRnnnnnu"),
+}
+_TABLES = {
+    "": STAGES,
+    "last": LAST_STAGES,
+    "sparse": SPARSE_STAGES,
+    "rows": ROW_STAGES,
+    "parts": PARTS_STAGES,
+    "portions": PORTION_STAGES,
+}
 _RECORDS = {"P": PLAN, "L": [LAYER], "R": LAYER}
 _stages: dict[tuple[str, str], dict[str, int]] = {}
 _prepared: set[str] = set()  # precisions

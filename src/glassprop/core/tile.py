@@ -115,7 +115,7 @@ def _in_turns(builder, count, sums, size, add):
     return rest + sums[size:]
 
 
-def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: bool) -> Any:
+def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: bool, adding: bool) -> Any:
     """The intrinsic for a tile of `rows` rows and `vectors` vector registers of columns; see `product_kernel`."""
     # an FMA takes four cycles and two begin in each: sums of a single row would wait for themselves, so each is kept in parts
     parts = 8 // vectors if rows == 1 else 1
@@ -136,8 +136,11 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: boo
             columns_of_a = builder.inttoptr(a_k, INDEX.as_pointer())
             place_of = _row_finder(builder, rows, a_row, align)
             start = []
-            for place in _following(builder, bias, bias_row, rows, align):
-                start += [splat(builder, builder.load(place), vector)] * vectors
+            for place in _following(builder, *((c, c_row) if adding else (bias, bias_row)), rows, align):
+                if adding:
+                    start += [load(builder, place, index(v * lanes), vector, align) for v in range(vectors)]
+                else:
+                    start += [splat(builder, builder.load(place), vector)] * vectors
             start += [ir.Constant(vector, None)] * (len(start) * (parts - 1))
 
             def outer_body(o, sums):
@@ -252,14 +255,16 @@ _ARGUMENTS = "pnnnpnnnpnpnnnpn"  # of all products, see `kernel`
 _addresses: dict[str, int] = {}
 
 
-def product_kernel(dtype: np.dtype, paired: bool = False, listed: bool = False, calling: bool = False) -> int:
+def product_kernel(
+    dtype: np.dtype, paired: bool = False, listed: bool = False, calling: bool = False, adding: bool = False
+) -> int:
     """Address of the compiled product: compiled by itself, since the optimiser would meet it again in every caller.
 
     Of `paired` operands every element of A and of B is two numbers of bfloat16 in the place of one of float32, and k counts
     pairs. Of a `listed` A, `a_k` is the address of a list of int64: ``A[0, r, k]`` lies at ``a + r*a_row + list[k]``. Only a
-    `calling` product calls for memory ahead.
+    `calling` product calls for memory ahead. An `adding` one begins with what is in C, of whole panels, in place of biases.
     """
-    kinds = {"paired": paired, "listed": listed, "calling": calling}
+    kinds = {"paired": paired, "listed": listed, "calling": calling, "adding": adding}
     name = "-".join(["product", np.dtype(dtype).name, *(kind for kind, is_so in kinds.items() if is_so)])
     if paired and has_matrix_unit():
         name = "product-matrix-unit"

@@ -169,6 +169,8 @@ class Workspace:
             **stages(dtype),
             **(stages(dtype, "parts") if layout.layers["parts"].any() else {}),
         )
+        if layout.takes_portions():
+            self.set(adding_product=product_kernel(dtype, calling=True, adding=True), **stages(dtype, "portions"))
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, **waiting_addresses())
         self.set(delta_pairs=layout.delta_pairs, pairs_of_panel=layout.pairs_of_panel)
