@@ -82,8 +82,6 @@ def _pair_vectors(typingctx, low, high, count, half, target, parts):
     signature = types.void(low, low, types.int64, types.int64, low, parts)
 
     def codegen(context, builder, sig, args):
-        if not has_bfloat16() or sig.args[0].dtype is not types.float32:  # no plan has pairs there
-            return context.get_dummy_value()
         low, high, count, half, target, _ = args
         vector, lanes = vector_of(sig.args[0])
         bits = ir.VectorType(ir.IntType(32), lanes)

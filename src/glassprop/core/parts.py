@@ -78,7 +78,7 @@ def pair_block(plan, layer, start, units, panels, target, parts, unit):
 
 @within
 def lines_called_for(rows, parts, unit):
-    """Lines of the next panel that the matrix unit calls for with every product of its tiles, of so many rows of W.
+    """Lines of the next panel, or block of Q, that the matrix unit calls for with every product of its tiles, of so many rows.
 
     All of the next panel's portion comes while this one's is multiplied. Whole panels would be too much for the cache.
     """
