@@ -72,3 +72,4 @@ def test_large_networks_take_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.layers["unit_portion"].tolist() == [0, 2048, 256, 10]
     assert found.takes_portions()
     assert not layout.lay_out(gp.Network((784, 800, 10)), np.dtype("float64"), 512).takes_portions()
+    assert not layout.lay_out(gp.Network((2048, 800, 10)), np.dtype("float64"), 512, lines=(100, 100)).takes_portions()

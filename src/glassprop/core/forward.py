@@ -95,7 +95,7 @@ def layer_forward(
         meet(plan)
         low, high = ZERO, together
         start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
-    in_portions = layer.parts == 0 and layer.input_portion < below.units and listed == 0 and ready == 0 and high - low > 1
+    in_portions = layer.parts == 0 and layer.input_portion < below.units and high - low > 1
     while start < end:  # a range of this step would divide by it
         rows = min(layer.resident_rows, end - start)
         W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)

@@ -27,10 +27,7 @@ LAYER = np.dtype(
         ("parts", np.int64),  # of the operands of products: 1 in bfloat16, 3 of float32 for the matrix unit, 0: as they are
         ("portion_row", np.int64),  # stride of a portion of W, in all parts of its pairs if in parts; 0: it is taken as it is
         ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
-        (
-            "input_portion",
-            np.int64,
-        ),  # inputs, in pairs if in parts, that its product goes through for all panels before the next
+        ("input_portion", np.int64),  # inputs, in pairs if in parts, that its product takes for all panels before the next
         ("unit_portion", np.int64),  # the same of units, in the backward product
         ("size", np.int64),  # elements of W and b together, from W on
         ("by_units", np.int64),  # 1: threads share out the units that its products compute, each for all panels
@@ -184,7 +181,9 @@ def lay_out(
         row["size"] = units * (offsets[l - 1][1] + 1)
         if backward or lines:  # `sparse.multiply_rows` adds up there
             row["delta"] = claim(units)
-        packed_size = max(packed_size, _share_out(row, table[l - 1], l, network, batch_size, dtype, threads, backward))
+        sparse = l == 1 and lines is not None
+        share = _share_out(row, table[l - 1], l, network, batch_size, dtype, threads, backward, sparse)
+        packed_size = max(packed_size, share)
         pieces += int(row["pieces"])
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
@@ -222,7 +221,7 @@ def shares_units(units: int, below: int, inputs: int, batch_size: int, width: in
 
 
 def _share_out(
-    row: Any, below: Any, l: int, network: Network, batch_size: int, dtype: np.dtype, threads: int, backward: bool
+    row: Any, below: Any, l: int, network: Network, batch_size: int, dtype: np.dtype, threads: int, backward: bool, sparse: bool
 ) -> int:
     """How layer `l` is taken: its gradient in blocks, W in parts; returns what a thread's share of `packed` must hold of it."""
     width, units, inputs, parts = panel_columns(dtype), int(row["units"]), int(below["units"]), int(row["parts"])
@@ -239,11 +238,12 @@ def _share_out(
     row["block"] = of_thread if small else block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_unit)
     packs = l > 1 and (parts > 0 or units * inputs >= PACK_FROM * width)
     whole = (int(below["pairs"]), int(row["pairs"])) if parts else (inputs, units)
-    portions = portion(whole[0], units, parts), portion(whole[1], inputs, parts) if packs else whole[1]
+    taken = whole[0] if sparse else portion(whole[0], units, parts)  # of a sparse input, lines of it are taken
+    portions = taken, portion(whole[1], inputs, parts) if packs else whole[1]
     row["input_portion"], row["unit_portion"] = portions
     most = [RESIDENT_ROWS if taken == n else PORTION_ROWS for taken, n in zip(portions, whole, strict=True)]
-    depths, lines = [max(1, parts) * n for n in portions], UNIT_RESIDENT if by_unit else RESIDENT
-    row["resident_rows"], row["resident_columns"] = (resident(depths[i], width, lines, most[i]) for i in range(2))
+    depths, room = [max(1, parts) * n for n in portions], UNIT_RESIDENT if by_unit else RESIDENT
+    row["resident_rows"], row["resident_columns"] = (resident(depths[i], width, room, most[i]) for i in range(2))
     if parts or portions[0] < whole[0]:
         row["portion_row"] = row_stride(depths[0], width)
     if packs:
