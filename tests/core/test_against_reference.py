@@ -146,6 +146,14 @@ def test_widths_across_panels(width: int, place: str) -> None:
         assert_passes_agree(cases.case(layers, activation="elu", rows=18, weighted=True, l2=0.1), dtype, layers)
 
 
+@pytest.mark.parametrize("dtype", ONE_STEP)
+@pytest.mark.parametrize("units", [12, 37])
+def test_gradients_of_every_number_of_inputs(units: int, dtype: str) -> None:
+    """A tile of the gradient has as many vectors, or halves of them, as its columns fill."""
+    for inputs in range(1, 67):
+        assert_passes_agree(cases.case((inputs, units, 2), rows=33), dtype, inputs)
+
+
 @pytest.mark.parametrize("loss", ["huber", "poisson", "binary_cross_entropy", "cross_entropy"])
 @pytest.mark.parametrize("rows", BATCHES)
 def test_batch_sizes_in_one_step(rows: int, loss: str) -> None:

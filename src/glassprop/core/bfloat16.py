@@ -65,7 +65,7 @@ def multiply_pairs(builder, vector):
         return lambda left, right, sums: builder.asm(kind, code, "=w,0,w,w", [sums, left, right], False)
     halves = ir.VectorType(BFloat(), 2 * vector.count)
     kind = ir.FunctionType(vector, [vector, halves, halves])
-    dot = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
+    dot = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512bf16.dpbf16ps.{32 * vector.count}")
     return lambda left, right, sums: builder.call(
         dot, [sums, builder.bitcast(splat(builder, left, vector), halves), builder.bitcast(right, halves)]
     )

@@ -7,7 +7,8 @@ A tile computes `rows` rows of one panel (128 bytes of columns) of a product::
     C[r, :] = bias[r] + sum over o, k of A[o, r, k] * B[o, k, :]
 
 with its accumulators in registers from the first product to the last: no packing, one broadcast load per row and k, one
-fused multiply-add per vector. All other machine code of the package is what LLVM makes of ordinary loops.
+fused multiply-add per vector, and no vectors without columns. All other machine code of the package is what LLVM makes of
+ordinary loops.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from glassprop.core.vectors import (
     first_lanes,
     fma_of,
     index,
+    lanes_of,
     load,
     loop,
     loop_if_any,
@@ -83,19 +85,29 @@ def _following(builder, first, row, rows, align):
 
 def _store(builder, sums, c, c_row, columns, align, vectors):
     """Emit the stores of a tile: to each row of C its vectors, of which only the first `columns` columns are there."""
-    vector, lanes = sums[0].type, sums[0].type.count
 
     def store_rows(store):
-        for r, row in enumerate(_following(builder, c, c_row, len(sums) // vectors, align)):
-            for v in range(vectors):
-                store(sums[r * vectors + v], vector_pointer(builder, row, index(v * lanes), vector), v)
+        for r, row in enumerate(_following(builder, c, c_row, len(sums) // len(vectors), align)):
+            for v, (first, vector) in enumerate(vectors):
+                store(sums[r * len(vectors) + v], vector_pointer(builder, row, index(first), vector), v)
 
-    with builder.if_else(builder.icmp_signed(">=", columns, index(vectors * lanes))) as (whole, cut):
+    with builder.if_else(builder.icmp_signed(">=", columns, index(_columns_of(vectors)))) as (whole, cut):
         with whole:
             store_rows(lambda value, place, v: builder.store(value, place, align=align))
         with cut:
-            masks = [first_lanes(builder, builder.sub(columns, index(v * lanes)), lanes) for v in range(vectors)]
+            masks = [first_lanes(builder, builder.sub(columns, index(first)), vector.count) for first, vector in vectors]
             store_rows(lambda value, place, v: masked_store(builder, value, place, align, masks[v]))
+
+
+def _vectors_of(vector, halves):
+    """First column and type of the vectors that cover so many half vectors of columns: the last is a half one, perhaps."""
+    whole, lanes = halves // 2, vector.count
+    vectors = [(v * lanes, vector) for v in range(whole)]
+    return vectors + [(whole * lanes, ir.VectorType(vector.element, lanes // 2))] * (halves % 2)
+
+
+def _columns_of(vectors):
+    return sum(vector.count for _, vector in vectors)
 
 
 def _in_turns(builder, count, sums, size, add):
@@ -115,10 +127,10 @@ def _in_turns(builder, count, sums, size, add):
     return rest + sums[size:]
 
 
-def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: bool, adding: bool) -> Any:
-    """The intrinsic for a tile of `rows` rows and `vectors` vector registers of columns; see `product_kernel`."""
+def _make_tile(rows: int, halves: int, paired: bool, listed: bool, calling: bool, adding: bool) -> Any:
+    """The intrinsic for a tile of `rows` rows and so many half vector registers of columns; see `product_kernel`."""
     # an FMA takes four cycles and two begin in each: sums of a single row would wait for themselves, so each is kept in parts
-    parts = 8 // vectors if rows == 1 else 1
+    parts = 16 // halves if rows == 1 else 1
 
     @intrinsic
     def tile(
@@ -129,19 +141,21 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: boo
 
         def codegen(context, builder, sig, args):
             c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k = args
-            vector, lanes = vector_of(sig.args[0])
+            vector, _ = vector_of(sig.args[0])
             width = PANEL_BYTES * 8 // sig.args[0].dtype.bitwidth
             align = sig.args[0].dtype.bitwidth // 8
-            multiply_add = (multiply_pairs if paired else _multiply_add)(builder, vector)
+            vectors = _vectors_of(vector, halves)
+            multiply_add = [(multiply_pairs if paired else _multiply_add)(builder, kind) for _, kind in vectors]
             columns_of_a = builder.inttoptr(a_k, INDEX.as_pointer())
             place_of = _row_finder(builder, rows, a_row, align)
             start = []
             for place in _following(builder, *((c, c_row) if adding else (bias, bias_row)), rows, align):
                 if adding:
-                    start += [load(builder, place, index(v * lanes), vector, align) for v in range(vectors)]
+                    start += [load(builder, place, index(first), kind, align) for first, kind in vectors]
                 else:
-                    start += [splat(builder, builder.load(place), vector)] * vectors
-            start += [ir.Constant(vector, None)] * (len(start) * (parts - 1))
+                    number = builder.load(place)
+                    start += [splat(builder, number, kind) for _, kind in vectors]
+            start += [ir.Constant(x.type, None) for x in start] * (parts - 1)
 
             def outer_body(o, sums):
                 a_block = builder.gep(a, [builder.mul(o, a_outer)])
@@ -153,19 +167,19 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: boo
                         call_for(builder, builder.gep(ahead_block, [builder.mul(k, ahead_k)]), SECOND_LEVEL)
                     column = builder.load(builder.gep(columns_of_a, [k])) if listed else builder.mul(k, a_k)
                     line = builder.mul(k, index(width))
-                    right = [load(builder, b_block, builder.add(line, index(v * lanes)), vector, align) for v in range(vectors)]
+                    right = [load(builder, b_block, builder.add(line, index(first)), kind, align) for first, kind in vectors]
                     row_0 = hide(builder, builder.ptrtoint(builder.gep(a_block, [column]), INDEX))
                     results = []
                     for r in range(rows):
                         left = builder.load(builder.inttoptr(place_of(row_0, r), a.type))
-                        for v in range(vectors):
-                            results.append(multiply_add(left, right[v], sums[r * vectors + v]))
+                        for v in range(len(vectors)):
+                            results.append(multiply_add[v](left, right[v], sums[r * len(vectors) + v]))
                     return results
 
-                return _in_turns(builder, inner_count, sums, rows * vectors, add_product)
+                return _in_turns(builder, inner_count, sums, rows * len(vectors), add_product)
 
             sums = loop(builder, outer, start, outer_body)
-            while len(sums) > rows * vectors:
+            while len(sums) > rows * len(vectors):
                 half = len(sums) // 2
                 sums = [builder.fadd(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
             _store(builder, sums, c, c_row, columns, align, vectors)
@@ -176,16 +190,19 @@ def _make_tile(rows: int, vectors: int, paired: bool, listed: bool, calling: boo
     return tile
 
 
-VECTORS = min(2, PANEL_BYTES // VECTOR_BYTES)
-STRIPE_BYTES = VECTORS * VECTOR_BYTES  # columns of a panel that one tile covers
+# Half vectors of columns of a panel that one tile covers, at most, and their bytes.
+HALVES = 2 * min(2, PANEL_BYTES // VECTOR_BYTES)
+STRIPE_BYTES = HALVES * VECTOR_BYTES // 2
+# Whether half a vector is worth a tile of its own: AMD's Zen 4 takes half the time for 32 bytes that it takes for 64.
+TAKES_HALVES = VECTOR_BYTES == 64
 
 
 _stripe_width = numbers_in(STRIPE_BYTES)
 
 
-def _make_rows(tile_rows: int, *kind: bool) -> Any:
+def _make_rows(tile_rows: int, halves: int, *kind: bool) -> Any:
     """Compute rows `r` to the last multiple of `tile_rows` in one stripe of C, and return the row after them."""
-    tile = _make_tile(tile_rows, VECTORS, *kind)
+    tile = _make_tile(tile_rows, halves, *kind)
 
     @inner
     def compute_rows(
@@ -218,8 +235,11 @@ def _make_rows(tile_rows: int, *kind: bool) -> Any:
 
 
 def _make_product(*kind: bool) -> Any:
-    main_rows, rows_4, rows_2, rows_1 = (_make_rows(n, *kind) for n in (MAIN_ROWS, 4, 2, 1))
-    rows_8 = _make_rows(8, *kind) if MAIN_ROWS > 8 else rows_4  # or nothing is left for it
+    main_rows, rows_4, rows_2, rows_1 = (_make_rows(n, HALVES, *kind) for n in (MAIN_ROWS, 4, 2, 1))
+    rows_8 = _make_rows(8, HALVES, *kind) if MAIN_ROWS > 8 else rows_4  # or nothing is left for it
+    # the main tile of fewer columns: the gradient's last ones, or all that a table has
+    narrow_rows = _make_rows(MAIN_ROWS, HALVES // 2, *kind)
+    half_rows, wider_rows = (_make_rows(MAIN_ROWS, n, *kind) if TAKES_HALVES else narrow_rows for n in (1, 3))
 
     def product_panel(
         c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
@@ -231,14 +251,22 @@ def _make_product(*kind: bool) -> Any:
 
         Meanwhile the main tile may call for memory from `ahead` on, `ahead_k` elements further with each of its products.
         """
-        stripe = _stripe_width(c)
+        stripe, vector = _stripe_width(c), lanes_of(c)
         for column in range(0, columns, stripe):
             cs, bs, left = shift(c, column), shift(b, column), columns - column
             r = rows * 0
             rest = cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
             # asked here: a call with nothing to do costs a tenth of a tiny network's step
             if rows >= MAIN_ROWS:
-                r = main_rows(r, rows, *rest)
+                if left > vector:
+                    if TAKES_HALVES and left <= vector + vector // 2:
+                        r = wider_rows(r, rows, *rest)
+                    else:
+                        r = main_rows(r, rows, *rest)
+                elif TAKES_HALVES and left <= vector // 2:
+                    r = half_rows(r, rows, *rest)
+                else:
+                    r = narrow_rows(r, rows, *rest)
             if rows - r >= 8:
                 r = rows_8(r, rows, *rest)
             if rows - r >= 4:
