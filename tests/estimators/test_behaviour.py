@@ -408,6 +408,31 @@ def test_feature_names_are_kept_in_early_stopping():
             model.predict(X.rename(columns={"height": "length"}))
 
 
+def test_a_table_without_names_forgets_those_of_the_fit_before():
+    for Estimator in (MLPClassifier, MLPRegressor):
+        model = Estimator(hidden_layer_sizes=3, max_iter=2, random_state=0).fit(
+            pandas.DataFrame(X_IRIS, columns=list("abcd")), Y_IRIS
+        )
+        model.fit(X_IRIS[:, :2], Y_IRIS)
+        assert not hasattr(model, "feature_names_in_")
+        assert model.n_features_in_ == 2
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    (np.nan, "contains NaN"), (np.inf, "contains infinity"), ("rows", "inconsistent numbers of samples"),
+])  # fmt: skip
+@pytest.mark.parametrize("place", ["X", "y"])
+def test_what_is_wrong_in_a_plain_table_is_refused_as_scikit_learn_does(place, wrong, message):
+    X, y = X_IRIS.copy(), Y_IRIS.astype(float)
+    if wrong == "rows":
+        X, y = (X[1:], y) if place == "X" else (X, y[1:])
+    else:
+        (X if place == "X" else y)[3] = wrong
+    for Estimator in (MLPClassifier, MLPRegressor):
+        with pytest.raises(ValueError, match=message):
+            Estimator(hidden_layer_sizes=3, max_iter=2).fit(X, y)
+
+
 def test_early_stopping_with_labels_of_text():
     X, y = make_classification(n_samples=200, n_features=10, n_classes=3, n_informative=5, random_state=42)
     model = MLPClassifier(early_stopping=True, max_iter=50, random_state=42)

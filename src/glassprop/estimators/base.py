@@ -14,9 +14,9 @@ import numpy as np
 from scipy.sparse import coo_array, issparse
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from glassprop.core.activations import Activation
 from glassprop.core.arrays import check_targets, check_weights, core_array
@@ -31,7 +31,7 @@ from glassprop.estimators.epochs import EpochLoop, Memory
 from glassprop.estimators.handover import explain
 from glassprop.estimators.judge import Judge
 from glassprop.estimators.lbfgs import fit_lbfgs
-from glassprop.estimators.outputs import Outputs
+from glassprop.estimators.outputs import SPARSE, Outputs, plain
 from glassprop.estimators.settings import ACTIVATION_NAMES, OUT_ACTIVATIONS, SOLVER_NAMES, core_activations, update_rule
 from glassprop.estimators.sparse import training_table
 from glassprop.training.data import Data, Rows
@@ -45,6 +45,7 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
     validation_scores_: list[float] | None
     best_validation_score_: float | None
 
+    _y_numeric: ClassVar[bool]
     _parameter_constraints: ClassVar[dict] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATION_NAMES)), Activation, list, tuple],
@@ -152,9 +153,6 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]: ...
 
     @abstractmethod
-    def _check_arrays(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]: ...
-
-    @abstractmethod
     def _targets(self, y: Any) -> tuple[np.ndarray, int]:
         """Targets as the core takes them, and the number of outputs."""
 
@@ -212,6 +210,17 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
                 f"{error}\nThe first is in {place}. Leave such rows out, or fill them in: "
                 "make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), this estimator)."
             ) from None
+
+    def _check_arrays(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        """As scikit-learn checks them: nothing is asked of a plain table and targets that are as they should be."""
+        vector = type(y) is np.ndarray and y.ndim == 1 and (y.dtype.kind in "biu" or plain(y))
+        if reset and vector and plain(X) and X.ndim == 2 and len(X) == len(y):
+            self.n_features_in_ = X.shape[1]
+            self.__dict__.pop("feature_names_in_", None)
+            return X, y
+        numbers: dict[str, Any] = {"dtype": (np.float64, np.float32), "y_numeric": self._y_numeric}
+        X, y = validate_data(self, X, y, accept_sparse=SPARSE, multi_output=True, reset=reset, **numbers)
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def _hidden_layers(self) -> tuple[int, ...]:
         sizes = self.hidden_layer_sizes

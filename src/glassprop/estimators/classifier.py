@@ -8,17 +8,15 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
-from sklearn.utils.validation import validate_data
 
 from glassprop.core.losses import Loss
 from glassprop.estimators.base import BaseMLP, goes_by_epochs
 from glassprop.estimators.documentation import documented
 from glassprop.estimators.labels import SEVERAL, fit_binarizer
-from glassprop.estimators.outputs import SPARSE
 
 
 @documented(
@@ -71,6 +69,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     True
     """
 
+    _y_numeric = False
     _parameter_constraints: ClassVar[dict] = {
         **BaseMLP._parameter_constraints,
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
@@ -251,10 +250,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _core_loss(self) -> Loss:
         multiclass = self._label_binarizer.y_type_ == "multiclass"
         return Loss("cross_entropy" if multiclass else "binary_cross_entropy", label_smoothing=self.label_smoothing)
-
-    def _check_arrays(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        X, y = validate_data(self, X, y, accept_sparse=SPARSE, multi_output=True, dtype=(np.float64, np.float32), reset=reset)
-        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         X, y = self._check_arrays(X, y, reset)

@@ -22,6 +22,14 @@ SPARSE = ["csr", "csc"]
 LOSSES = {shown: loss for loss, shown in OUT_ACTIVATIONS.items()}  # one whose link is this output activation
 
 
+def plain(array: Any) -> bool:
+    """Whether it is a table, or a vector, of finite numbers that scikit-learn's checks would hand back as it is."""
+    if type(array) is not np.ndarray or array.dtype not in (np.float64, np.float32) or 0 in array.shape:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(array.sum())
+
+
 class Ready:
     """What a prediction needs beside rows, kept between two of them: parameters as the core takes them, and networks."""
 
@@ -90,12 +98,9 @@ class Outputs:
     def _to_predict(self, X: Any) -> Any:
         """X checked, as scikit-learn checks it: nothing is asked of a plain table that is as it should be."""
         fitted = self.__dict__
-        if type(X) is np.ndarray and X.ndim == 2 and X.dtype in (np.float64, np.float32) and len(X):
-            with np.errstate(over="ignore", invalid="ignore"):
-                finite = math.isfinite(X.sum())
-            named = "feature_names_in_" in fitted
-            if finite and "coefs_" in fitted and not named and X.shape[1] == fitted.get("n_features_in_"):
-                return X
+        is_fitted = "coefs_" in fitted and "feature_names_in_" not in fitted
+        if is_fitted and plain(X) and X.ndim == 2 and X.shape[1] == fitted.get("n_features_in_"):
+            return X
         check_is_fitted(self)
         return validate_data(self, X, accept_sparse=SPARSE, reset=False)
 

@@ -6,15 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
-from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import validate_data
 
 from glassprop.core.losses import Loss
 from glassprop.estimators.base import BaseMLP, goes_by_epochs
 from glassprop.estimators.documentation import documented
-from glassprop.estimators.outputs import SPARSE
 from glassprop.estimators.settings import CORE_LOSSES, core_loss
 
 
@@ -59,6 +56,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     True
     """
 
+    _y_numeric = True
     _parameter_constraints: ClassVar[dict] = {**BaseMLP._parameter_constraints, "loss": [StrOptions(set(CORE_LOSSES)), Loss]}
 
     def __init__(
@@ -155,12 +153,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _core_loss(self) -> Loss:
         return core_loss(self.loss)
-
-    def _check_arrays(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        X, y = validate_data(
-            self, X, y, accept_sparse=SPARSE, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32), reset=reset
-        )
-        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         return self._check_arrays(X, y, reset)
