@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -117,6 +120,20 @@ def test_predictions_by_more_rows_of_a_turned_W_than_the_cache_holds(dtype: str)
         np.testing.assert_array_equal(
             outputs_of(network, parameters, mine, threads=threads), outputs_of(network, parameters, X)
         )
+
+
+def test_memory_for_a_turned_W_serves_the_next_table_and_the_next_weights() -> None:
+    network = gp.Network((150, 70, 2))
+    for seed, rows in ((0, 1100), (1, 700), (2, 1500)):
+        parameters, X = network.initialize(seed=seed), table(150, 0.05, "float64", rows=rows)
+        mine = sparse(X)
+        gone = weakref.ref(mine.values)
+        assert mine.rows_pay()
+        np.testing.assert_array_equal(outputs_of(network, parameters, mine), outputs_of(network, parameters, X))
+        del mine
+        gc.collect()
+        assert gone() is None
+    assert [len(kept) for key, kept in network.idle.items() if key[-1]] == [1]
 
 
 def test_only_lines_that_hold_something_are_multiplied() -> None:

@@ -259,10 +259,10 @@ def outputs_of(
     if not threads_pay(network, X):
         threads = 1
     turned = isinstance(X, SparseTable) and X.rows_pay()
-    kept = isinstance(X, np.ndarray)
+    kept = turned or isinstance(X, np.ndarray)
     # a single smaller batch may be shared out otherwise; as powers of two, few kinds of memory are kept
     room = min(batch_size, len(X) if not kept else batch_size if threads == 1 else 1 << (len(X) - 1).bit_length())
-    idle = network.idle.setdefault((X.dtype.char, batch_size, threads, room), []) if kept else []
+    idle = network.idle.setdefault((X.dtype.char, batch_size, threads, room, turned), []) if kept else []
     try:
         work = idle.pop()
     except IndexError:  # none is idle
@@ -270,15 +270,15 @@ def outputs_of(
     work.crew = Crew(work.crew.most)  # who wanted the processors at the last prediction says nothing of this one
     work.plan["rows"], work.plan["theta"] = len(X), own.theta.ctypes.data
     work.plan["output"] = output.ctypes.data
-    if isinstance(X, np.ndarray):
-        work.plan["X"] = X.ctypes.data
+    work.set(X=X if isinstance(X, np.ndarray) else X.addresses())
     batches = -(-len(X) // batch_size)
     for batch in range(batches if g is not None else 1):  # g is gone when the next batch comes
         work.run(batch, batches if g is None else batch + 1, FORWARD | OUTPUT | (TURN if turned and batch == 0 else 0))
         if g is not None:
             part = g[batch * batch_size : (batch + 1) * batch_size]
             part[...] = read_panels(work["scratch"], int(work.layers[-1]["g"]), network.layers[-1], len(part))
-    if kept and len(idle) < MOST_IDLE and work["scratch"].nbytes <= IDLE_BYTES:
-        work.arrays["X"] = work.arrays["theta"] = None  # not kept
+    bytes_held = work["scratch"].nbytes + (work["turned"].nbytes if turned else 0)
+    if kept and len(idle) < MOST_IDLE and bytes_held <= IDLE_BYTES:
+        work.let_go()
         idle.append(work)
     return output

@@ -20,6 +20,7 @@ import numpy as np
 from glassprop.core.jit import at, panel_width, shift, within
 from glassprop.core.panels import note_largest, pack_columns, transpose_panel
 from glassprop.core.threads import share, share_units
+from glassprop.core.tile import add_listed_rows
 from glassprop.core.vectors import trailing_zeros
 
 TURNED = 1 << 18  # numbers of Wᵀ that stay in the second-level cache while they meet all rows of a batch
@@ -131,9 +132,10 @@ def turn_around(plan, layers, thread, unit):
     layer, width = layers[1], panel_width(unit)
     first, last = share_units(layers[0].units, thread, plan.threads, width)
     W = at(plan.theta, layer.W, unit)
-    for start in range(first, last, width):
+    some = 8 * width  # inputs, that the parts of rows be long: each lies on a page of its own
+    for start in range(first, last, some):
         target = at(plan.turned, start * layer.padded, unit)
-        pack_columns(shift(W, start), layer.stride, min(width, last - start), layer.units, target, layer.padded)
+        pack_columns(shift(W, start), layer.stride, min(some, last - start), layer.units, target, layer.padded)
 
 
 @within
@@ -155,7 +157,7 @@ def multiply_rows(plan, X, order, start, stop, layers, first, last, depth, opera
     """
     starts, columns, values = _table(X, unit)
     layer, width, inputs = layers[1], panel_width(unit), layers[0].units
-    b, padded = at(plan.theta, layer.b, unit), layer.padded
+    b, padded, turned = at(plan.theta, layer.b, unit), layer.padded, at(plan.turned, starts[0] * 0, unit)
     numbers = starts[min(start + last * width, stop)] - starts[min(start + first * width, stop)]
     resident = max(TURNED // padded, width) if numbers > 2 * inputs else inputs
     low = first * 0
@@ -166,12 +168,9 @@ def multiply_rows(plan, X, order, start, stop, layers, first, last, depth, opera
                 row, of_row = min(start + panel * width + i, stop - 1), shift(sums, i * padded)
                 for u in range(layer.units if low == 0 else low * 0):
                     of_row[u] = b[u]
-                for n in range(_first_from(columns, starts[row], starts[row + 1], low), starts[row + 1]):
-                    if columns[n] >= low + resident:
-                        break
-                    x, w = values[n], at(plan.turned, columns[n] * padded, unit)
-                    for u in range(layer.units):
-                        of_row[u] += x * w[u]
+                begin = _first_from(columns, starts[row], starts[row + 1], low)
+                count = _first_from(columns, begin, starts[row + 1], low + resident) - begin
+                add_listed_rows(of_row, padded, shift(values, begin), shift(columns, begin), count, turned, padded)
         low += resident
     for panel in range(first, last):
         here = panel * padded * width

@@ -200,6 +200,56 @@ TAKES_HALVES = VECTOR_BYTES == 64
 _stripe_width = numbers_in(STRIPE_BYTES)
 
 
+# Panel rows of sums, at most, that wait in registers while rows of a table are added up.
+MOST_SUMS = VECTOR_BYTES // 16
+
+
+@intrinsic
+def add_listed_rows(typingctx, sums, units, factors, rows, count, table, stride):
+    """sums[u] += Σ over n of factors[n] times table[rows[n], u], for all units of whole panel rows.
+
+    Rows of the table lie `stride` elements apart.
+    """
+    size = types.int64
+    signature = types.void(sums, size, sums, types.CPointer(size), size, sums, size)
+
+    def codegen(context, builder, sig, args):
+        sums, units, factors, rows, count, table, stride = args
+        vector, lanes = vector_of(sig.args[0])
+        align, multiply_add = sig.args[0].dtype.bitwidth // 8, _multiply_add(builder, vector)
+
+        def add_up(first, vectors):
+            places, here = [index(v * lanes) for v in range(vectors)], builder.gep(table, [first])
+
+            def add_row(n, totals):
+                row = builder.gep(here, [builder.mul(builder.load(builder.gep(rows, [n])), stride)])
+                factor = builder.load(builder.gep(factors, [n]))
+                return [
+                    multiply_add(factor, load(builder, row, place, vector, align), total)
+                    for place, total in zip(places, totals, strict=True)
+                ]
+
+            target = builder.gep(sums, [first])
+            totals = loop_if_any(builder, count, [load(builder, target, place, vector, align) for place in places], add_row)
+            for place, total in zip(places, totals, strict=True):
+                builder.store(total, vector_pointer(builder, target, place, vector), align=align)
+            return []
+
+        done, panel_rows = index(0), MOST_SUMS
+        while panel_rows:
+            vectors = panel_rows * PANEL_BYTES // VECTOR_BYTES
+            times, step = builder.sdiv(builder.sub(units, done), index(vectors * lanes)), index(vectors * lanes)
+
+            def some(i, _, begin=done, step=step, vectors=vectors):
+                return add_up(builder.add(begin, builder.mul(i, step)), vectors)
+
+            loop_if_any(builder, times, [], some)
+            done, panel_rows = builder.add(done, builder.mul(times, step)), panel_rows // 2
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
 def _make_rows(tile_rows: int, halves: int, *kind: bool) -> Any:
     """Compute rows `r` to the last multiple of `tile_rows` in one stripe of C, and return the row after them."""
     tile = _make_tile(tile_rows, halves, *kind)

@@ -181,7 +181,7 @@ class Workspace:
         width = panel_columns(dtype)
         if turned:
             numbers = round_up(inputs, width) * int(self.layers[1]["padded"])
-            self.set(turned=np.empty(numbers, dtype), **stages(dtype, "rows"))
+            self.set(turned=aligned_zeros(numbers, dtype), **stages(dtype, "rows"))
         else:
             lists = new_lists(inputs, lines, int(self.plan["most_panels"][0]), self.crew.most, width)
             self.set(**lists, **stages(dtype, "sparse"), listed_product=product_kernel(dtype, listed=True))
@@ -234,6 +234,11 @@ class Workspace:
                 self.arrays[name] = value
                 value = value.ctypes.data
             self.plan[name] = value
+
+    def let_go(self) -> None:
+        """Keep neither X nor the parameters: others are given before the next run."""
+        self.arrays["X"] = self.arrays["theta"] = None
+        self._tables = ()
 
     def note(self, value: float, epochs_done: int) -> bool:
         """Judge an epoch by `value` (lower is better) in place of its loss; True when patience is spent."""
