@@ -284,12 +284,15 @@ def _make_rows(tile_rows: int, halves: int, *kind: bool) -> Any:
     return compute_rows
 
 
-def _make_product(*kind: bool) -> Any:
+def _make_product(paired: bool, listed: bool, calling: bool, adding: bool) -> Any:
+    kind = paired, listed, calling, adding
     main_rows, rows_4, rows_2, rows_1 = (_make_rows(n, HALVES, *kind) for n in (MAIN_ROWS, 4, 2, 1))
     rows_8 = _make_rows(8, HALVES, *kind) if MAIN_ROWS > 8 else rows_4  # or nothing is left for it
-    # the main tile of fewer columns: the gradient's last ones, or all that a table has
-    narrow_rows = _make_rows(MAIN_ROWS, HALVES // 2, *kind)
-    half_rows, wider_rows = (_make_rows(MAIN_ROWS, n, *kind) if TAKES_HALVES else narrow_rows for n in (1, 3))
+    # the main tile of fewer columns: a gradient's last ones, or all that a table has; sparse ones have many
+    fewer = not (listed or adding)
+    halves = fewer and TAKES_HALVES
+    narrow_rows = _make_rows(MAIN_ROWS, HALVES // 2, *kind) if fewer else main_rows
+    half_rows, wider_rows = (_make_rows(MAIN_ROWS, n, *kind) if halves else narrow_rows for n in (1, 3))
 
     def product_panel(
         c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
@@ -308,15 +311,14 @@ def _make_product(*kind: bool) -> Any:
             rest = cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
             # asked here: a call with nothing to do costs a tenth of a tiny network's step
             if rows >= MAIN_ROWS:
-                if left > vector:
-                    if TAKES_HALVES and left <= vector + vector // 2:
-                        r = wider_rows(r, rows, *rest)
-                    else:
-                        r = main_rows(r, rows, *rest)
-                elif TAKES_HALVES and left <= vector // 2:
+                if halves and left <= vector // 2:
                     r = half_rows(r, rows, *rest)
-                else:
+                elif fewer and left <= vector:
                     r = narrow_rows(r, rows, *rest)
+                elif halves and left <= vector + vector // 2:
+                    r = wider_rows(r, rows, *rest)
+                else:
+                    r = main_rows(r, rows, *rest)
             if rows - r >= 8:
                 r = rows_8(r, rows, *rest)
             if rows - r >= 4:
