@@ -201,7 +201,7 @@ _stripe_width = numbers_in(STRIPE_BYTES)
 
 
 # Panel rows of sums, at most, that wait in registers while rows of a table are added up.
-MOST_SUMS = VECTOR_BYTES // 16
+SUMS_AT_ONCE = VECTOR_BYTES // 16
 
 
 @intrinsic
@@ -235,7 +235,7 @@ def add_listed_rows(typingctx, sums, units, factors, rows, count, table, stride)
                 builder.store(total, vector_pointer(builder, target, place, vector), align=align)
             return []
 
-        done, panel_rows = index(0), MOST_SUMS
+        done, panel_rows = index(0), SUMS_AT_ONCE
         while panel_rows:
             vectors = panel_rows * PANEL_BYTES // VECTOR_BYTES
             times, step = builder.sdiv(builder.sub(units, done), index(vectors * lanes)), index(vectors * lanes)
