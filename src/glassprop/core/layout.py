@@ -166,15 +166,8 @@ def lay_out(
             row["padded"], row["h"], row["q"] = lines[0], end, end + lines[0] * panels * width
             end = int(row["q"]) + threads * lines[1] * width
             continue
-        row["h"] = row["a"] = row["g"] = row["z"] = claim(units)
-        row["pairs"] = round_up(-(-units // 2), width // 2)
-        row["parts"] = parts[l]
-        above = 0 if is_output else parts[l + 1]
-        if l == 0 or (backward and not is_output):
-            # where there are three parts, batches too small for them, and rows of the input on their way into parts
-            row["q"] = row["q_pairs"] = claim(units)
-        if above == 3 and backward:
-            row["q_pairs"] = claim(3 * round_up(units, width) // 2)
+        row["parts"], above = parts[l], 0 if is_output else parts[l + 1]
+        _take_h(row, l == 0 or (backward and not is_output), above == 3 and backward, claim, width)
         if activation is None:
             continue
         row["W"], row["stride"], row["b"] = offsets[l - 1]
@@ -196,6 +189,17 @@ def lay_out(
     weights, losses, zero = claim(1), claim(1), claim(1)
     of_panel, size = round_up(most, width) * width, end + threads * packed_size
     return Layout(table, size, targets, weights, losses, zero, end, packed_size, places[1], of_panel, pieces)
+
+
+def _take_h(row: Any, in_q: bool, in_three_parts: bool, claim: Callable[[int], int], width: int) -> None:
+    """Room for a layer's h: in P, in Q, and in Q in three parts, where these are wanted."""
+    units = int(row["units"])
+    row["h"] = row["a"] = row["g"] = row["z"] = claim(units)
+    row["pairs"] = round_up(-(-units // 2), width // 2)
+    if in_q:  # beside three parts for batches too small for them, and for rows of the input on their way into parts
+        row["q"] = row["q_pairs"] = claim(units)
+    if in_three_parts:
+        row["q_pairs"] = claim(3 * round_up(units, width) // 2)
 
 
 def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool, sparse: bool) -> list[int]:

@@ -170,7 +170,7 @@ def multiply_rows(plan, X, order, start, stop, layers, first, last, depth, opera
                     of_row[u] = b[u]
                 begin = _first_from(columns, starts[row], starts[row + 1], low)
                 count = _first_from(columns, begin, starts[row + 1], low + resident) - begin
-                add_listed_rows(of_row, padded, shift(values, begin), shift(columns, begin), count, turned, padded)
+                add_listed_rows(of_row, padded, shift(values, begin), shift(columns, begin), count, turned)
         low += resident
     for panel in range(first, last):
         here = panel * padded * width

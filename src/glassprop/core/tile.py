@@ -205,16 +205,13 @@ SUMS_AT_ONCE = VECTOR_BYTES // 16
 
 
 @intrinsic
-def add_listed_rows(typingctx, sums, units, factors, rows, count, table, stride):
-    """sums[u] += Σ over n of factors[n] times table[rows[n], u], for all units of whole panel rows.
-
-    Rows of the table lie `stride` elements apart.
-    """
+def add_listed_rows(typingctx, sums, units, factors, rows, count, table):
+    """sums[u] += Σ over n of factors[n] times table[rows[n], u], for all `units` of a table's row: whole panel rows."""
     size = types.int64
-    signature = types.void(sums, size, sums, types.CPointer(size), size, sums, size)
+    signature = types.void(sums, size, sums, types.CPointer(size), size, sums)
 
     def codegen(context, builder, sig, args):
-        sums, units, factors, rows, count, table, stride = args
+        sums, units, factors, rows, count, table = args
         vector, lanes = vector_of(sig.args[0])
         align, multiply_add = sig.args[0].dtype.bitwidth // 8, _multiply_add(builder, vector)
 
@@ -222,7 +219,7 @@ def add_listed_rows(typingctx, sums, units, factors, rows, count, table, stride)
             places, here = [index(v * lanes) for v in range(vectors)], builder.gep(table, [first])
 
             def add_row(n, totals):
-                row = builder.gep(here, [builder.mul(builder.load(builder.gep(rows, [n])), stride)])
+                row = builder.gep(here, [builder.mul(builder.load(builder.gep(rows, [n])), units)])
                 factor = builder.load(builder.gep(factors, [n]))
                 return [
                     multiply_add(factor, load(builder, row, place, vector, align), total)
