@@ -6,6 +6,7 @@ after one step, 1e-9 after 100; reached on the machine this was written on: 4e-1
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -154,6 +155,13 @@ def test_gradients_of_every_number_of_inputs(units: int, dtype: str) -> None:
         assert_passes_agree(cases.case((inputs, units, 2), rows=33), dtype, inputs)
 
 
+@pytest.mark.parametrize("dtype", ONE_STEP)
+def test_every_number_of_rows(dtype: str) -> None:
+    """A product leaves out what the batch does not fill of its last panel, in layers of 12 units and more."""
+    for rows in range(1, 67):
+        assert_passes_agree(cases.case((5, 13, 26, 3), activation="tanh", rows=rows, weighted=True), dtype, rows)
+
+
 @pytest.mark.parametrize("loss", ["huber", "poisson", "binary_cross_entropy", "cross_entropy"])
 @pytest.mark.parametrize("rows", BATCHES)
 def test_batch_sizes_in_one_step(rows: int, loss: str) -> None:
@@ -191,12 +199,12 @@ def test_a_users_activation_that_is_not_finite_at_zero() -> None:
     """The last panel of a batch is filled up with rows; one of zeros, with biases of zero, would give 0 · ∞ here."""
     root = gp.Activation("root", lambda g: math.sqrt(abs(g)), lambda g: math.copysign(0.5, g) / math.sqrt(abs(g)))
     pair = (lambda g: math.sqrt(abs(g)), lambda g: math.copysign(0.5, g) / math.sqrt(abs(g)))
-    for rows in (1, 5, 17):
-        case = cases.case((3, 4, 2), rows=rows)
+    for rows, layers in itertools.product((1, 5, 17), ((3, 4, 2), (3, 14, 13, 2))):
+        case = cases.case(layers, rows=rows)
         for b in case.parameters.b:
             b[:] = 0
-        twin = ref.Network((3, 4, 2), [pair])
-        assert_passes_agree(replace(case, network=gp.Network((3, 4, 2), root), twin=twin), "float64")
+        twin = ref.Network(layers, [pair] * (len(layers) - 2))
+        assert_passes_agree(replace(case, network=gp.Network(layers, root), twin=twin), "float64", (rows, layers))
 
 
 # --- many steps --------------------------------------------------------------------------------------------------------
@@ -238,6 +246,14 @@ def test_batches_and_their_tails(batch_size: int) -> None:
     case = cases.case((4, 17, 3), activation=["tanh"], loss="cross_entropy", rows=50, weighted=True, l2=0.01)
     for dtype in ONE_STEP:
         assert_runs_agree(case, "momentum", dtype, batch_size, 3, orders=cases.row_orders(50, 3))
+
+
+@pytest.mark.parametrize("batch_size", [20, 40, 57])
+def test_tails_that_fill_less_of_their_panel_than_the_batch_before(batch_size: int) -> None:
+    """What a batch has left where the next has no rows must not count."""
+    case = cases.case((4, 17, 13, 3), activation="tanh", rows=61, weighted=True)
+    for dtype in ONE_STEP:
+        assert_runs_agree(case, "momentum", dtype, batch_size, 3, orders=cases.row_orders(61, 3))
 
 
 def test_a_batch_larger_than_the_table_is_the_table() -> None:

@@ -47,11 +47,11 @@ def in_parts(x: np.ndarray, parts: int) -> np.ndarray:
 
 
 @numba.njit
-def _call(address, c, a, b, bias, c_row, rows, columns, a_outer, a_row, b_outer, outer, pairs, bias_row, unit):
-    left = at(c, 0, unit), c_row, rows, columns, at(a, 0, unit), a_outer, a_row, 1
+def _call(address, c, a, b, bias, c_row, rows, columns, a_segment, a_row, b_segment, depth, segment, bias_row, unit):
+    left = at(c, 0, unit), c_row, rows, columns, at(a, 0, unit), a_segment, a_row, 1
     start = at(bias, 0, unit)
     matrix_unit.take_unit(bias_row * 0 + 1)
-    call_kernel(address, (*left, at(b, 0, unit), b_outer, start, bias_row, outer, pairs, start, 0))
+    call_kernel(address, (*left, at(b, 0, unit), b_segment, start, bias_row, depth, segment, start, 0))
     matrix_unit.leave_unit(bias_row * 0 + 1)
 
 
@@ -76,7 +76,7 @@ def multiply(
     bias_row = -1 if bias is None else 16 * int(bias.size > 1)
     places = (array.ctypes.data for array in (C, beyond, B, biases))
     strides = rows * parts * pairs, parts * pairs, parts * pairs * 32
-    _call(address, *places, C.shape[1], rows, columns, *strides, outer, pairs, bias_row, np.float32(1))
+    _call(address, *places, C.shape[1], rows, columns, *strides, outer * pairs, pairs, bias_row, np.float32(1))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,7 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 from __future__ import annotations
 
 from glassprop.core.forward import NO_KEY, drop
-from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, panel_width, shift, within
+from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, like, panel_width, shift, within
 from glassprop.core.matrix_unit import leave_unit, take_unit
 from glassprop.core.panels import note_largest, own_parts, pack_columns, paired_square, product_of
 from glassprop.core.parts import lines_called_for, numbers_called_for
@@ -15,8 +15,8 @@ from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block
 from glassprop.core.threads import meet, meet_at_the_end, take_units
-from glassprop.core.tile import MAIN_ROWS
-from glassprop.core.vectors import sum_rows
+from glassprop.core.tile import MAIN_ROWS, columns_taken
+from glassprop.core.vectors import fill_rest, sum_rows
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
 FAR_Q = 1 << 18  # numbers of h in Q, from which on a block's are called for while those of the one before are multiplied
@@ -37,7 +37,7 @@ def _finish_panel(plan, below, panel, start, rows, rate, drop_key, thread, unit)
 
 
 @within
-def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_key, thread, unit):
+def layer_backward(plan, below, layer, first, last, together, batch_rows, parts, rate, key, thread, unit):
     """δ_below = (W δ) ⊙ φ′(g_below) for panels first..last, with the units dropped that were dropped forward.
 
     Where threads share out units, for those of the layer below that it takes, and all panels. Partner: `forward.layer_forward`.
@@ -68,9 +68,12 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
             delta = at(scratch, below.delta + (panel * below.padded + start) * width, unit)
             above = at(scratch, layer.delta + panel * layer.padded * width, unit)
             if parts == 0 and not in_portions:
-                left = delta, width, rows, width, W, ZERO, row, column
-                call_kernel(plan.product, (*left, above, ZERO, zero, ZERO, ONE, layer.units, zero, ZERO))
-            _finish_panel(plan, below, panel, start, rows, rate, drop_key, thread, unit)
+                columns = columns_taken(batch_rows - panel * width, rows, unit)
+                left = delta, width, rows, columns, W, ZERO, row, column
+                call_kernel(plan.product, (*left, above, ZERO, zero, ZERO, layer.units, layer.units, zero, ZERO))
+                for u in range(rows if columns < width else ZERO):
+                    fill_rest(like(0, unit), shift(delta, u * width), columns)
+            _finish_panel(plan, below, panel, start, rows, rate, key, thread, unit)
         start += rows
         if shared:
             start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
@@ -78,14 +81,14 @@ def layer_backward(plan, below, layer, first, last, together, parts, rate, drop_
         meet_at_the_end(plan, thread)
 
 
-def backward(plan, layers, first, last, together, training, parts, step, thread, unit):
-    """δ_l from δ_L down, for panels first..last; dropout acts in training. Partner: `forward.forward`."""
+def backward(plan, layers, first, last, together, batch_rows, training, parts, step, thread, unit):
+    """δ_l from δ_L down, for panels first..last of the batch's rows; dropout acts in training. Partner: `forward.forward`."""
     take_unit(parts)
     for l in range(layers.size - 1, 1, -1):
         rate = layers[l - 1].dropout if training else 0.0
         key = dropout_key(plan.seed, step, l - 1) if rate > 0 else NO_KEY
         own = own_parts(layers[l], parts)
-        layer_backward(plan, layers[l - 1], layers[l], first, last, together, own, rate, key, thread, unit)
+        layer_backward(plan, layers[l - 1], layers[l], first, last, together, batch_rows, own, rate, key, thread, unit)
     leave_unit(parts)
 
 
@@ -98,13 +101,13 @@ def rule_reads(plan, first, n, done, unit):
 
 
 @inner
-def block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once, parts, listed, thread, unit):
+def block_gradient(plan, below, layer, start, units, dW, panels, batch_rows, at_once, parts, listed, thread, unit):
     """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units.
 
     These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
     """
     width, scratch = panel_width(unit), plan.scratch
-    product, row, panel = plan.product, width, layer.padded * width
+    product, row, panel, depth, segment = plan.product, width, layer.padded * width, batch_rows, width
     delta = at(scratch, layer.delta + start * width, unit)
     if listed == 0 and layer.sums != 0:
         h = at(scratch, below.h, unit)
@@ -112,8 +115,8 @@ def block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once,
         return
     q, square = below.q, width * width
     if parts != 0:
-        product, depth, q, square = product_of(plan, parts), width // 2, below.q_pairs, paired_square(parts, unit)
-        row, panel = parts * depth, units * parts * depth
+        product, segment, q, square = product_of(plan, parts), width // 2, below.q_pairs, paired_square(parts, unit)
+        row, panel, depth = parts * segment, units * parts * segment, panels * segment
         delta = at(scratch, plan.packed + (thread + 1) * plan.packed_size - panels * panel, unit)
         call_kernel(plan.do_pair_block, (plan, layer, start, units, panels, delta, parts, unit))
     zero = at(scratch, plan.zero, unit)
@@ -126,7 +129,7 @@ def block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once,
         if below.padded * panels * width < FAR_Q:
             # what the rule will read afterwards is called for evenly: it would wait for all of it at once
             coming = n * plan.rule_vectors // blocks
-            ahead_k = -(-coming // (max(ONE, units // MAIN_ROWS) * panels * depth))
+            ahead_k = -(-coming // (max(ONE, units // MAIN_ROWS) * depth))
     for block in range(blocks):
         target = shift(dW, block * width)
         for u in range(units if far else 0):  # call for what will be written: rows lie far apart
@@ -136,14 +139,14 @@ def block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once,
         if listed != 0:
             places, count, right = lines_of_block(plan, below, block, unit)
             left = target, layer.stride, units, columns_here, delta, ZERO, row, places
-            call_kernel(listed, (*left, right, ZERO, zero, ZERO, ONE, count, zero, ZERO))
+            call_kernel(listed, (*left, right, ZERO, zero, ZERO, count, count, zero, ZERO))
             continue
         right = at(scratch, q + block * plan.most_panels * square, unit)
         ahead = shift(right, plan.most_panels * square)
         if coming != 0:
             ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, unit)
         left = target, layer.stride, units, columns_here, delta, panel, row, ONE
-        call_kernel(product, (*left, right, square, zero, ZERO, panels, depth, ahead, ahead_k))
+        call_kernel(product, (*left, right, square, zero, ZERO, depth, segment, ahead, ahead_k))
 
 
 @within

@@ -177,7 +177,7 @@ def _clear_padding(dW, layer, below, units):
             row[i] = like(0, row[i])
 
 
-def gradient(plan, layers, panels, depth, scale, sums, parts, at_once, rate, t, thread, unit):
+def gradient(plan, layers, panels, batch_rows, scale, sums, parts, at_once, rate, t, thread, unit):
     """This thread's pieces of the objective's gradient, a block at a time; squares and penalties of every piece into `sums`.
 
     Where `at_once`, the rule takes each block as soon as it is there, all blocks of a thread use the same memory, and a thread
@@ -207,7 +207,7 @@ def gradient(plan, layers, panels, depth, scale, sums, parts, at_once, rate, t, 
                 if at_once:
                     dW = at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
                 own = own_parts(layer, parts)
-                block_gradient(plan, below, layer, start, units, dW, panels, depth, at_once, own, listed, thread, unit)
+                block_gradient(plan, below, layer, start, units, dW, panels, batch_rows, at_once, own, listed, thread, unit)
                 bias_gradient(plan, layer, start, units, panels, db, unit)
                 if at_once:
                     _clear_padding(dW, layer, below, units)

@@ -9,11 +9,12 @@ import numpy as np
 
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, like, panel_width, shift, stay_apart, within
 from glassprop.core.matrix_unit import leave_unit, take_unit
-from glassprop.core.panels import note_largest, own_parts, panel_to_units
+from glassprop.core.panels import fill_places, note_largest, own_parts, panel_to_units
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.sparse import lines_of_panel
 from glassprop.core.threads import meet, meet_at_the_end, take_units
+from glassprop.core.tile import columns_taken
 
 NO_KEY = np.uint64(0)
 
@@ -52,7 +53,7 @@ def activate(layer, g, a, z, n, slopes):
 
 
 @within
-def _finish_panel(plan, layer, panel, start, rows, depth, slopes, whole, above, rate, drop_key, thread, unit):
+def _finish_panel(plan, layer, panel, start, rows, count, wanted, slopes, whole, above, rate, drop_key, thread, unit):
     """What is made of g of `rows` units from `start`, of one panel: h, and h as the next layer and the gradient read it."""
     width, scratch = panel_width(unit), plan.scratch
     here = (panel * layer.padded + start) * width
@@ -65,26 +66,26 @@ def _finish_panel(plan, layer, panel, start, rows, depth, slopes, whole, above, 
     if not whole:
         note_largest(plan, at(scratch, layer.h + here, unit), rows * width, thread, 0)
     if above != 0:
-        call_kernel(plan.do_pair_units, (plan, layer, start, rows, panel, depth, above, thread, unit))
-    elif depth > 0:
-        panel_to_units(plan, layer, start, rows, panel, depth, unit)
+        call_kernel(plan.do_pair_units, (plan, layer, start, rows, panel, wanted, above, thread, unit))
+    elif wanted != 0:
+        panel_to_units(plan, layer, start, rows, panel, count, unit)
 
 
 @within
 def layer_forward(
-    plan, below, layer, first, last, together, depth, slopes, parts, above, listed, ready, rate, drop_key, thread, unit
+    plan, below, layer, first, last, together, batch_rows, wanted, slopes, parts, above, listed, ready, rate, key, thread, unit
 ):
-    """g = h_below W + b and h = φ(g) for one layer and panels first..last, units dropped at `rate`.
+    """g = h_below W + b and h = φ(g) for one layer and panels first..last of a batch, units dropped at `rate`.
 
     Where all threads do this `together`, for a batch of so many panels, and share out units: for those it takes, in all panels.
 
-    `depth`, where it is not 0, is how many rows of a panel the backward pass will want in Q; where `slopes` is not 0, δ will be
-    asked for; operands are made of so many `parts` of bfloat16, if any, `above` those of the layer above; `listed`, where it is
-    not 0, is the product for a sparse input; where `ready` is not 0, g is there.
+    Where h is `wanted`, the gradient will ask for it in Q; where `slopes` is not 0, δ will be asked for; operands are made of
+    so many `parts` of bfloat16, if any, `above` those of the layer above; `listed`, where it is not 0, is the product for a
+    sparse input; where `ready` is not 0, g is there.
     Partner: `backward.layer_backward`.
     """
     width, scratch = panel_width(unit), plan.scratch
-    product, count, column = plan.product, below.units, ONE
+    product, lines, column = plan.product, below.units, ONE
     if listed != 0:
         product = listed
     # an output with its loss's own link, which may be softmax, a function of all units
@@ -107,11 +108,14 @@ def layer_forward(
             g = at(scratch, layer.g + (panel * layer.padded + start) * width, unit)
             h_below = at(scratch, below.h + panel * below.padded * width, unit)
             if listed != 0:
-                column, count = lines_of_panel(plan, below, panel)
+                column, lines = lines_of_panel(plan, below, panel)
             if ready == 0 and parts == 0 and not in_portions:
-                left = g, width, rows, width, W, ZERO, layer.stride, column
-                call_kernel(product, (*left, h_below, ZERO, b, ONE, ONE, count, b, ZERO))
-            _finish_panel(plan, layer, panel, start, rows, depth, slopes, whole, above, rate, drop_key, thread, unit)
+                columns = width if listed != 0 else columns_taken(batch_rows - panel * width, rows, unit)
+                left = g, width, rows, columns, W, ZERO, layer.stride, column
+                call_kernel(product, (*left, h_below, ZERO, b, ONE, lines, lines, b, ZERO))
+                fill_places(g, rows, columns)
+            count = min(width, batch_rows - panel * width)
+            _finish_panel(plan, layer, panel, start, rows, count, wanted, slopes, whole, above, rate, key, thread, unit)
         start += rows
         if shared:
             start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
@@ -123,11 +127,11 @@ def layer_forward(
         activate(layer, g, a, g, layer.units * width, ZERO)
 
 
-def forward(plan, layers, first, last, together, depth, slopes, training, parts, step, thread, unit):
-    """g_l and h_l of all layers for panels first..last of the rows in layer 0; dropout acts in training.
+def forward(plan, layers, first, last, together, batch_rows, slopes, training, parts, step, thread, unit):
+    """g_l and h_l of all layers for panels first..last of the `batch_rows` rows in layer 0; dropout acts in training.
 
-    `together` and `depth` are as for `layer_forward`; `slopes` are parts of the step: δ_L goes with LOSS, all others with
-    BACKWARD. Partner: `backward.backward`.
+    `together` is as for `layer_forward`; `slopes` are parts of the step: δ_L goes with LOSS, all else with BACKWARD.
+    Partner: `backward.backward`.
     """
     top = layers.size - 1
     take_unit(parts)
@@ -135,7 +139,7 @@ def forward(plan, layers, first, last, together, depth, slopes, training, parts,
         rate = layers[l].dropout if training else 0.0
         key = dropout_key(plan.seed, step, l) if rate > 0 else NO_KEY
         own = own_parts(layers[l], parts)
-        wanted = ZERO if l == top or layers[l + 1].sums != 0 else depth
+        wanted = ZERO if l == top or layers[l + 1].sums != 0 else slopes & BACKWARD
         layer_forward(
             plan,
             layers[l - 1],
@@ -143,6 +147,7 @@ def forward(plan, layers, first, last, together, depth, slopes, training, parts,
             first,
             last,
             together,
+            batch_rows,
             wanted,
             slopes if l == top else slopes & BACKWARD,
             own,

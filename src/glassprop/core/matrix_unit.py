@@ -231,13 +231,13 @@ def _make_product(split: bool) -> Any:
     parts = 3 if split else 1
 
     def product_panel(
-        c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
+        c, c_row, rows, columns, a, a_segment, a_row, a_k, b, b_segment, bias, bias_row, depth, segment, ahead, ahead_k
     ):
         """As `tile.product_kernel` says, for pairs of bfloat16, between `take_unit` and `leave_unit`.
 
-        Pairs of a row of A lie side by side, 16 or a multiple; where numbers are in parts, every 16 pairs of one part lie
-        before those of the next. The bias of a row is there 16 times (`bias_row` is 16), or there is none (0), or sums start
-        with what is in C (-1). From `ahead` on, `ahead_k` lines are called for with every 16 pairs, if numbers are in parts.
+        Pairs of a segment of a row of A lie side by side, 16 or a multiple; where numbers are in parts, every 16 pairs of one
+        part lie before those of the next. The bias of a row is there 16 times (`bias_row` is 16), or there is none (0), or sums
+        start with what is in C (-1). From `ahead` on, `ahead_k` lines are called for with every 16 pairs, of numbers in parts.
         """
         width, square, r = panel_width(c), _new_square(c), rows * 0
         while r < rows:
@@ -252,9 +252,9 @@ def _make_product(split: bool) -> Any:
                 _zero_sums()
             else:
                 _load_sums(shift(bias, r * bias_row), 0, bias_row, two)
-            for o in range(outer):
-                left, right = shift(a, o * a_outer + r * a_row), shift(b, o * b_outer)
-                for k in range(0, inner_count * parts, TILE * parts):
+            left, right, done = shift(a, r * a_row), b, r * 0
+            while done < depth:  # a range of this step would divide by it
+                for k in range(0, min(segment, depth - done) * parts, TILE * parts):
                     if split:
                         for _ in range(ahead_k):
                             prefetch_far(ahead)
@@ -262,6 +262,7 @@ def _make_product(split: bool) -> Any:
                         _add_split_products(shift(left, k), a_row, shift(right, k * width), width, two)
                     else:
                         _add_products(shift(left, k), a_row, shift(right, k * width), width, two)
+                left, right, done = shift(left, a_segment), shift(right, b_segment), done + segment
             if columns == width:
                 _store_sums(target, TILE, c_row, two)
             else:

@@ -7,7 +7,8 @@ so that the batch is the vector dimension of all products. Q: ``[unit block][pan
 units side by side, the right operand of dW. Both are made of width × width squares, so that P becomes Q by register transposes.
 Numbers of units are rounded up to whole squares in P and Q, whose padding may hold anything finite: no product reads units that
 are not there, and columns of dW beyond them are not stored. Rows of the last panel beyond the batch repeat the batch's last row
-(zeros might be a point where a user's own φ is not finite), with error terms of zero.
+(zeros might be a point where a user's own φ is not finite), with error terms of zero. Products leave out whole vectors of them
+(`tile.columns_taken`), and a gradient is summed over the batch's rows alone.
 
 Where products are of bfloat16, their operands are kept in pairs, two rounded numbers in the place of one of float32: numbers of
 a square, half of it apart, so that pairing is a matter of whole vectors (`bfloat16.pair_lines`). So are they where the matrix
@@ -63,10 +64,10 @@ def paired_square(parts, unit):
 
 
 @inner
-def panel_to_units(plan, layer, start, units, panel, depth, unit):
+def panel_to_units(plan, layer, start, units, panel, count, unit):
     """Q of h from one panel of P, for `units` units from `start`, where a square begins: from [unit][row] to [row][unit].
 
-    `depth` is how many rows of a panel are wanted.
+    `count` is how many rows the batch has in it.
     """
     stay_apart(units)
     width = panel_width(unit)
@@ -74,7 +75,7 @@ def panel_to_units(plan, layer, start, units, panel, depth, unit):
         place = (start + u) // width * plan.most_panels + panel
         p = at(plan.scratch, layer.h + (panel * layer.padded + start + u) * width, unit)
         q = at(plan.scratch, layer.q + place * width * width, unit)
-        transpose_panel(p, width, q, width, min(width, units - u), depth)
+        transpose_panel(p, width, q, width, min(width, units - u), count)
 
 
 @inner
@@ -98,12 +99,12 @@ def fill_places(p, lines, count):
         fill_rest(line[count - 1], line, count)
 
 
-def gather_rows(plan, X, order, start, stop, layers, first, last, depth, operands, thread, unit):
+def gather_rows(plan, X, order, start, stop, layers, first, last, wanted, operands, thread, unit):
     """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
 
     Places in P from `stop` on are filled with the last row; in Q they keep the finite numbers that they held, which error terms
     of zero multiply. Where products take `operands` in three parts of bfloat16, these are all that is kept, and the memory of
-    one panel, and of one square of P, serves all; those of Q are asked for with `depth`.
+    one panel, and of one square of P, serves all; those of Q are made where they are `wanted`.
     """
     layer, numbers, width = layers[0], at(order, 0, start), panel_width(unit)
     square, inputs, parts = width * width, layer.units, own_parts(layers[1], operands)
@@ -123,7 +124,7 @@ def gather_rows(plan, X, order, start, stop, layers, first, last, depth, operand
                 copy_row(shift(source, block * width), shift(target, block * next_block))
             copy_part(shift(source, whole * width), inputs - whole * width, shift(target, whole * next_block))
         if parts != 0:
-            call_kernel(plan.do_pair_input, (plan, layer, q, p, next_block, count, panel, depth, parts, thread, unit))
+            call_kernel(plan.do_pair_input, (plan, layer, q, p, next_block, count, panel, wanted, parts, thread, unit))
             continue
         for block in range(layer.padded // width):
             columns = min(width, inputs - block * width)

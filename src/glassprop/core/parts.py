@@ -17,8 +17,8 @@ MOST_LINES = np.int64(16)  # that are called for with a product of tiles: more k
 
 
 @inner
-def _pair_squares(plan, layer, p, lines, q, block, panel, depth, parts, unit):
-    """A square of P, and of Q if its `depth` is not 0, in pairs: of units for the layer above, of rows for the gradient.
+def _pair_squares(plan, layer, p, lines, q, block, panel, wanted, parts, unit):
+    """A square of P, and of Q if that is `wanted`, in pairs: of units for the layer above, of rows for the gradient.
 
     Of one part those of rows take the first half of the square's own place, of three so much of a larger one.
     """
@@ -26,12 +26,12 @@ def _pair_squares(plan, layer, p, lines, q, block, panel, depth, parts, unit):
     width = panel_width(unit)
     place = layer.h_pairs + panel * plan.pairs_of_panel + block * (width // 2) * parts * width
     pair_lines(p, lines, at(plan.scratch, place, unit), parts)
-    if depth > 0:
+    if wanted != 0:
         place = layer.q_pairs + (block * plan.most_panels + panel) * paired_square(parts, unit)
         pair_lines(q, width, at(plan.scratch, place, unit), parts)
 
 
-def pair_input(plan, layer, q, p, next_block, count, panel, depth, parts, thread, unit):
+def pair_input(plan, layer, q, p, next_block, count, panel, wanted, parts, thread, unit):
     """P and pairs from Q of one panel of the input; of three parts a single square of P is enough."""
     width = panel_width(unit)
     next_square = width * width if parts != 3 else parts * 0
@@ -41,11 +41,11 @@ def pair_input(plan, layer, q, p, next_block, count, panel, depth, parts, thread
         transpose_panel(there, width, here, width, count, columns)
         fill_places(here, columns, count)
         note_largest(plan, here, columns * width, thread, 0)
-        _pair_squares(plan, layer, here, columns, there, block, panel, depth, parts, unit)
+        _pair_squares(plan, layer, here, columns, there, block, panel, wanted, parts, unit)
 
 
-def pair_units(plan, layer, start, units, panel, depth, parts, thread, unit):
-    """`panels.panel_to_units` for operands in parts: pairs of h, and of its Q if `depth` is not 0."""
+def pair_units(plan, layer, start, units, panel, wanted, parts, thread, unit):
+    """`panels.panel_to_units` for operands in parts: pairs of h, and of its Q if that is `wanted`."""
     width = panel_width(unit)
     square = width * width
     for u in range(0, units, width):
@@ -53,9 +53,9 @@ def pair_units(plan, layer, start, units, panel, depth, parts, thread, unit):
         own = layer.q + (block * plan.most_panels + panel) * square
         q = at(plan.scratch, own if parts != 3 else plan.packed + (thread + 1) * plan.packed_size - square, unit)
         p = at(plan.scratch, layer.h + (panel * layer.padded + start + u) * width, unit)
-        if depth > 0:
-            transpose_panel(p, width, q, width, lines, depth)
-        _pair_squares(plan, layer, p, lines, q, block, panel, depth, parts, unit)
+        if wanted != 0:
+            transpose_panel(p, width, q, width, lines, width)
+        _pair_squares(plan, layer, p, lines, q, block, panel, wanted, parts, unit)
 
 
 def pair_errors(plan, layer, first, last, parts, unit):
@@ -101,7 +101,7 @@ def multiply_by_rows(plan, below, layer, start, rows, low, high, parts, thread, 
             g = at(plan.scratch, layer.g + (panel * layer.padded + start) * width, unit)
             h = at(plan.scratch, below.h_pairs + panel * plan.pairs_of_panel + parts * done * width, unit)
             left = g, width, rows, width, packed, ZERO, row, ONE
-            call_kernel(product, (*left, h, ZERO, biases, bias_row, ONE, pairs, shift(h, plan.pairs_of_panel), ahead))
+            call_kernel(product, (*left, h, ZERO, biases, bias_row, pairs, pairs, shift(h, plan.pairs_of_panel), ahead))
         done, bias_row = done + pairs, -ONE
 
 
@@ -124,7 +124,7 @@ def multiply_by_columns(plan, below, layer, start, rows, low, high, parts, threa
             delta = at(plan.scratch, below.delta + (panel * below.padded + start) * width, unit)
             above = at(plan.scratch, plan.delta_pairs + panel * plan.pairs_of_panel + parts * done * width, unit)
             left = delta, width, rows, width, packed, ZERO, row, ONE
-            call_kernel(product, (*left, above, ZERO, zero, sum_row, ONE, pairs, shift(above, plan.pairs_of_panel), ahead))
+            call_kernel(product, (*left, above, ZERO, zero, sum_row, pairs, pairs, shift(above, plan.pairs_of_panel), ahead))
         done, sum_row = done + pairs, -ONE
 
 
@@ -149,7 +149,7 @@ def add_by_rows(plan, below, layer, start, rows, low, high, thread, unit):
             g = at(plan.scratch, layer.g + (panel * layer.padded + start) * width, unit)
             h = at(plan.scratch, below.h + (panel * below.padded + done) * width, unit)
             left = g, width, rows, width, packed, ZERO, row, ONE
-            call_kernel(product, (*left, h, ZERO, b, ONE, ONE, depth, shift(h, below.padded * width), ahead))
+            call_kernel(product, (*left, h, ZERO, b, ONE, depth, depth, shift(h, below.padded * width), ahead))
         done, product = done + depth, plan.adding_product
 
 
@@ -165,5 +165,5 @@ def add_by_columns(plan, below, layer, start, rows, low, high, thread, unit):
             delta = at(plan.scratch, below.delta + (panel * below.padded + start) * width, unit)
             above = at(plan.scratch, layer.delta + (panel * layer.padded + done) * width, unit)
             left = delta, width, rows, width, packed, ZERO, row, ONE
-            call_kernel(product, (*left, above, ZERO, zero, ZERO, ONE, depth, shift(above, layer.padded * width), ahead))
+            call_kernel(product, (*left, above, ZERO, zero, ZERO, depth, depth, shift(above, layer.padded * width), ahead))
         done, product = done + depth, plan.adding_product

@@ -91,7 +91,7 @@ def _clear(line, width):
         line[i] = 0
 
 
-def gather_sparse_rows(plan, X, order, start, stop, layers, first, last, depth, operands, thread, unit):
+def gather_sparse_rows(plan, X, order, start, stop, layers, first, last, wanted, operands, thread, unit):
     """`panels.gather_rows` for a sparse X: the lines of panels first..last, and the inputs that they are of."""
     starts, columns, values = _table(X, unit)
     layer, numbers, width, off = layers[0], at(order, 0, start), panel_width(unit), start * 0
@@ -150,7 +150,7 @@ def _first_from(columns, low, high, wanted):
     return low
 
 
-def multiply_rows(plan, X, order, start, stop, layers, first, last, depth, operands, thread, unit):
+def multiply_rows(plan, X, order, start, stop, layers, first, last, wanted, operands, thread, unit):
     """g of the first layer for panels first..last of rows start..stop of X, from Wᵀ; rows beyond them as in panels.py.
 
     Rows of Wᵀ that stay in the cache meet all rows of X before the next, where they are asked for more than once.

@@ -43,7 +43,7 @@ STAGES: dict[str, tuple[Callable, str]] = {
 }
 #: Those that a second process compiles in a first run, and then the entry: they are needed last.
 LAST_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_backward": (backward, "PLnnnnnnnu"),
+    "do_backward": (backward, "PLnnnnnnnnu"),
     "do_gradient": (gradient, "PLnndcnndnnu"),
 }
 #: Those of a sparse X, in place of the ones above or beside them.

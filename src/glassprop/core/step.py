@@ -165,7 +165,7 @@ def _validate(plan, layers, sums, thread, unit):
         start, stop = (v - low) * width, plan.validation_rows
         here = shift(sums, 2 * (v - low))
         call_kernel(plan.do_gather, (plan, plan.validation_X, off, start, stop, layers, low, last, off, operands, thread, unit))
-        call_kernel(plan.do_forward, (plan, layers, low, last, off, off, off, off, operands, start, thread, unit))
+        call_kernel(plan.do_forward, (plan, layers, low, last, off, stop - start, off, off, operands, start, thread, unit))
         Y, classes, weights = plan.validation_Y, plan.validation_classes, plan.validation_weights
         call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, off, start, stop, low, last, here, thread, unit))
 
@@ -214,7 +214,7 @@ def _end_epoch(plan, now, layers, epoch, steps_per_epoch, rate, parts, thread, u
 
 
 @within
-def _by_panels(plan, layers, order, start, stop, depth, parts, operands, t, thread, unit):
+def _by_panels(plan, layers, order, start, stop, parts, operands, t, thread, unit):
     """What panels of the batch are shared out for: rows, forward, outputs, losses and δ, as far as the parts ask for them."""
     width, training = panel_width(unit), parts & UPDATE
     panels = (stop - start + width - 1) // width
@@ -224,9 +224,11 @@ def _by_panels(plan, layers, order, start, stop, depth, parts, operands, t, thre
         for i in range(2):
             at(plan.largest, SLOT * thread + i, start)[0] = 0
     if parts & FORWARD:
-        wanted, slopes = depth if parts & BACKWARD else depth * 0, parts & (LOSS | BACKWARD)
+        wanted, slopes = parts & BACKWARD, parts & (LOSS | BACKWARD)
         call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers, low, high, wanted, operands, thread, unit))
-        call_kernel(plan.do_forward, (plan, layers, low, high, together, wanted, slopes, training, operands, t, thread, unit))
+        call_kernel(
+            plan.do_forward, (plan, layers, low, high, together, stop - start, slopes, training, operands, t, thread, unit)
+        )
     if parts & OUTPUT:
         scatter_rows(plan.scratch, layers[-1], start, stop, plan.output, low, high, unit)
     if parts & LOSS:
@@ -235,7 +237,7 @@ def _by_panels(plan, layers, order, start, stop, depth, parts, operands, t, thre
     if parts & BACKWARD:
         if plan.do_collect != 0:
             call_kernel(plan.do_collect, (plan, layers, order, start, stop, thread, unit))
-        call_kernel(plan.do_backward, (plan, layers, low, high, together, training, operands, t, thread, unit))
+        call_kernel(plan.do_backward, (plan, layers, low, high, together, stop - start, training, operands, t, thread, unit))
 
 
 @within
@@ -281,12 +283,10 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
         start = (step - epoch * steps_per_epoch) * batch
         stop = min(start + batch, plan.rows)
         rows, panels = stop - start, (stop - start + width - 1) // width
-        # a single panel need not be summed beyond its rows
         operands = _operands(plan, rows, training)
-        depth = width if panels > 1 or operands != 0 else rows
         order = plan.order + (epoch - plan.first_epoch) * plan.rows * 8 if plan.order else plan.order
         t = plan.earlier_steps + step  # what the rule and dropout go by
-        _by_panels(plan, layers, order, start, stop, depth, parts, operands, t, thread, unit)
+        _by_panels(plan, layers, order, start, stop, parts, operands, t, thread, unit)
         meet(plan)
         if parts & LOSS:
             loss, mass, per_mass = _note_losses(plan, now, rows, panels, leader)
@@ -298,7 +298,7 @@ def _steps(plan, now, layers, first, last, parts, thread, unit):
                 at_once = _may_act_at_once(plan, loss, rows, scale, unit)
             sums = at(plan.sums, 2 * plan.most_panels, 1.0)
             call_kernel(
-                plan.do_gradient, (plan, layers, panels, depth, scale, sums, operands, at_once, rate, t + 1, thread, unit)
+                plan.do_gradient, (plan, layers, panels, rows, scale, sums, operands, at_once, rate, t + 1, thread, unit)
             )
             meet_at_the_end(plan, thread)
             loss, norm = _note_gradient(plan, now, loss, mass * per_mass, leader)

@@ -4,7 +4,7 @@ It knows pointers and strides, nothing of layers.
 
 A tile computes `rows` rows of one panel (128 bytes of columns) of a product::
 
-    C[r, :] = bias[r] + sum over o, k of A[o, r, k] * B[o, k, :]
+    C[r, :] = bias[r] + sum over k of A[r, k] * B[k, :]
 
 with its accumulators in registers from the first product to the last: no packing, one broadcast load per row and k, one
 fused multiply-add per vector, and no vectors without columns. All other machine code of the package is what LLVM makes of
@@ -21,7 +21,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from glassprop.core.bfloat16 import multiply_pairs
-from glassprop.core.jit import PANEL_BYTES, hide, inner, kernel, shift
+from glassprop.core.jit import PANEL_BYTES, hide, inner, kernel, panel_width, shift, within
 from glassprop.core.matrix_unit import has_matrix_unit, pairs_product, split_product
 from glassprop.core.processor import ARM, call_for
 from glassprop.core.vectors import (
@@ -134,13 +134,13 @@ def _make_tile(rows: int, halves: int, paired: bool, listed: bool, calling: bool
 
     @intrinsic
     def tile(
-        typingctx, c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
+        typingctx, c, c_row, columns, a, a_segment, a_row, a_k, b, b_segment, bias, bias_row, depth, segment, ahead, ahead_k
     ):
         size = types.int64
         signature = types.void(c, size, size, c, size, size, size, c, size, c, size, size, size, c, size)
 
         def codegen(context, builder, sig, args):
-            c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k = args
+            c, c_row, columns, a, a_segment, a_row, a_k, b, b_segment, bias, bias_row, depth, segment, ahead, ahead_k = args
             vector, _ = vector_of(sig.args[0])
             width = PANEL_BYTES * 8 // sig.args[0].dtype.bitwidth
             align = sig.args[0].dtype.bitwidth // 8
@@ -157,10 +157,10 @@ def _make_tile(rows: int, halves: int, paired: bool, listed: bool, calling: bool
                     start += [splat(builder, number, kind) for _, kind in vectors]
             start += [ir.Constant(x.type, None) for x in start] * (parts - 1)
 
-            def outer_body(o, sums):
-                a_block = builder.gep(a, [builder.mul(o, a_outer)])
-                b_block = builder.gep(b, [builder.mul(o, b_outer)])
-                ahead_block = builder.gep(ahead, [builder.mul(builder.mul(o, inner_count), ahead_k)])
+            def add_segment(done, carried):
+                a_block, b_block, ahead_block, *sums = carried
+                left = builder.sub(depth, done)
+                count = builder.select(builder.icmp_signed("<", left, segment), left, segment)
 
                 def add_product(k, sums):
                     if calling and rows == MAIN_ROWS:
@@ -176,9 +176,11 @@ def _make_tile(rows: int, halves: int, paired: bool, listed: bool, calling: bool
                             results.append(multiply_add[v](left, right[v], sums[r * len(vectors) + v]))
                     return results
 
-                return _in_turns(builder, inner_count, sums, rows * len(vectors), add_product)
+                sums = _in_turns(builder, count, sums, rows * len(vectors), add_product)
+                steps = (a_block, a_segment), (b_block, b_segment), (ahead_block, builder.mul(segment, ahead_k))
+                return [builder.gep(place, [step]) for place, step in steps] + sums
 
-            sums = loop(builder, outer, start, outer_body)
+            sums = loop(builder, depth, [a, b, ahead, *start], add_segment, segment)[3:]
             while len(sums) > rows * len(vectors):
                 half = len(sums) // 2
                 sums = [builder.fadd(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
@@ -198,6 +200,15 @@ TAKES_HALVES = VECTOR_BYTES == 64
 
 
 _stripe_width = numbers_in(STRIPE_BYTES)
+_PARTS = PANEL_BYTES // VECTOR_BYTES * (2 if TAKES_HALVES else 1)  # of a panel's columns
+
+
+@within
+def columns_taken(count, rows, unit):
+    """How many columns of a panel of C a product is asked for, where only the first `count` matter: what its main tile can."""
+    width = panel_width(unit)
+    part = width // _PARTS
+    return width if rows < MAIN_ROWS else min(width, (count + part - 1) // part * part)
 
 
 # Panel rows of sums, at most, that wait in registers while rows of a table are added up.
@@ -253,25 +264,25 @@ def _make_rows(tile_rows: int, halves: int, *kind: bool) -> Any:
 
     @inner
     def compute_rows(
-        r, rows, c, c_row, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
+        r, rows, c, c_row, columns, a, a_segment, a_row, a_k, b, b_segment, bias, bias_row, depth, segment, ahead, ahead_k
     ):
         while rows - r >= tile_rows:
             target, left, start = shift(c, r * c_row), shift(a, r * a_row), shift(bias, r * bias_row)
-            coming = shift(ahead, r // tile_rows * outer * inner_count * ahead_k)
+            coming = shift(ahead, r // tile_rows * depth * ahead_k)
             tile(
                 target,
                 c_row,
                 columns,
                 left,
-                a_outer,
+                a_segment,
                 a_row,
                 a_k,
                 b,
-                b_outer,
+                b_segment,
                 start,
                 bias_row,
-                outer,
-                inner_count,
+                depth,
+                segment,
                 coming,
                 ahead_k,
             )
@@ -292,12 +303,14 @@ def _make_product(paired: bool, listed: bool, calling: bool, adding: bool) -> An
     half_rows, wider_rows = (_make_rows(MAIN_ROWS, n, *kind) if halves else narrow_rows for n in (1, 3))
 
     def product_panel(
-        c, c_row, rows, columns, a, a_outer, a_row, a_k, b, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
+        c, c_row, rows, columns, a, a_segment, a_row, a_k, b, b_segment, bias, bias_row, depth, segment, ahead, ahead_k
     ):
         """The first `columns` columns of a panel of C (rows, width) = bias + A B, in tiles of rows; see the module's formula.
 
-        ``A[o, r, k]`` lies at ``a + o*a_outer + r*a_row + k*a_k``, ``B[o, k, :]`` at ``b + o*b_outer + k*width``, ``bias[r]``
-        at ``bias + r*bias_row`` (a `bias_row` of 0 repeats one number), row r of C at ``c + r*c_row``. Strides count elements.
+        The `depth` products of a sum come in segments of `segment`, of which the last may be shorter. Product k of the first
+        takes ``A[r, k]`` from ``a + r*a_row + k*a_k`` and ``B[k, :]`` from ``b + k*width``; those of each further segment lie
+        `a_segment` and `b_segment` behind. ``bias[r]`` lies at ``bias + r*bias_row`` (a `bias_row` of 0 repeats one number),
+        row r of C at ``c + r*c_row``. Strides count elements.
 
         Meanwhile the main tile may call for memory from `ahead` on, `ahead_k` elements further with each of its products.
         """
@@ -305,7 +318,7 @@ def _make_product(paired: bool, listed: bool, calling: bool, adding: bool) -> An
         for column in range(0, columns, stripe):
             cs, bs, left = shift(c, column), shift(b, column), columns - column
             r = rows * 0
-            rest = cs, c_row, left, a, a_outer, a_row, a_k, bs, b_outer, bias, bias_row, outer, inner_count, ahead, ahead_k
+            rest = cs, c_row, left, a, a_segment, a_row, a_k, bs, b_segment, bias, bias_row, depth, segment, ahead, ahead_k
             # asked here: a call with nothing to do costs a tenth of a tiny network's step
             if rows >= MAIN_ROWS:
                 if halves and left <= vector // 2:
@@ -338,7 +351,7 @@ def product_kernel(
     """Address of the compiled product: compiled by itself, since the optimiser would meet it again in every caller.
 
     Of `paired` operands every element of A and of B is two numbers of bfloat16 in the place of one of float32, and k counts
-    pairs. Of a `listed` A, `a_k` is the address of a list of int64: ``A[0, r, k]`` lies at ``a + r*a_row + list[k]``. Only a
+    pairs. Of a `listed` A, `a_k` is the address of a list of int64: ``A[r, k]`` lies at ``a + r*a_row + list[k]``. Only a
     `calling` product calls for memory ahead. An `adding` one begins with what is in C, of whole panels, in place of biases.
     """
     kinds = {"paired": paired, "listed": listed, "calling": calling, "adding": adding}

@@ -18,6 +18,7 @@ from glassprop.core.jit import PANEL_BYTES, host_vector_bytes
 
 VECTOR_BYTES = host_vector_bytes()
 INDEX = ir.IntType(64)
+ONE = INDEX(1)
 
 
 def index(value: int) -> ir.Constant:
@@ -68,8 +69,8 @@ def first_of(builder, pointer, count, vector):
     return builder.call(masked_load, [place, ir.IntType(32)(bits // 8), mask, ir.Constant(vector, None)])
 
 
-def loop(builder, count, carried, body):
-    """Emit ``for i in range(count): carried = body(i, carried)`` for a count of at least one; return what is carried out."""
+def loop(builder, count, carried, body, step=ONE):
+    """Emit ``for i in range(0, count, step): carried = body(i, carried)`` for a count above 0; return what is carried out."""
     before = builder.block
     head = builder.append_basic_block("loop")
     after = builder.append_basic_block("done")
@@ -81,12 +82,12 @@ def loop(builder, count, carried, body):
     for phi, value in zip(phis, carried, strict=True):
         phi.add_incoming(value, before)
     results = body(i, phis)
-    following = builder.add(i, index(1))
+    following = builder.add(i, step)
     last = builder.block
     i.add_incoming(following, last)
     for phi, value in zip(phis, results, strict=True):
         phi.add_incoming(value, last)
-    builder.cbranch(builder.icmp_signed("!=", following, count), head, after)
+    builder.cbranch(builder.icmp_signed("<", following, count), head, after)
     builder.position_at_end(after)
     return results
 
