@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from statistics import median
+from functools import partial
 
 import numpy as np
 
 import glassprop as gp
-from benchmarks import mnist
+from benchmarks import mnist, surroundings
+from benchmarks.pairs import compare
 from benchmarks.surroundings import data_folder, markdown, say
 from glassprop.bench.compare import processors
-from glassprop.bench.peak import measure_peak
-from glassprop.bench.statistics import STEADY
-from glassprop.bench.tasks import TASKS, load
+from glassprop.bench.tasks import TASKS, load, read_mnist
 from glassprop.core.bfloat16 import has_bfloat16
 
 PRECISIONS = ("float32", "bf16")
@@ -37,13 +36,12 @@ def _steps(name: str, threads: int, rounds: int, seconds: float) -> dict:
 
     epochs = max(1, round(seconds / (task.steps * min(timed("float32", 1) for _ in range(2)))))
     timed("bf16", 1)
-    found = [(measure_peak(threads), *(timed(precision, epochs) for precision in PRECISIONS)) for _ in range(rounds)]
-    highest = max(line[0] for line in found)
-    kept = [line for line in found if line[0] >= STEADY * highest]
-    single, half = (median(column) * 1e6 for column in list(zip(*kept, strict=True))[1:])
-    gain = median(a / b for _, a, b in kept)
-    say(f"bfloat16: {name}, {threads} threads: {single:.0f} µs, {half:.0f} µs, {gain:.2f} times")
-    return {"task": task.shape, "threads": threads, "float32": single, "bf16": half, "gain": gain, "rounds": len(kept)}
+    found = compare(*(partial(timed, precision, epochs) for precision in PRECISIONS), threads, rounds)
+    single, half = 1e6 * found.first, 1e6 * found.second
+    say(f"bfloat16: {name}, {threads} threads: {single:.0f} µs, {half:.0f} µs, {found.gain:.2f} times")
+    return {
+        "task": task.shape, "threads": threads, "float32": single, "bf16": half, "gain": found.gain, "rounds": found.rounds,
+    }  # fmt: skip
 
 
 def measure(
@@ -55,7 +53,7 @@ def measure(
     lines = [_steps(name, threads, rounds, seconds) for name in tasks for threads in sorted({1, processors()})]
     errors, folder = {}, data_folder("mnist")
     if folder is not None:
-        train, test = mnist.read(folder, "train"), mnist.read(folder, "t10k")
+        train, test = read_mnist(folder, "train"), read_mnist(folder, "t10k")
         for precision in PRECISIONS:
             runs = [mnist.fit(train, mnist.NETWORKS[MNIST][0], seed, precision=precision) for seed in range(mnist.SEEDS)]
             errors[precision] = [mnist.error(run, test) for run in runs]
@@ -75,3 +73,8 @@ def section(figures: dict) -> str:
         told = [f"{name} {np.mean(e):.2f} % ({', '.join(f'{x:.2f}' for x in e)})" for name, e in figures["errors"].items()]
         text += f"\n\nMNIST, test error of {MNIST}, as in the README: {'; '.join(told)}."
     return text
+
+
+def statement(figures: dict) -> str:
+    """The line under the table."""
+    return surroundings.statement(surroundings.machine(), max(line["threads"] for line in figures["lines"]))

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
-from statistics import median
+from functools import partial
 
 from benchmarks.surroundings import ROOT, THREADS, data_folder, markdown, say
 
@@ -77,8 +77,7 @@ def compare(case: str, table: tuple, rounds: int, threads: int) -> dict:
     from sklearn.model_selection import cross_val_score
 
     import glassprop as gp
-    from glassprop.bench.peak import measure_peak
-    from glassprop.bench.statistics import STEADY
+    from benchmarks import pairs
 
     name, differs, epochs, aim = CASES[case]
     parameters = {key: value for key, value in differs.items() if key not in ("folds", "calls", "rows")} | {
@@ -103,21 +102,13 @@ def compare(case: str, table: tuple, rounds: int, threads: int) -> dict:
     if "calls" in differs:
         both = [model.fit(*table) for model in both]
     seconds(both[1])  # compiled now
-    found: list[tuple[float, float, float]] = []  # the machine's peak beside a round, and seconds of both
-    kept: list[tuple[float, float, float]] = []
-    while len(kept) < rounds and len(found) < MOST * rounds:
-        before = measure_peak(threads)
-        theirs, mine = (seconds(model) for model in both)
-        found.append((min(before, measure_peak(threads)), theirs, mine))
-        kept = [line for line in found if line[0] >= STEADY * max(peak for peak, *_ in found)]
-    theirs, mine = (median(line[i] for line in kept) for i in (1, 2))
-    gain = median(theirs / mine for _, theirs, mine in kept)
-    say(
-        f"estimators: {case}, {threads} threads: {theirs:.3f} s, {mine:.3f} s, × {gain:.1f}, {len(kept)} of {len(found)} rounds"
-    )
+    found = pairs.compare(*(partial(seconds, model) for model in both), threads, rounds, MOST)
+    theirs, mine, gain = found.first, found.second, found.gain
+    counted = f"{found.rounds} of {found.taken} rounds"
+    say(f"estimators: {case}, {threads} threads: {theirs:.3f} s, {mine:.3f} s, × {gain:.1f}, {counted}")
     return {
         "case": case, "threads": threads, "epochs": epochs, "theirs": theirs, "mine": mine, "gain": gain, "aim": aim,
-        "rounds": len(kept),
+        "rounds": found.rounds,
     }  # fmt: skip
 
 

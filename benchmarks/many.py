@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from statistics import median
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 import glassprop as gp
+from benchmarks import surroundings
+from benchmarks.pairs import compare
 from benchmarks.surroundings import markdown, say
 from glassprop.bench.compare import processors
-from glassprop.bench.peak import measure_peak
-from glassprop.bench.statistics import STEADY
 from glassprop.bench.tasks import TASKS
 
 NETWORKS, ROWS, EPOCHS, ROUNDS = 32, 2000, (50, 200), 9
@@ -31,7 +32,7 @@ def measure(networks: int = NETWORKS, rows: int = ROWS, epochs: tuple[int, ...] 
     def side_by_side(count: int) -> None:
         gp.train_many(network, X, Y, epochs=count, batch_size=task.batch, seed=seeds, threads=cores)
 
-    def timed(way: object, count: int) -> float:
+    def timed(way: Callable[[int], None], count: int) -> float:
         begun = time.perf_counter()
         way(count)
         return time.perf_counter() - begun
@@ -39,13 +40,12 @@ def measure(networks: int = NETWORKS, rows: int = ROWS, epochs: tuple[int, ...] 
     one_by_one(1)
     lines = []
     for count in epochs:
-        found = [(measure_peak(cores), timed(one_by_one, count), timed(side_by_side, count)) for _ in range(rounds)]
-        highest = max(peak for peak, _, _ in found)
-        kept = [line for line in found if line[0] >= STEADY * highest]
-        alone, together = (median(column) for column in list(zip(*kept, strict=True))[1:])
-        gain = median(alone / together for _, alone, together in kept)
-        lines.append({"epochs": count, "one_by_one": alone, "side_by_side": together, "gain": gain, "rounds": len(kept)})
-        say(f"many: {count} epochs: {alone:.3f} s one by one, {together:.3f} s side by side, {gain:.2f} times")
+        found = compare(partial(timed, one_by_one, count), partial(timed, side_by_side, count), cores, rounds)
+        alone, together = found.first, found.second
+        lines.append(
+            {"epochs": count, "one_by_one": alone, "side_by_side": together, "gain": found.gain, "rounds": found.rounds}
+        )
+        say(f"many: {count} epochs: {alone:.3f} s one by one, {together:.3f} s side by side, {found.gain:.2f} times")
     return {"cores": cores, "networks": networks, "rows": rows, "lines": lines}
 
 
@@ -61,3 +61,8 @@ def section(figures: dict) -> str:
         for line in figures["lines"]
     ]
     return f"{words}\n\n{markdown(('epochs', 'one by one', 'side by side', 'throughput'), rows)}"
+
+
+def statement(figures: dict) -> str:
+    """The line under the table."""
+    return surroundings.statement(surroundings.machine(), figures["cores"])

@@ -6,14 +6,13 @@ are of networks trained on all 60,000 and tested once.
 
 from __future__ import annotations
 
-import gzip
 import time
-from pathlib import Path
 
 import numpy as np
 
 import glassprop as gp
 from benchmarks.surroundings import data_folder, markdown, one_thread, say
+from glassprop.bench.tasks import read_mnist
 
 BATCH, WARMUP, SEEDS = 128, 0.05, 3
 # hidden units, loss, label smoothing, dropout, learning rate at the top, epochs; the published error and the bar are the same
@@ -34,15 +33,6 @@ CANDIDATES = (
 )
 
 Rows = tuple[np.ndarray, np.ndarray]
-
-
-def read(folder: Path, which: str) -> Rows:
-    """Images as rows of 784 numbers from 0 to 1, float32, and their classes; `which` is "train" or "t10k"."""
-    with gzip.open(folder / f"{which}-images-idx3-ubyte.gz") as file:
-        images = np.frombuffer(file.read(), np.uint8, offset=16)
-    with gzip.open(folder / f"{which}-labels-idx1-ubyte.gz") as file:
-        classes = np.frombuffer(file.read(), np.uint8, offset=8)
-    return images.reshape(len(classes), 784).astype(np.float32) / 255, classes.astype(np.int64)
 
 
 def fit(rows: Rows, setting: tuple, seed: int, epochs: int | None = None, precision: str | None = None) -> gp.Run:
@@ -71,12 +61,11 @@ def measure() -> dict[str, dict] | None:
     folder = data_folder("mnist")
     if folder is None:
         return None
-    train, test = read(folder, "train"), read(folder, "t10k")
+    train, test = read_mnist(folder, "train"), read_mnist(folder, "t10k")
     figures = {}
     for name, (setting, bar) in NETWORKS.items():
         fit((train[0][:BATCH], train[1][:BATCH]), setting, 0, epochs=1)  # machine code is made before the clock runs
-        errors, begun = [], time.perf_counter()
-        seconds = 0.0
+        errors, seconds = [], 0.0
         for seed in range(SEEDS):
             begun = time.perf_counter()
             run = fit(train, setting, seed)
@@ -109,7 +98,7 @@ def compare() -> None:
     folder = data_folder("mnist")
     if folder is None:
         return
-    X, classes = read(folder, "train")
+    X, classes = read_mnist(folder, "train")
     order = np.random.default_rng(0).permutation(len(X))
     held, kept = order[:10000], order[10000:]
     for setting in CANDIDATES:

@@ -47,10 +47,11 @@ def machine() -> dict[str, str]:
     return {"processor": processor(), "python": platform.python_version(), **packages, "date": str(datetime.date.today())}
 
 
-def statement(facts: dict[str, str]) -> str:
-    """The line under a table."""
+def statement(facts: dict[str, str], threads: int = 1) -> str:
+    """The line under a table of measurements on so many threads, and on fewer, perhaps."""
+    share = "one thread" if threads == 1 else f"up to {threads} threads"
     packages = ", ".join(f"{name} {facts[name]}" for name in ("glassprop", "numba", "numpy"))
-    return f"*Measured on {facts['date']}, one thread of {facts['processor']}; Python {facts['python']}, {packages}.*"
+    return f"*Measured on {facts['date']}, {share} of {facts['processor']}; Python {facts['python']}, {packages}.*"
 
 
 def markdown(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -1,4 +1,4 @@
-"""Warnings of the package, and the wording of complaints about names."""
+"""Warnings of the package, what counts as a number, and the wording of complaints about names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from functools import wraps
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 _Callable = TypeVar("_Callable", bound=Callable[..., Any])
@@ -58,6 +59,16 @@ ELSEWHERE = {
 }
 
 
+def is_number(value: object) -> bool:
+    """Whether it is a real number, Python's or NumPy's, and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number, Python's or NumPy's, and no truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def unknown_name(argument: str, got: object, valid: Iterable[str]) -> ValueError:
     """The error for a name that is not in a table: the argument, what it got, what it wants, and the nearest valid name."""
     names = list(valid)
@@ -96,6 +107,9 @@ def names_arguments(function: _Callable) -> _Callable:
             if wrong is None:
                 raise
             owner = function.__qualname__.removesuffix(".__init__")
-            raise TypeError(*unknown_name(f"an argument of {owner}", wrong, valid).args) from None
+            told = str(unknown_name(f"an argument of {owner}", wrong, valid))
+            if nearest(wrong, valid) == "'optimizer'":  # what it was called is inside of it
+                told = told.removesuffix("?") + ", such as optimizer=gp.Adam(learning_rate=0.01)?"
+            raise TypeError(told) from None
 
     return call  # type: ignore[return-value]

@@ -96,6 +96,27 @@ def test_torch_trains_alike(task):
         torch.set_num_threads(threads)
 
 
+@pytest.mark.parametrize("end", ["stale", ""])
+def test_torch_tells_the_mean_of_all_batches_where_the_fit_ends_by_it(end):
+    """Of the last one, too, which rows left over have made a smaller one. Else that one's own, and nothing is added up."""
+    torch = pytest.importorskip("torch")
+    from glassprop.bench import torch_peer
+
+    threads = torch.get_num_threads()
+    try:
+        task = replace(TASK, rows=52, end=end)
+        rows, losses = rows_of(task), []
+        peer = torch_peer.Eager(task, rows, 1)
+        peer.restart(draw_start(task, 1))
+        peer.loss = lambda X, Y: losses.append(peer._loss(X, Y)) or losses[-1]
+        told = float(peer.train_epoch(np.arange(52)))
+        each = [loss.item() for loss in losses]
+        assert len(each) == 7
+        assert told == pytest.approx(np.mean(each) if end else each[-1])
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what Keras imports
 def test_keras_trains_alike(monkeypatch):
     """It draws its own row orders; with all rows in one batch they do not matter."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 
 import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import readme, surroundings, uci
+from benchmarks import mnist, readme, surroundings, uci
 from glassprop.bench.machine import processor
 
 README = """# title
@@ -20,13 +22,6 @@ between
 <!-- /figures:startup -->
 end
 """
-
-
-@pytest.fixture(autouse=True)
-def _threads_of_its_own(monkeypatch):
-    """What the command tells libraries of threads ends with the test: later ones start processes."""
-    for name in surroundings.THREADS:
-        monkeypatch.setenv(name, "1")
 
 
 def write_set(path, rows=60, splits=2):
@@ -83,6 +78,11 @@ def test_command_names_the_parts_there_are(capsys):
     assert "uci, mnist, startup, speed, linear, rules, many, bfloat16, estimators; got sped" in capsys.readouterr().err
 
 
+def test_contributing_names_the_parts_there_are():
+    text = (surroundings.ROOT / "CONTRIBUTING.md").read_text()
+    assert re.findall(r"python -m benchmarks (.+)", text) == [" ".join(command.PARTS)]
+
+
 def test_absent_data_leave_the_readme_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GLASSPROP_DATA", str(tmp_path / "nowhere"))
     path = tmp_path / "README.md"
@@ -116,6 +116,21 @@ def test_uci_runner_learns_a_small_table(tmp_path):
     assert len(found["splits"]) == 2
     assert found["rmse"] < 10  # the standard deviation of y is above 30
     assert found["rmse"] == pytest.approx(np.mean([split["rmse"] for split in found["splits"]]))
+
+
+def test_mnist_is_read_from_its_files_trained_on_and_tested(tmp_path, monkeypatch):
+    draw, folder = np.random.default_rng(0), tmp_path / "mnist"
+    folder.mkdir()
+    for which, rows in (("train", 150), ("t10k", 20)):
+        for name, head, shape, most in (("images-idx3", 16, (rows, 784), 256), ("labels-idx1", 8, (rows,), 10)):
+            numbers = draw.integers(most, size=shape).astype(np.uint8)
+            (folder / f"{which}-{name}-ubyte.gz").write_bytes(gzip.compress(bytes(head) + numbers.tobytes()))
+    monkeypatch.setenv("GLASSPROP_DATA", str(tmp_path))
+    monkeypatch.setattr(mnist, "NETWORKS", {"784-3-10": ((3, "half_squared_error", 0.0, 0.0, 1e-3, 2), 100.0)})
+    found = mnist.measure()["784-3-10"]
+    assert len(found["errors"]) == mnist.SEEDS
+    assert all(0 <= error <= 100 for error in found["errors"])
+    assert found["seconds"] > 0
 
 
 def test_one_split_of_a_real_set():

@@ -6,6 +6,7 @@ import cases
 from benchmarks import __main__ as command
 from benchmarks import bfloat16, linear, many, rules, speed
 from glassprop.bench.compare import _result, processors
+from glassprop.bench.machine import processor
 from glassprop.bench.statistics import Sample
 from glassprop.bench.tasks import TASKS
 
@@ -93,3 +94,17 @@ def test_bfloat16(monkeypatch, tmp_path):
 def test_bfloat16_is_left_out_where_there_is_none(monkeypatch):
     monkeypatch.setattr(bfloat16, "has_bfloat16", lambda: False)
     assert bfloat16.measure() is None
+
+
+GAINS = {"one_by_one": 2.0, "side_by_side": 1.0, "float32": 2.0, "bf16": 1.0, "gain": 2.0}
+MANY = {"cores": 2, "networks": 3, "rows": 64, "lines": [GAINS | {"epochs": 1}]}
+BFLOAT16 = {"lines": [GAINS | {"task": "2-1, 4", "threads": threads} for threads in (1, 2)], "errors": {}}
+
+
+@pytest.mark.parametrize(("part", "figures"), [(many, MANY), (bfloat16, BFLOAT16)], ids=["many", "bfloat16"])
+def test_under_a_table_of_several_threads_stands_how_many(part, figures, monkeypatch, tmp_path):
+    monkeypatch.setattr(part, "measure", lambda: figures)
+    name, path = part.__name__.rpartition(".")[2], tmp_path / "page.md"
+    path.write_text(f"<!-- figures:{name} -->\n<!-- /figures:{name} -->\n")
+    assert command.main([name, "--readme", str(path)]) == 0
+    assert f", up to 2 threads of {processor()}; Python" in path.read_text()

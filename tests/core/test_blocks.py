@@ -21,8 +21,7 @@ from glassprop.core.workspace import Workspace
 @pytest.fixture(autouse=True)
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once and in several blocks, and as many threads as are asked for, however small the network."""
-    for module in (workspace, layout):
-        monkeypatch.setattr(module, "AT_ONCE_FROM", 1)
+    monkeypatch.setattr(layout, "AT_ONCE_FROM", 1)
     monkeypatch.setattr(workspace, "FLOPS_FOR_THREADS", 1e-9)
 
 
@@ -191,3 +190,15 @@ def test_penalties_and_norms_of_wide_layers_are_added_up_in_double_precision():
     fwd = gp.forward(network, parameters, X)
     back = gp.backward(network, parameters, fwd, np.zeros((2, 8), np.float32))
     assert back.loss == pytest.approx(1.6e6 * (0.25 * w * w + 0.25 * w), rel=1e-6)
+
+
+@pytest.mark.parametrize("least", [62_770, 62_771])
+def test_the_rule_acts_at_once_where_the_gradient_is_taken_in_blocks(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same count: memory holds 66,624 numbers for these 62,770 parameters."""
+    monkeypatch.setattr(layout, "AT_ONCE_FROM", least)
+    network = gp.Network((512, 120, 10))
+    assert network.n_parameters == 62_770
+    theta = network.initialize(dtype="float32").theta
+    memory = Workspace(network, theta, np.zeros((64, 512), np.float32), batch_size=64, optimizer=gp.Adam(), at_once=True)
+    in_blocks = memory.layers[1]["block"] < memory.layers[1]["pieces"]
+    assert bool(memory.plan["at_once"][0]) == in_blocks == (least == 62_770)

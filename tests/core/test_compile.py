@@ -303,3 +303,14 @@ def test_a_cache_that_cannot_be_written_is_said_and_does_no_harm(tmp_path: Path)
         [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True
     )
     assert done.stdout.splitlines() == ["[[7.]]", "['CompileNotice']"]
+
+
+def test_an_edited_function_outside_of_the_core_runs_no_old_code(tmp_path: Path) -> None:
+    """Such as the loop by which the machine's peak is measured."""
+    path, found = tmp_path / "loops.py", []
+    for number in (1, 2):
+        path.write_text(f"def loop(x):\n    return x + {number}\n")
+        names: dict[str, Callable] = {}
+        exec(compile(path.read_text(), path, "exec"), names)
+        found.append(code_files.CoreCache(names["loop"], "loop")._cache_file._place(("x",)))
+    assert found[0] != found[1]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -143,3 +146,23 @@ def test_a_call_in_windows_turns_w_around_once(monkeypatch: pytest.MonkeyPatch) 
     assert (firsts[0], *lasts[:-1]) == firsts
     assert len(asked) > 1
     assert parts == (FORWARD | OUTPUT | TURN, *[FORWARD | OUTPUT] * (len(asked) - 1))
+
+
+def test_threads_are_judged_by_their_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by that of the process, in which other runs are at work, too."""
+    told: list[tuple[float, float]] = []
+
+    class Listening(Crew):
+        def learn(self, steps: int, seconds: float, worked: float) -> None:
+            told.append((seconds, worked))
+
+    monkeypatch.setattr(workspace, "Crew", Listening)
+    for flops in ("FLOPS_FOR_THREADS", "FLOPS_PER_SHARER"):
+        monkeypatch.setattr(workspace, flops, 1e-9)
+    memory = cases.workspace(cases.case((5, 70, 1), rows=640), gp.SGD(), 64, 10, threads=2)
+    monkeypatch.setattr(workspace, "run", lambda *rest: time.sleep(0.05) or 100)
+    busy = threading.Thread(target=lambda: [math.sqrt(x) for x in range(3_000_000)])
+    busy.start()
+    memory.run(0, 100, FORWARD)
+    busy.join()
+    assert all(worked < 0.02 < seconds for seconds, worked in told)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -242,7 +245,7 @@ NETWORKS: dict[str, Bad] = {
     "weights in words": (lambda: gp.Parameters.from_arrays([[["a"]]], [[1.0]]), TypeError,
         "W[0] must hold real numbers; got <U1"),
     "NaN in a bias": (lambda: gp.Parameters.from_arrays([[[1.0]]], [[math.nan]]), ValueError,
-        "b[0] must be finite; it holds NaN or infinity"),
+        "b[0] must be finite; it holds NaN or infinity in float64"),
 }  # fmt: skip
 
 
@@ -422,3 +425,67 @@ def test_what_belongs_together() -> None:
 
 def test_cases_are_of_every_loss() -> None:
     assert ", ".join(map(repr, cases.LOSSES)) == LOSSES
+
+
+def test_clipping_by_hand_goes_by_the_gradient_as_it_is() -> None:
+    fwd = gp.forward(NETWORK, PARAMETERS, X)
+    back = gp.backward(NETWORK, PARAMETERS, fwd, Y)
+    back.gradient.theta[:] *= 100
+    after = gp.update(PARAMETERS, back, optimizer=gp.SGD(1.0, clip_norm=1e-3))
+    assert np.linalg.norm(after.theta - PARAMETERS.theta) == pytest.approx(1e-3, rel=1e-9)
+
+
+def test_backward_takes_the_rows_that_forward_was_given() -> None:
+    table = np.array(X)
+    fwd = gp.forward(NETWORK, PARAMETERS, table)
+    wanted = gp.backward(NETWORK, PARAMETERS, fwd, Y)
+    table *= 5
+    back = gp.backward(NETWORK, PARAMETERS, fwd, Y)
+    assert back.loss == wanted.loss
+    np.testing.assert_array_equal(back.gradient.theta, wanted.gradient.theta)
+
+
+def test_parameters_that_are_not_finite_travel() -> None:
+    parameters = PARAMETERS.copy()
+    parameters.W[0][0, 0], parameters.b[1][1] = np.nan, np.inf
+    for other in (copy.deepcopy(parameters), pickle.loads(pickle.dumps(parameters))):
+        np.testing.assert_array_equal(other.theta, parameters.theta)
+
+
+def test_numbers_that_become_infinite_in_single_precision_are_refused() -> None:
+    check((
+        lambda: gp.Parameters.from_arrays([[[1e300]]], [[0.0]], dtype="float32"), ValueError,
+        "W[0] must be finite; it holds NaN or infinity in float32",
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_weights_that_are_computed_as_zero_are_none(kind: str) -> None:
+    weights = np.full(len(X), np.finfo(kind).tiny / 2, kind)
+    tiny = {"float32": "1e-38", "float64": "2e-308"}[kind]
+    message = f"weights must not all be 0; numbers below {tiny} are computed as 0"
+    fwd = forward(X.astype(kind))
+    check((lambda: gp.backward(NETWORK, PARAMETERS, fwd, Y, weights), ValueError, message))
+    weights[1] = 1
+    assert np.isfinite(gp.backward(NETWORK, PARAMETERS, fwd, Y, weights).loss)
+
+
+def test_an_empty_name_and_an_activation_of_outputs_are_refused_without_hidden_layers() -> None:
+    with pytest.raises(ValueError, match=r"^output_activation must be one of"):
+        gp.Network((2, 1), output_activation="")
+    with pytest.raises(ValueError, match=r"^activation 'softmax' can stand on the output only$"):
+        gp.Network((2, 1), activation="softmax")
+
+
+def test_update_wants_parameters() -> None:
+    back = gp.backward(NETWORK, PARAMETERS, gp.forward(NETWORK, PARAMETERS, X), Y)
+    check((lambda: gp.update([1], back, 0.1), TypeError, "parameters must be a glassprop.Parameters; got list"))
+
+
+def test_rules_and_schedules_keep_plain_numbers() -> None:
+    """NumPy's are no JSON, in which a recorded run is described."""
+    schedule = gp.Cosine(np.float32(0.5), steps=np.int64(100))
+    rule = gp.Adam(schedule, beta1=np.float64(0.5), clip_norm=np.int64(2), layer_factors=np.ones(2, np.float32))
+    assert json.loads(json.dumps(rule.describe())) == rule.describe()
+    assert rule == gp.Adam(gp.Cosine(0.5, steps=100), beta1=0.5, clip_norm=2, layer_factors=(1.0, 1.0))
+    assert type(gp.SGD(np.float32(0.5)).learning_rate) is float

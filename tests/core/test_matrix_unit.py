@@ -251,7 +251,7 @@ def test_runs_in_parts_have_the_same_bits_for_any_number_of_threads(
     case = cases.case((40, 130, 70, 3), rows=220, activation="gelu", dropout=[0.2, 0.0]).of("float32")
     runs = []
     for count, least in ((1, 1 << 40), (threads, at_once_from)):
-        monkeypatch.setattr("glassprop.core.workspace.AT_ONCE_FROM", least)
+        monkeypatch.setattr("glassprop.core.layout.AT_ONCE_FROM", least)
         runs.append(gp.train(case.network, case.X, case.Y, validation=0.3, epochs=4, batch_size=64, seed=0, threads=count))
     np.testing.assert_array_equal(runs[0].parameters.theta, runs[1].parameters.theta)
     np.testing.assert_array_equal(runs[0].history.validation_loss, runs[1].history.validation_loss)

@@ -330,3 +330,13 @@ def test_a_row_without_weight_has_no_slope_even_where_that_is_infinite(weighted:
         epochs=1, shuffle=False, seed=0,
     )  # fmt: skip
     assert not run.diverged
+
+
+@pytest.mark.parametrize("loss", ["half_squared_error", "cross_entropy"])
+def test_a_row_without_weight_has_no_slope_even_where_its_outputs_are_nan(loss: str) -> None:
+    network = gp.Network((1, 2), loss=loss)
+    parameters = gp.Parameters.from_arrays([[[1e30, -1e30]]], [[0.0, 0.0]], "float32")
+    fwd = gp.forward(network, parameters, np.array([[1e-30], [3e38]], np.float32))
+    assert not np.isfinite(fwd.output[1]).all()
+    back = gp.backward(network, parameters, fwd, [[0.0, 1.0]] * 2, [1.0, 0.0])
+    assert np.isfinite(back.gradient.theta).all()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -246,7 +247,7 @@ def test_what_is_no_loss(name: str) -> None:
     (lambda h, y, z: h, "missing a required argument: 'z'"),
     (lambda h, y: [h], "Cannot cast list"),
     (lambda h, y: (h, y), "Cannot cast UniTuple"),
-    (lambda h, y: "far", "Cannot cast Literal"),
+    (lambda h, y: "far", "Cannot cast unicode_type to float[36][24]"),
     (lambda h, y: None, "Cannot cast none"),
     (lambda h, y: h + 1j, "Cannot cast complex128"),
     (lambda h, y: input(h), "Untyped global name 'input'"),
@@ -284,3 +285,34 @@ def test_numbas_own_functions_and_numpys_are_functions() -> None:
     case = cases.case((2, 1), rows=3)
     case = replace(case, network=gp.Network((2, 1), loss=mine), twin=twin)
     assert max(cases.pass_differences(case.passes(), case.reference_passes()).values()) < ONE_STEP["float64"]
+
+
+@numba.njit
+def strict_root(x: float) -> float:
+    if x < 0:
+        raise ValueError
+    return math.sqrt(x)
+
+
+TABLE = np.array([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_where_a_users_function_fails_its_value_is_nan_and_others_are_as_they_should_be(dtype: str) -> None:
+    """Compiled loops hear no exceptions: what came after the failing number would be what was there before."""
+    X, parameters = (
+        np.array([[0.0], [-9.0], [1.0], [2.0], [77.0]], dtype),
+        gp.Parameters.from_arrays([[[1.0]]] * 2, [[0.0]] * 2),
+    )
+    looked_up = gp.Activation("looked_up", lambda g: TABLE[int(g)], lambda g: strict_root(g), reads="g")
+    network = gp.Network((1, 1, 1), looked_up)
+    fwd = gp.forward(network, parameters, X)
+    np.testing.assert_array_equal(fwd.output[:, 0], [1, np.nan, 2, 3, np.nan])
+    fwd = gp.forward(network, parameters, X[[0, 2, 3]])
+    back = gp.backward(network, parameters, fwd, [0.0, 0.0, 0.0])
+    np.testing.assert_allclose(back.delta[0][:, 0], [0, 2, 3 * math.sqrt(2)], rtol=1e-6)
+    rooted = gp.Loss("rooted", value=lambda h, y: strict_root(h - y), slope=lambda h, y: strict_root(h))
+    network, parameters = gp.Network((1, 1), loss=rooted), gp.Parameters.from_arrays([[[1.0]]], [[0.0]])
+    back = gp.backward(network, parameters, gp.forward(network, parameters, X[[1, 2, 4]]), [0.0, 0.0, 0.0])
+    assert math.isnan(back.loss)
+    np.testing.assert_allclose(back.delta[0][:, 0], [np.nan, 1, math.sqrt(77)], rtol=1e-6)

@@ -21,8 +21,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         "PORTIONS_FROM": 60, "PORTION": 32, "PORTION_ROWS": 64, "RESIDENT_ROWS": 32, "PACK_FROM": 1, "SPLIT_FROM": NEVER,
     }.items():  # fmt: skip
         monkeypatch.setattr(layout, name, value)
-    for module in (workspace, layout):
-        monkeypatch.setattr(module, "AT_ONCE_FROM", 1)
+    monkeypatch.setattr(layout, "AT_ONCE_FROM", 1)
     monkeypatch.setattr(workspace, "FLOPS_FOR_THREADS", 1e-9)
 
 

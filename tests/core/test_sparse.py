@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
 
 import glassprop as gp
+from glassprop.core import passes, workspace
 from glassprop.core.passes import outputs_of
 from glassprop.core.plan import FORWARD, TRAIN
 from glassprop.core.sparse import TURNED, SparseTable
+from glassprop.core.threads import run_in_threads
 from glassprop.core.workspace import Workspace
 
 ROWS, BATCH, EPOCHS = 173, 70, 3  # a last batch of 33 rows, a row more than a panel of float32
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """As many threads as are asked for, however small the work; how many there were at each call."""
+    counts: list[int] = []
+
+    def run_and_note(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
+        counts.append(threads)
+        return run_in_threads(function, threads, team, lasting)
+
+    monkeypatch.setattr(passes, "THREADED_FROM", 0)
+    monkeypatch.setattr(workspace, "FLOPS_FOR_THREADS", 1e-9)
+    monkeypatch.setattr(workspace, "run_in_threads", run_and_note)
+    return counts
 
 
 def sparse(X: np.ndarray) -> SparseTable:
@@ -74,14 +92,15 @@ def test_training_is_that_of_the_dense_table(name: str, density: float, dtype: s
 
 
 @pytest.mark.parametrize("name", ["penalties", "blocks at once"])
-def test_any_number_of_threads_computes_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glassprop.core.workspace.FLOPS_FOR_THREADS", 1)
+def test_any_number_of_threads_computes_the_same(name: str, started: list[int]) -> None:
     layers, options = NETWORKS[name]
     network, X = gp.Network(layers, **options), table(layers[0], 0.02, "float64")
     alone = trained(network, sparse(X), 1, weights=True)
     for threads in (2, 3):
+        started.clear()
         for mine, other in zip(trained(network, sparse(X), threads, weights=True), alone, strict=True):
             np.testing.assert_array_equal(mine, other)
+        assert max(started) == threads
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 1e-4)])
@@ -96,30 +115,35 @@ def test_sums_kept_in_parts_differ_by_rounding_alone(layers: tuple[int, ...], dt
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("density", [0.001, 0.05, 0.3])
 @pytest.mark.parametrize("layers", [(150, 8, 2), (150, 70, 2), (150, 36)])
-def test_predictions_are_those_of_the_dense_table(layers: tuple[int, ...], density: float, dtype: str) -> None:
+def test_predictions_are_those_of_the_dense_table(
+    layers: tuple[int, ...], density: float, dtype: str, started: list[int]
+) -> None:
     """By lines, or for many rows of few numbers by rows of Wᵀ."""
     network, X = gp.Network(layers), table(150, density, dtype, rows=1100)
     parameters = network.initialize(seed=0).astype(X.dtype)
     assert sparse(X).rows_pay() == (density == 0.05)
+    dense = outputs_of(network, parameters, X, threads=1)
     for threads in (1, 2):
+        started.clear()
         g = np.empty((1100, layers[-1]), X.dtype)
         for given in (None, g):
-            found = outputs_of(network, parameters, sparse(X), threads=threads, g=given)
-            np.testing.assert_array_equal(found, outputs_of(network, parameters, X))
+            np.testing.assert_array_equal(outputs_of(network, parameters, sparse(X), threads=threads, g=given), dense)
+        assert max(started) == threads
         assert np.abs(g).max() > 0
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_predictions_by_more_rows_of_a_turned_W_than_the_cache_holds(dtype: str) -> None:
+def test_predictions_by_more_rows_of_a_turned_W_than_the_cache_holds(dtype: str, started: list[int]) -> None:
     network, X = gp.Network((9000, 40)), table(9000, 0.02, dtype, rows=700)
     parameters, mine = network.initialize(seed=0).astype(X.dtype), sparse(X)
     assert mine.rows_pay()
     assert TURNED < 9000 * 40
     assert mine.starts[256] > 2 * 9000  # what a thread has of a batch, from which on it goes through them in parts
+    dense = outputs_of(network, parameters, X, threads=1)
     for threads in (1, 2):
-        np.testing.assert_array_equal(
-            outputs_of(network, parameters, mine, threads=threads), outputs_of(network, parameters, X)
-        )
+        started.clear()
+        np.testing.assert_array_equal(outputs_of(network, parameters, mine, threads=threads), dense)
+        assert max(started) == threads
 
 
 def test_memory_for_a_turned_W_serves_the_next_table_and_the_next_weights() -> None:

@@ -116,3 +116,14 @@ def test_the_machine_code_of_a_second_process_is_used(helps: bool, tmp_path: Pat
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
     assert done.stdout.split() == (["1", "1", "1", "0"] if helps else ["0", "0", "0", "0"])
     assert done.stderr == "glassprop: compiling for this machine, once; it takes a few seconds\n"
+
+
+def test_the_entry_is_there_before_threads_need_it() -> None:
+    """In either precision: it would be compiled in several threads at once, where Ctrl-C is not heard."""
+    code = (
+        "import numpy as np; from glassprop.core import step, workspace; from glassprop import Network;"
+        "make = lambda dtype: workspace.Workspace(Network((2, 1)), np.zeros(64, dtype), np.zeros((8, 2), dtype), batch_size=8);"
+        "counts = [(make(dtype), len(step.run.signatures))[1] for dtype in ('float64', 'float32', 'float64')]; print(*counts)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "2", "2"]

@@ -114,3 +114,46 @@ def test_another_process_gives_the_same_bits(table):
     there = subprocess.run([sys.executable, "-c", PROGRAM, dtype], capture_output=True, text=True, check=True).stdout
     here = gp.train(network(), *table, epochs=5, seed=1, validation=0.2)
     assert bytes.fromhex(there) == here.parameters.theta.tobytes()
+
+
+@pytest.mark.parametrize("where", ["score", "callback", "second callback"])
+def test_ctrl_c_while_an_epoch_is_judged_resumes_exactly(where, table):
+    """The epoch is in the history then, but has no score, or callbacks do not know of it."""
+    pressed, seen = [], []
+
+    def press(at):
+        if at == where and len(seen) == 5 and not pressed:
+            pressed.append(at)
+            raise KeyboardInterrupt
+
+    def scoring(y, found):
+        seen.append(len(seen))
+        press("score")
+        return -float(np.abs(y[:, None] - found).mean())
+
+    def training():
+        pressed.clear()
+        seen.clear()
+        told = []
+
+        def first(epoch):
+            press("callback")
+            told.append((epoch.epoch, epoch.score))
+
+        given = {"validation": 0.3, "patience": 4, "batch_size": 50, "optimizer": gp.Adam(0.01), "seed": 1, "shuffle": False}
+        return given | {"scoring": scoring, "callbacks": [first, lambda epoch: press("second callback")]}, told
+
+    X, y = table
+    net = gp.Network((64, 8, 1))
+    asked, told = training()
+    pressed.append("not this time")
+    whole = gp.train(net, X, y / 10, epochs=12, **asked)
+    asked, told_again = training()
+    run = gp.train(net, X, y / 10, epochs=12, **asked)
+    assert run.interrupted
+    assert run.epochs == 5
+    if where != "score":
+        seen.append(5)
+    more = run.resume(12 - run.epochs)
+    same(whole, more)
+    assert dict(told) == dict(told_again)

@@ -35,6 +35,8 @@ CLASSES = gp.Network((2, 3, 3), loss="cross_entropy")
         ({"patience": 0}, r"patience must be at least 1; got 0"),
         ({"seed": -1}, r"seed must be a whole number from 0 to 2\*\*63 - 1; got -1"),
         ({"tolerance": -1.0}, r"tolerance must be at least 0; got -1.0"),
+        ({"tolerance": "a"}, r"tolerance must be at least 0; got 'a'"),
+        ({"validation": np.float32(1.5)}, r"validation must be a fraction between 0 and 1; got 1.5"),
         ({"validation": 1.5}, r"validation must be a fraction between 0 and 1; got 1.5"),
         ({"validation": (X[:, :1], Y)}, r"validation X must have 2 columns"),
         ({"validation": (X, Y[:2])}, r"validation Y must have as many rows as the inputs, 6; got 2"),

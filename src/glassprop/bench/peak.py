@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from glassprop.core.jit import entry, host_vector_bytes
-from glassprop.core.vectors import splat
+from glassprop.core.vectors import fma_of, splat
 
 VECTOR_BYTES = host_vector_bytes()
 SUMS = 24 if VECTOR_BYTES == 64 else 12  # independent sums: at least latency × FMAs a cycle, and no more than registers
@@ -32,8 +32,7 @@ def _fma_loop(typingctx, out, rounds):
 
     def codegen(context, builder, sig, args):
         vector = ir.VectorType(context.get_value_type(number), lanes)
-        name = f"llvm.fma.v{lanes}f{number.bitwidth}"
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        multiply_add = fma_of(builder, vector)
         factor, summand = (ir.Constant(vector, [value] * lanes) for value in (0.5, 1.0))
         array = context.make_array(sig.args[0])(context, builder, args[0])
         # from memory: of numbers known to it the compiler leaves out what comes to nothing, 2/2 + 1
@@ -42,7 +41,7 @@ def _fma_loop(typingctx, out, rounds):
         sums = [cgutils.alloca_once_value(builder, start) for start in starts]
         with cgutils.for_range(builder, args[1]):
             for place in sums:
-                builder.store(builder.call(fma, [builder.load(place), factor, summand]), place)
+                builder.store(multiply_add(builder.load(place), factor, summand), place)
         total = builder.load(sums[0])
         for place in sums[1:]:
             total = builder.fadd(total, builder.load(place))

@@ -40,7 +40,11 @@ class Peer(ABC):
         return
 
     def train_epoch(self, order: np.ndarray) -> Any:
-        """An epoch over the rows in this order; its mean loss, as a number or what becomes one."""
+        """An epoch over the rows in this order; a loss, as a number or what becomes one, that is known when it is over.
+
+        Where the task's fit ends by it, which is "stale", it is the mean of the epoch's batches. Else it is only waited for,
+        and may be the last batch's: adding up would be timed, too.
+        """
         raise NotImplementedError
 
     def train(self, epochs: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 STEADY = 0.9  # of the run's highest FMA rate that must be seen beside a sample for it to count
 
@@ -25,7 +25,18 @@ class Sample:
         return 1e6 * self.seconds / self.steps
 
 
-def steady(samples: Sequence[Sample], peak: float) -> list[Sample]:
+class Timed(Protocol):
+    """What is timed, with the FMA rate beside it: a `Sample`, say."""
+
+    @property
+    def peak(self) -> float:
+        """GFLOP/s, all its threads."""
+
+
+AnyTimed = TypeVar("AnyTimed", bound=Timed)
+
+
+def steady(samples: Sequence[AnyTimed], peak: float) -> list[AnyTimed]:
     """The samples beside which the machine ran at `STEADY` of `peak` at least."""
     return [sample for sample in samples if sample.peak >= STEADY * peak]
 

@@ -129,16 +129,19 @@ def _kin8nm() -> Rows:
     return Rows(X.astype(np.float32), y.astype(np.float32))
 
 
-def _mnist() -> Rows:
-    """Images as rows of 784 numbers from 0 to 1, float32, and their classes."""
+def read_mnist(folder: Path, which: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images as rows of 784 numbers from 0 to 1, float32, and their classes; `which` is "train" or "t10k"."""
     import gzip
 
     import numpy as np
 
     def read(name: str, offset: int) -> np.ndarray:
-        with gzip.open(_folder() / "mnist" / f"{name}-ubyte.gz") as file:
+        with gzip.open(folder / f"{which}-{name}-ubyte.gz") as file:
             return np.frombuffer(file.read(), np.uint8, offset=offset)
 
-    images = [read(f"{which}-images-idx3", 16).reshape(-1, 784).astype(np.float32) / 255 for which in ("train", "t10k")]
-    classes = [read(f"{which}-labels-idx1", 8).astype(np.int64) for which in ("train", "t10k")]
-    return Rows(images[0], classes[0], images[1], classes[1])
+    images, classes = read("images-idx3", 16), read("labels-idx1", 8)
+    return images.reshape(len(classes), 784).astype(np.float32) / 255, classes.astype(np.int64)
+
+
+def _mnist() -> Rows:
+    return Rows(*(array for which in ("train", "t10k") for array in read_mnist(_folder() / "mnist", which)))

@@ -46,14 +46,14 @@ class Eager(Peer):
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
 
     def train_epoch(self, order: np.ndarray) -> Any:
-        total = 0.0
-        for chosen in torch.from_numpy(order).split(self.task.batch):
+        total, batches = 0.0, torch.from_numpy(order).split(self.task.batch)
+        for chosen in batches:
             self.optimizer.zero_grad(set_to_none=True)
             loss = self.loss(self.X.index_select(0, chosen), self.Y.index_select(0, chosen))
             loss.backward()
             self.optimizer.step()
             total = total + loss.detach() if self.task.end == "stale" else loss.detach()
-        return total / self.task.steps if self.task.end == "stale" else total
+        return total / len(batches) if self.task.end == "stale" else total
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         with torch.no_grad():

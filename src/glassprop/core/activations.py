@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from glassprop.core.elementary import exp, exp_to_one, expm1, log1p_of_unit, normal_cdf, sigmoid, tanh
-from glassprop.core.jit import hidden, kernel, like, panel_width, scalar, separate_pointers
+from glassprop.core.jit import hidden, kernel, like, own_scalar, panel_width, scalar, separate_pointers
 from glassprop.core.own import cannot_be_compiled, check_own
 from glassprop.core.vectors import new_line
 from glassprop.errors import unknown_name
@@ -30,7 +30,8 @@ class Activation:
         How it is called in descriptions and in files.
     phi : callable
         ``phi(g)``: a function of one number, in the Python that Numba compiles (arithmetic, ``if``, ``math``). It raises
-        nothing: compiled loops hear no exceptions. Where it has no value it returns NaN, which ends training with a message.
+        nothing: compiled loops hear no exceptions. Where it has no value it returns NaN, which ends training with a message;
+        where it fails (a place that an array does not have, a function of yours that raises), NaN is its value, too.
     dphi : callable
         Its derivative: of g, or of h = φ(g) where `reads` is ``"h"``.
     reads : {"g", "h"}
@@ -97,7 +98,8 @@ class Activation:
             elif which == "both":
                 body = _both_kernel(scalar(self.phi), scalar(self.dphi))
             else:
-                body = _phi_kernel(scalar(self.phi)) if which == "phi" else _dphi_kernel(scalar(self.dphi))
+                compiled = scalar if self.built_in else own_scalar
+                body = _phi_kernel(compiled(self.phi)) if which == "phi" else _dphi_kernel(compiled(self.dphi))
             try:
                 self._addresses[key] = kernel(
                     body, f"{self.name}-{which}", dtype, "pn" if which == "phi" else "ppn", cached=self.built_in

@@ -114,9 +114,15 @@ def check_weights(weights: Any, rows: int, dtype: Any, name: str = "weights") ->
     array = _finite(name, core_array(array, dtype))
     if array.min() < 0:
         raise ValueError(f"{name} must be at least 0; got {array.min():g}")
-    if array.sum() == 0:
-        raise ValueError(f"{name} must not all be 0")
+    if weigh_nothing(array):
+        small = f"; numbers below {np.finfo(dtype).tiny:.1g} are computed as 0" if array.any() else ""
+        raise ValueError(f"{name} must not all be 0{small}")
     return array
+
+
+def weigh_nothing(weights: np.ndarray) -> bool:
+    """Whether all row weights are 0, or what the core takes for it: numbers below the smallest normal one."""
+    return not (weights >= np.finfo(weights.dtype).tiny).any()
 
 
 def check_parameters(network: Network, parameters: Parameters) -> None:

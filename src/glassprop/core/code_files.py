@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import pickle
 import sys
 import warnings
@@ -21,6 +22,9 @@ CANNOT_WRITE = (
 )
 
 
+CORE = Path(__file__).parent
+
+
 def _sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -32,7 +36,7 @@ def _stamp(of: str, code: bytes) -> bytes:
 def _sources() -> str:
     """Hash of every file of the core. Numba itself looks only at the file of a cached function, not at what it calls."""
     digest = hashlib.sha256(f"{sys.version_info[:2]}{numba.__version__}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(CORE.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -47,14 +51,14 @@ class CodeFiles(IndexDataCacheFile):
     Numba's index of numbered files lets two processes that compile at the same time give one number to two signatures.
     """
 
-    def __init__(self, folder: str, base: str) -> None:
-        super().__init__(cache_path=folder, filename_base=base, source_stamp=SOURCES)
-        self._base = base
+    def __init__(self, folder: str, base: str, sources: str = SOURCES) -> None:
+        super().__init__(cache_path=folder, filename_base=base, source_stamp=sources)
+        self._base, self._sources = base, sources
 
     def _place(self, key: tuple) -> tuple[str, str]:
         """The file of a signature, and what its code is of: the first line is a hash of that and of the code."""
         text = repr(key)
-        return f"{self._base}.{_sha(text.encode())[:16]}.nbc", SOURCES + text
+        return f"{self._base}.{_sha(text.encode())[:16]}.nbc", self._sources + text
 
     def _code(self, key: tuple) -> bytes | None:
         """What was saved, whole and for this key; else None."""
@@ -84,12 +88,14 @@ class CodeFiles(IndexDataCacheFile):
 
 
 class CoreCache(FunctionCache):
-    """Numba's cache on disk, but valid only for exactly these core sources, and keyed by the rule's name."""
+    """Numba's cache on disk, but valid only for exactly these sources of core and function, and keyed by the rule's name."""
 
     def __init__(self, function: Callable, name: str) -> None:
         super().__init__(function)
         self._rule = name
-        self._cache_file = CodeFiles(self._cache_path, f"{self._impl.filename_base}-{name}")
+        own = Path(inspect.getfile(function))
+        sources = SOURCES if own.parent == CORE else SOURCES + _sha(own.read_bytes())
+        self._cache_file = CodeFiles(self._cache_path, f"{self._impl.filename_base}-{name}", sources)
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple:
         return (sig, codegen.magic_tuple(), self._rule)

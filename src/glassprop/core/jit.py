@@ -89,6 +89,21 @@ def scalar(function: Callable) -> Any:
     return numba.njit(**_INNER | {"_nrt": True}, fastmath=FLAGS, forceinline=True)(function)
 
 
+def own_scalar(function: Callable) -> Any:
+    """`scalar` for a user's own: NaN where it fails, since compiled loops hear no exceptions."""
+    if inspect.isfunction(function):
+        function = numba.njit(**_INNER | {"_nrt": True, "boundscheck": True}, fastmath=FLAGS, forceinline=True)(function)
+
+    def value_or_nan(*numbers):
+        try:
+            value = like(function(*numbers), numbers[0])
+        except Exception:
+            value = like(np.nan, numbers[0])
+        return value
+
+    return scalar(value_or_nan)
+
+
 #: Put in its caller's place before anything is optimised: for a loop that only the function around it can make vectors of, and
 #: for what has one caller or is small, since every function by itself costs the compiler about 50 ms.
 within = numba.njit(**_INNER, fastmath=FLAGS, inline="always")

@@ -202,6 +202,11 @@ def _take_h(row: Any, in_q: bool, in_three_parts: bool, claim: Callable[[int], i
         row["q_pairs"] = claim(3 * round_up(units, width) // 2)
 
 
+def takes_blocks(network: Network) -> bool:
+    """Whether the gradient is taken in blocks, as the cache holds them: of a smaller network all of it may wait there."""
+    return network.n_parameters >= AT_ONCE_FROM
+
+
 def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool, sparse: bool) -> list[int]:
     """Of every layer, and of the input, in how many parts of bfloat16 the operands of its products are kept.
 
@@ -238,8 +243,9 @@ def _share_out(
     row["piece"] = units if row["sums"] else piece_rows(units, stride, by_unit)
     row["pieces"] = -(-units // row["piece"])
     of_thread = -(-row["pieces"] // threads)
-    small = network.n_parameters < AT_ONCE_FROM  # all of it may wait in the cache
-    row["block"] = of_thread if small else block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_unit)
+    row["block"] = (
+        block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_unit) if takes_blocks(network) else of_thread
+    )
     packs = l > 1 and (parts > 0 or units * inputs >= PACK_FROM * width)
     whole = (int(below["pairs"]), int(row["pairs"])) if parts else (inputs, units)
     taken = whole[0] if sparse else portion(whole[0], units, parts)  # of a sparse input, lines of it are taken

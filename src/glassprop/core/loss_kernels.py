@@ -92,6 +92,7 @@ def cross_entropy_kernel(clip):
                 losses[r] = largest
         for o in range(n):
             for r in range(rows):
-                delta[o * width + r] = w[r] * (h[o * width + r] * mass[r] - y[o * width + r])
+                i = o * width + r
+                delta[i] = w[r] * (h[i] * mass[r] - y[i]) if w[r] != 0 else like(0, h[0])  # 0 · NaN would be NaN
 
     return loss_kernel

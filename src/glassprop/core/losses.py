@@ -17,10 +17,10 @@ import numpy as np
 
 from glassprop.core.activations import Activation
 from glassprop.core.elementary import exp, exp_to_one, log, log1p_of_unit
-from glassprop.core.jit import kernel, like, scalar
+from glassprop.core.jit import kernel, like, own_scalar, scalar
 from glassprop.core.loss_kernels import clipped, cross_entropy_kernel, own_kernel, plain_kernel
 from glassprop.core.own import cannot_be_compiled, check_own
-from glassprop.errors import unknown_name
+from glassprop.errors import is_number, unknown_name
 
 _Scalar = Callable[..., Any]
 
@@ -190,7 +190,8 @@ class Loss:
     value : callable, optional
         Of your own ``value(h, y)``: the loss of one output h with its target y; the loss of a row is their sum over outputs. A
         function of two numbers, in the Python that Numba compiles (arithmetic, ``if``, ``math``). It raises nothing: compiled
-        loops hear no exceptions. Where it has no value it returns NaN, which ends training with a message.
+        loops hear no exceptions. Where it has no value it returns NaN, which ends training with a message; where it fails (a
+        place that an array does not have, a function of yours that raises), NaN is its value, too.
     slope : callable, optional
         Of your own ``slope(h, y)``: its derivative in h, a function of the same kind.
     formula, slope_formula : str
@@ -256,7 +257,7 @@ class Loss:
             if option != known:
                 raise TypeError(f"loss {name!r} has no option {option!r}" + (f"; it has {known!r}" if known else ""))
         given = options.get(known, default) if known else 0.0
-        if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)):
+        if not is_number(given):
             raise TypeError(f"{known} of loss {name!r} must be a number; got {given!r}")
         constant = float(given)
         valid = {
@@ -361,7 +362,7 @@ class Loss:
         if dtype.name not in self._own_addresses:
             value, slope = self._row.value, self._row.slope
             for which, other in (("value", value), ("slope", slope)):  # the value by itself first, so that who fails is named
-                body = own_kernel(scalar(value), scalar(other))
+                body = own_kernel(own_scalar(value), own_scalar(other))
                 try:
                     address = kernel(body, self.name, dtype, "ppppppnc", cached=False)
                 except Exception as error:

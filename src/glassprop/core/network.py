@@ -16,7 +16,7 @@ from glassprop.core.activations import ACTIVATIONS, Activation, get_activation
 from glassprop.core.initializers import draw_weights
 from glassprop.core.jit import PANEL_BYTES
 from glassprop.core.losses import Loss, get_loss
-from glassprop.errors import names_arguments
+from glassprop.errors import is_number, is_whole, names_arguments
 
 
 def check_layers(layers: Iterable[int]) -> tuple[int, ...]:
@@ -28,7 +28,7 @@ def check_layers(layers: Iterable[int]) -> tuple[int, ...]:
     if len(sizes) < 2:
         raise ValueError(f"layers must have at least two sizes, inputs and outputs; got {sizes!r}")
     for size in sizes:
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
+        if not is_whole(size):
             raise TypeError(f"layers must be whole numbers; got {size!r} in {sizes!r}")
         if size < 1:
             raise ValueError(f"layers must be at least 1; got {size} in {sizes!r}")
@@ -84,7 +84,9 @@ class Network:
         hidden = len(self.layers) - 2
         self.activations = self._check_hidden(activation, hidden)
         self.loss = get_loss(loss)
-        self.output_activation = get_activation(output_activation or self.loss.link, "output_activation")
+        self.output_activation = get_activation(
+            self.loss.link if output_activation is None else output_activation, "output_activation"
+        )
         self._check_output()
         self.l2, self.l1 = (_number(name, value) for name, value in (("l2", l2), ("l1", l1)))
         listed = isinstance(dropout, (list, tuple, np.ndarray))
@@ -98,16 +100,14 @@ class Network:
     @staticmethod
     def _check_hidden(activation: Any, hidden: int) -> tuple[Activation, ...]:
         listed = not isinstance(activation, (str, Activation)) and isinstance(activation, Sequence)
-        names = list(activation) if listed else [activation] * hidden
-        if len(names) != hidden:
+        names = list(activation) if listed else [activation] * max(hidden, 1)  # a wrong name is one without hidden layers, too
+        if listed and len(names) != hidden:
             raise ValueError(f"activation must be one name or one for each of the {hidden} hidden layers; got {len(names)}")
-        rows = tuple(get_activation(name) for name in names or ([] if listed else [activation]))[:hidden]
-        if not names and not listed:
-            get_activation(activation)  # a misspelt name is an error without hidden layers, too
+        rows = tuple(get_activation(name) for name in names)
         for row in rows:
             if row.output_only and ACTIVATIONS.get(row.name) is row:
                 raise ValueError(f"activation {row.name!r} can stand on the output only")
-        return rows
+        return rows[:hidden]
 
     def _check_output(self) -> None:
         row = self.output_activation
@@ -171,7 +171,7 @@ class Network:
         >>> gp.Network((2, 8, 1)).initialize(seed=1).W[0].shape
         (2, 8)
         """
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+        if seed is not None and (not is_whole(seed) or seed < 0):
             raise ValueError(f"seed must be a whole number of at least 0, or None; got {seed!r}")
         rng, parameters = np.random.default_rng(seed), Parameters(self.layers, dtype)
         for W, activation in zip(parameters.W, (*self.activations, self.output_activation), strict=True):
@@ -181,7 +181,7 @@ class Network:
 
 def _number(name: str, value: Any, below: float = math.inf) -> float:
     """`value` as a float in [0, below)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if not is_number(value):
         raise TypeError(f"{name} must be a number; got {value!r}")
     if not 0 <= value < below:
         raise ValueError(f"{name} must be at least 0 and {f'below {below:g}' if below < math.inf else 'finite'}; got {value!r}")
@@ -231,11 +231,6 @@ def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
     raw = np.zeros(count * dtype.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + count * dtype.itemsize].view(dtype).reshape(shape)
-
-
-def compute_dtype(X: Any) -> np.dtype:
-    """float64 for float64 (and Python's own) numbers, float32 for everything else."""
-    return np.dtype(np.float64 if np.asarray(X).dtype == np.float64 else np.float32)
 
 
 class Parameters:
@@ -312,13 +307,13 @@ class Parameters:
             for name, array in ((f"W[{l}]", w), (f"b[{l}]", v)):
                 if array.dtype.kind not in "fiu":
                     raise TypeError(f"{name} must hold real numbers; got {array.dtype}")
-                if not np.isfinite(array).all():
-                    raise ValueError(f"{name} must be finite; it holds NaN or infinity")
         if dtype is None:
             dtype = "float32" if all(a.dtype == np.float32 for a in weights + biases) else "float64"
-        result = cls((weights[0].shape[0], *(w.shape[1] for w in weights)), dtype)
-        for mine, theirs in zip(result.W + result.b, weights + biases, strict=True):
-            mine[...] = theirs
+        result = _parameters_of(weights, biases, dtype)
+        for name, arrays in (("W", result.W), ("b", result.b)):
+            for l, array in enumerate(arrays):
+                if not np.isfinite(array).all():
+                    raise ValueError(f"{name}[{l}] must be finite; it holds NaN or infinity in {result.dtype}")
         return result
 
     @property
@@ -351,4 +346,13 @@ class Parameters:
         return f"Parameters({self.layers}, dtype={self.dtype.name!r})"
 
     def __reduce__(self) -> tuple:
-        return (Parameters.from_arrays, ([np.array(w) for w in self.W], [np.array(v) for v in self.b], self.dtype.name))
+        return (_parameters_of, ([np.array(w) for w in self.W], [np.array(v) for v in self.b], self.dtype.name))
+
+
+def _parameters_of(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray], dtype: Any) -> Parameters:
+    """Parameters with a copy of arrays of fitting shapes, finite or not."""
+    result = Parameters((weights[0].shape[0], *(w.shape[1] for w in weights)), dtype)
+    with np.errstate(over="ignore"):
+        for mine, theirs in zip(result.W + result.b, [*weights, *biases], strict=True):
+            mine[...] = theirs
+    return result

@@ -5,6 +5,7 @@ They hold no formulas.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from glassprop.core.schedules import learning_rates
 from glassprop.core.sparse import SparseTable
 from glassprop.core.update import SGD, Optimizer
 from glassprop.core.workspace import Workspace
+from glassprop.errors import is_whole
 
 # Operations of a prediction, in float32, from which on starting threads for it pays: two milliseconds of work.
 THREADED_FROM = 3e8
@@ -37,7 +39,7 @@ class Forward:
     """
 
     def __init__(self, network: Network, parameters: Parameters, X: np.ndarray, workspace: Workspace) -> None:
-        self.network, self.parameters, self.X, self._workspace = network, parameters, X, workspace
+        self.network, self.parameters, self.X = network, parameters, X
         self.g, self.h = (
             [read_panels(workspace["scratch"], int(row[name]), int(row["units"]), len(X)) for row in workspace.layers[1:]]
             for name in "gh"
@@ -100,7 +102,7 @@ def forward(network: Network, parameters: Parameters, X: Any) -> Forward:
     array([[3.5]])
     """
     check_parameters(network, parameters)
-    X = check_inputs(network, X)
+    X = check_inputs(network, X).copy()  # `backward` must find what was here
     own = parameters.astype(X.dtype)
     workspace = Workspace(network, own.theta, X, batch_size=len(X), keep_g=True)
     workspace.run(0, 1, FORWARD)
@@ -150,7 +152,7 @@ def backward(network: Network, parameters: Parameters, fwd: Forward, Y: Any, wei
     rows, dtype = fwd.X.shape[0], fwd.X.dtype
     Y, weights = check_targets(network, Y, rows, dtype), check_weights(weights, rows, dtype)
     workspace = Workspace(network, fwd.parameters.theta, fwd.X, Y, weights, batch_size=rows, keep_g=True)
-    # the forward pass is repeated: what it left lies in memory that another backward pass may have used since
+    # the forward pass is repeated: of what it left in memory only g and h were kept
     workspace.run(0, 1, FORWARD | LOSS | BACKWARD)
     return Backward(fwd, workspace)
 
@@ -200,8 +202,10 @@ def update(
         raise TypeError(f"optimizer must be an update rule such as glassprop.Adam(1e-3); got {optimizer!r}")
     if not isinstance(back, Backward):
         raise TypeError(f"back must be what glassprop.backward returns; got {type(back).__name__}")
-    if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 0:
+    if not is_whole(step) or step < 0:
         raise ValueError(f"step must be a whole number of at least 0; got {step!r}")
+    if not isinstance(parameters, Parameters):
+        raise TypeError(f"parameters must be a glassprop.Parameters; got {type(parameters).__name__}")
     if back.gradient.layers != parameters.layers:
         raise ValueError(f"back must be of the parameters' layers {parameters.layers}; got {back.gradient.layers}")
     new = parameters.astype(back.gradient.dtype)
@@ -210,7 +214,11 @@ def update(
     workspace.set(
         gradient=back.gradient.theta.copy(), first_step=step, rates=learning_rates(rule.learning_rate, step, step + 1)
     )
-    workspace.progress["gradient_norm"] = back.gradient_norm
+    norm = float(np.linalg.norm(back.gradient.theta.astype(np.float64)))
+    as_it_was = math.isclose(norm, back.gradient_norm, rel_tol=1000 * np.finfo(new.dtype).eps)
+    workspace.progress["gradient_norm"] = (
+        back.gradient_norm if as_it_was else norm
+    )  # the core's, to the bit, or of what it is now
     if state is not None:
         wanted = workspace["state"].shape
         if not isinstance(state, np.ndarray) or state.shape != wanted or state.dtype != new.dtype:

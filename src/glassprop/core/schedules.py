@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
-from glassprop.errors import names_arguments
+from glassprop.errors import is_number, names_arguments
+
+
+def keep_plain_numbers(record: Any) -> None:
+    """Put Python's own numbers in place of NumPy's in a frozen record: what is written as data must be plain."""
+    for item in fields(record):
+        value = getattr(record, item.name)
+        if isinstance(value, np.generic):
+            object.__setattr__(record, item.name, value.item())
 
 
 def _check_numbers(owner: object, *names: str) -> None:
+    keep_plain_numbers(owner)
     for name in names:
         value = getattr(owner, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        if not is_number(value):
             raise TypeError(f"{name} of {type(owner).__name__} must be a number; got {value!r}")
 
 
@@ -176,7 +185,7 @@ def check_learning_rate(value: Any) -> None:
     """Raise unless `value` is a positive number, a schedule, or a function of the step."""
     if callable(value):
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if not is_number(value):
         raise TypeError(f"learning_rate must be a number, a schedule or a function of the step; got {value!r}")
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"learning_rate must be greater than 0; got {value!r}")

@@ -118,7 +118,7 @@ def prepare(dtype: np.dtype) -> None:
 
 
 def last_stages(dtype: np.dtype) -> dict[str, int]:
-    """The stages that are needed last, which another process may be compiling: asked for when all else is there."""
+    """The stages that are needed last, which another process may be compiling, when all else is there; and the entry."""
     while _second:
         process = _second.pop()
         try:
@@ -126,6 +126,9 @@ def last_stages(dtype: np.dtype) -> dict[str, int]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    if (dtype.name, "last") not in _stages:
+        stages(dtype, "last")
+        compile_entry(run, *_arguments(dtype))  # here, where Ctrl-C is heard, and not in several threads at once
     return stages(dtype, "last")
 
 

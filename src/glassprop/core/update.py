@@ -20,9 +20,9 @@ import numpy as np
 from glassprop.core.elementary import multiply_add
 from glassprop.core.jit import kernel, like, separate_pointers, shift, within
 from glassprop.core.roots import inverse_roots
-from glassprop.core.schedules import check_learning_rate
+from glassprop.core.schedules import check_learning_rate, keep_plain_numbers
 from glassprop.core.vectors import LINE, new_line
-from glassprop.errors import names_arguments
+from glassprop.errors import is_number, names_arguments
 
 # A kernel's constants, float64: 0: η; 1, 2: 1 − β1^t and 1 − β2^t (read by Adam alone); 3: t; 4 to 7: the rule's own;
 # 8, 9: ln β1, ln β2.
@@ -154,11 +154,12 @@ class _Rule:
     learning_rate: Any
 
     def __post_init__(self) -> None:
+        keep_plain_numbers(self)
         check_learning_rate(self.learning_rate)
         shared = {"weight_decay": (0.0, math.inf)} | ({} if self.clip_norm is None else {"clip_norm": (0.0, math.inf)})
         for name, (low, high) in (self.ranges | shared).items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+            if not is_number(value):
                 raise TypeError(f"{name} of {type(self).__name__} must be a number; got {value!r}")
             open_below = name in ("epsilon", "clip_norm", "shrink", "smallest")
             if not (low < value if open_below else low <= value) or not value < high:

@@ -13,7 +13,7 @@ import numpy as np
 
 from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads
-from glassprop.core.layout import AT_ONCE_FROM, Layout, lay_out, new_scratch
+from glassprop.core.layout import Layout, lay_out, new_scratch, takes_blocks
 from glassprop.core.network import Network, aligned_zeros, panel_columns, round_up
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN, TURN
 from glassprop.core.sparse import SparseTable, new_lists, room_for_lines
@@ -112,6 +112,7 @@ class Workspace:
         validation_rows = 0 if held[0] is None else len(held[0])
         panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
         self.crew = Crew(useful_threads(network, batch_size, width, threads))
+        self._worked = [0.0]  # seconds of a processor, of each thread in the last call
         self.unit = dtype.type(1)
         self.plan, self.progress = np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
@@ -138,7 +139,7 @@ class Workspace:
             self._take_sparse(network.layers[0], lines, turned)
         self._take_objective(network, as_scikit_learn)
         if optimizer:
-            self._take_optimizer(optimizer, at_once, paired)
+            self._take_optimizer(network, optimizer, at_once, paired)
         self.set(**last_stages(dtype))
 
     def _take_data(self, rows: tuple[Any, Any, Any], held: tuple[Any, Any, Any]) -> None:
@@ -204,10 +205,9 @@ class Workspace:
             l1=network.l1,
         )
 
-    def _take_optimizer(self, optimizer: Optimizer, at_once: bool, paired: bool) -> None:
+    def _take_optimizer(self, network: Network, optimizer: Optimizer, at_once: bool, paired: bool) -> None:
         dtype = self.unit.dtype
-        pays = self["theta"].size >= AT_ONCE_FROM and not optimizer.clip_norm  # clipping needs the whole gradient first
-        if at_once and pays:
+        if at_once and takes_blocks(network) and not optimizer.clip_norm:  # clipping needs the whole gradient first
             self.set(at_once=1, calling_product=product_kernel(dtype, paired, calling=True))
         self.set(bound=1e37 if dtype == np.float32 else 1e140)
         own = optimizer.constants()
@@ -251,21 +251,20 @@ class Workspace:
         """Call the compiled entry; see `run`."""
         if self.crew.most == 1 or not parts & FORWARD:
             return self._run(first, last, parts, 1)
-        if not run.signatures:  # compile here, where Ctrl-C is heard, and not in several threads at once
-            self._run(first, first, parts, 1)
         while True:
-            until, begun, worked = min(last, first + self.crew.steps()), time.perf_counter(), time.process_time()
+            until, begun = min(last, first + self.crew.steps()), time.perf_counter()
             reached = self._run(first, until, parts, self.crew.size)
-            self.crew.learn(reached - first, time.perf_counter() - begun, time.process_time() - worked)
+            self.crew.learn(reached - first, time.perf_counter() - begun, sum(self._worked))
             if reached < until or until == last or self.progress["status"][0] != RAN:
                 return reached
             first, parts = reached, parts & ~TURN  # W is turned around once
 
     def _run(self, first: int, last: int, parts: int, threads: int) -> int:
-        self.plan["threads"] = threads
-        return run_in_threads(
-            lambda thread: int(run(self.plan, self.progress, self.layers, first, last, parts, thread, self.unit)),
-            threads,
-            self["team"],
-            lasting=last - first >= LASTING,
-        )
+        def work(thread: int) -> int:
+            begun = time.thread_time()  # not that of the process, in which other runs may be at work
+            reached = int(run(self.plan, self.progress, self.layers, first, last, parts, thread, self.unit))
+            self._worked[thread] = time.thread_time() - begun
+            return reached
+
+        self.plan["threads"], self._worked = threads, [0.0] * threads
+        return run_in_threads(work, threads, self["team"], lasting=last - first >= LASTING)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from glassprop.core.arrays import check_inputs, check_targets, check_weights
+from glassprop.core.arrays import check_inputs, check_targets, check_weights, weigh_nothing
 from glassprop.core.network import Network
 from glassprop.core.randomness import draw_orders
 
@@ -75,14 +76,14 @@ def check_data(
     by_class = network.loss.targets == "distribution" and Y.shape[1] == 1
     if by_class and np.all(own[0] == own):
         raise ValueError(f"Y must hold at least two classes to learn from; all {len(own)} rows are of class {int(own[0, 0])}")
-    if weights is not None and chosen is not None and not weights[chosen].any():
+    if weights is not None and chosen is not None and weigh_nothing(weights[chosen]):
         raise ValueError("weights must not all be 0 in the rows to train on")
-    if isinstance(validation, (int, float)):
-        held = held_out_rows(len(own), validation, seed, own[:, 0] if by_class else None)
+    if isinstance(validation, Real):
+        held = held_out_rows(len(own), float(validation), seed, own[:, 0] if by_class else None)
         rest = np.delete(np.arange(len(own)), held)
         if chosen is not None:
             held, rest = chosen[held], chosen[rest]
-        if weights is not None and not (weights[held].any() and weights[rest].any()):
+        if weights is not None and (weigh_nothing(weights[held]) or weigh_nothing(weights[rest])):
             raise ValueError(
                 "weights must not all be 0 in the rows held out for validation, nor in the others; try another seed"
             )

@@ -21,7 +21,7 @@ from glassprop.core.schedules import learning_rates
 from glassprop.core.update import Optimizer
 from glassprop.core.workspace import Workspace
 from glassprop.training.data import RowOrder
-from glassprop.training.progress import Line, ProgressLine
+from glassprop.training.progress import Line, ProgressLine, loss_label
 from glassprop.training.record import Recorder
 from glassprop.training.scoring import make_scorer
 
@@ -149,16 +149,16 @@ class Loop:
         line = line or ProgressLine(run._settings.progress, run.epochs, epochs)
         run.stopped, run.interrupted = f"{epochs} epochs done", False
         try:
-            while self.step < epochs * self.steps_per_epoch:
+            stop = self._epoch_end() if self.every_epoch and run.epochs > run._judged else ""
+            while self.step < epochs * self.steps_per_epoch and not stop:
                 if self.company.stop.is_set():
                     raise KeyboardInterrupt
                 stop = self._call()
                 row = run.history[-1] if run.epochs else None
-                numbers = {} if row is None else {"loss": row.loss, "validation": row.validation_loss, "score": row.score}
+                what = loss_label(run.network)
+                numbers = {} if row is None else {what: row.loss, "validation": row.validation_loss, "score": row.score}
                 line.show(self.step / self.steps_per_epoch, epochs, **numbers)
-                if stop:
-                    run.stopped = stop
-                    break
+            run.stopped = stop or run.stopped
         except KeyboardInterrupt:
             run.interrupted = True
             self._collect(0.0)
@@ -224,15 +224,18 @@ class Loop:
         """Score the epoch, tell the callbacks; why training is over, or an empty text."""
         run, row = self.run, self.run.history[-1]
         spent = self.work.progress["status"][0] == PATIENCE_SPENT
-        if self.score:
-            row.score = self.score(run.parameters)
-            spent = self.work.note(-row.score, run.epochs)
+        if self.score and np.isnan(row.score):  # else Ctrl-C came after it
+            score = self.score(run.parameters)
+            spent = self.work.note(-score, run.epochs)
+            row.score = score
         for callback in run._settings.callbacks:
             event = Epoch(**{name: row[name].item() for name in HISTORY.names or ()}, parameters=run.parameters.copy())
             with self.company.lock:
                 answer = callback(event)
             if isinstance(answer, (bool, np.bool_)) and answer:
+                run._judged = run.epochs
                 return f"stopped by a callback after epoch {run.epochs}"
+        run._judged = run.epochs
         return self._patience_text() if spent else ""
 
     def _patience_text(self) -> str:
@@ -269,6 +272,8 @@ class Loop:
     def _finish(self) -> None:
         """Leave in the run its parameters, and all that continuing needs."""
         run, work = self.run, self.work
+        if not self.every_epoch:
+            run._judged = run.epochs
         run._theta = work["theta"]
         run._checkpoint = {"state": work["state"], "best": work["best"], "progress": work.progress}
         use_best = run.diverged or (run._data.validation is not None and run._settings.restore_best and run.best_epoch > 0)

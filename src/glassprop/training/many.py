@@ -135,7 +135,8 @@ def one_each(**arguments: Any) -> list[dict[str, Any]]:
     """The arguments of each network: a list holds one for each, anything else is for all."""
     lengths = {name: len(value) for name, value in arguments.items() if isinstance(value, list)}
     if not lengths:
-        raise ValueError("train_many needs a list with a value for each network, such as seed=[0, 1, 2]; got none")
+        wanted = "train_many needs a list with a value for each network, such as seed=[0, 1, 2]"
+        raise ValueError(f"{wanted}; got none: a range is made one by list(range(3))")
     networks = max(lengths.values())
     if min(lengths.values()) != networks:
         told = ", ".join(f"{name} {length}" for name, length in lengths.items())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from glassprop.core.network import Network
 
 
 class Line(Protocol):
@@ -10,6 +13,11 @@ class Line(Protocol):
 
     def show(self, epochs: float, total: int, **numbers: float) -> None: ...
     def close(self) -> None: ...
+
+
+def loss_label(network: Network) -> str:
+    """What a run's `loss` is called where scores without the penalties are shown beside it."""
+    return "loss+penalty" if network.l2 or network.l1 else "loss"
 
 
 class ProgressLine:

@@ -18,7 +18,7 @@ from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors, predict
 from glassprop.core.update import Adam, Optimizer
-from glassprop.errors import DivergenceWarning, names_arguments, unknown_name
+from glassprop.errors import DivergenceWarning, is_number, is_whole, names_arguments, unknown_name
 from glassprop.training.data import Data, Once, check_data
 from glassprop.training.loop import HISTORY, Callback, Epoch, Loop, Settings
 from glassprop.training.record import check_folder
@@ -58,6 +58,7 @@ class Run:
         self.stopped, self.diverged, self.interrupted = "", False, False
         self._theta = theta
         self._checkpoint: dict[str, np.ndarray] | None = None
+        self._judged = 0  # epochs that have been scored, and that callbacks were told of: Ctrl-C may come before
         self.parameters = Parameters(settings.network.layers, theta.dtype).with_theta(theta)
 
     network = property(lambda self: self._settings.network)
@@ -107,6 +108,7 @@ class Run:
         )
         following = Run(settings, self._data, self._theta.copy())
         following.history, following._checkpoint = self.history.copy(), self._checkpoint
+        following._judged = self._judged
         return _trained(following, self.epochs + _whole("epochs", epochs))
 
     def __repr__(self) -> str:
@@ -236,13 +238,13 @@ def prepare(
         raise TypeError(f"optimizer must be an update rule such as glassprop.Adam(1e-3); got {optimizer!r}")
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+    if not is_whole(seed) or not 0 <= seed < 2**63:
         raise ValueError(f"seed must be a whole number from 0 to 2**63 - 1; got {seed!r}")
     if scoring is not None:
         if validation is None:
             raise ValueError("scoring needs validation data; give validation=(X, Y) or a fraction")
         find_scorer(scoring)
-    if not tolerance >= 0:
+    if not (is_number(tolerance) and tolerance >= 0):
         raise ValueError(f"tolerance must be at least 0; got {tolerance!r}")
     dtype = check_precision(precision)
     data = check_data(network, X, Y, weights, validation, int(seed), rows, once, dtype)
@@ -283,7 +285,7 @@ def _trained(run: Run, epochs: int) -> Run:
 
 
 def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    if not is_whole(value):
         raise TypeError(f"{name} must be a whole number; got {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1; got {value}")
