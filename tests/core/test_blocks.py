@@ -100,15 +100,19 @@ def test_small_networks_take_a_thread_s_share_at_once(threads: int, monkeypatch:
         assert layers["block"].tolist() == [0, block, 1]
 
 
-@pytest.mark.parametrize("by_unit", [False, True])
+@pytest.mark.parametrize("by_matrix_unit", [False, True])
 @pytest.mark.parametrize("units", [1, 8, 10, 64, 100, 256, 800, 2048])
-def test_pieces_and_blocks_fit_the_cache(units: int, by_unit: bool) -> None:
-    most, room = (layout.UNIT_BLOCK_ROWS, layout.UNIT_BLOCK_BYTES) if by_unit else (layout.BLOCK_ROWS, layout.BLOCK_BYTES)
+def test_pieces_and_blocks_fit_the_cache(units: int, by_matrix_unit: bool) -> None:
+    most, room = (
+        (layout.MATRIX_UNIT_BLOCK_ROWS, layout.MATRIX_UNIT_BLOCK_BYTES)
+        if by_matrix_unit
+        else (layout.BLOCK_ROWS, layout.BLOCK_BYTES)
+    )
     for stride in (16, 64, 256, 2048, 30_000):
-        piece = layout.piece_rows(units, stride, by_unit)
+        piece = layout.piece_rows(units, stride, by_matrix_unit)
         assert piece * stride >= min(layout.PIECE_NUMBERS, units * stride)
         pieces = -(-units // piece)
-        taken = layout.block_pieces(pieces, piece, 4 * stride, by_unit)
+        taken = layout.block_pieces(pieces, piece, 4 * stride, by_matrix_unit)
         assert 1 <= taken <= pieces
         assert taken == 1 or (taken * piece <= most and taken * piece * 4 * stride <= room)
 

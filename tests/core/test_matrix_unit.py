@@ -50,9 +50,9 @@ def in_parts(x: np.ndarray, parts: int) -> np.ndarray:
 def _call(address, c, a, b, bias, c_row, rows, columns, a_segment, a_row, b_segment, depth, segment, bias_row, unit):
     left = at(c, 0, unit), c_row, rows, columns, at(a, 0, unit), a_segment, a_row, 1
     start = at(bias, 0, unit)
-    matrix_unit.take_unit(bias_row * 0 + 1)
+    matrix_unit.enter_matrix_unit(bias_row * 0 + 1)
     call_kernel(address, (*left, at(b, 0, unit), b_segment, start, bias_row, depth, segment, start, 0))
-    matrix_unit.leave_unit(bias_row * 0 + 1)
+    matrix_unit.leave_matrix_unit(bias_row * 0 + 1)
 
 
 def multiply(

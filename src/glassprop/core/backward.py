@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from glassprop.core.forward import NO_KEY, drop
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, like, panel_width, shift, within
-from glassprop.core.matrix_unit import leave_unit, take_unit
+from glassprop.core.matrix_unit import enter_matrix_unit, leave_matrix_unit
 from glassprop.core.panels import note_largest, own_parts, pack_columns, paired_square, product_of
-from glassprop.core.parts import lines_called_for, numbers_called_for
+from glassprop.core.parts import lines_called_for
+from glassprop.core.portions import numbers_called_for
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
 from glassprop.core.sparse import lines_of_block
@@ -23,29 +24,29 @@ FAR_Q = 1 << 18  # numbers of h in Q, from which on a block's are called for whi
 
 
 @within
-def _finish_panel(plan, below, panel, start, rows, rate, drop_key, thread, unit):
+def _finish_panel(plan, below, panel, start, rows, rate, drop_key, thread, one):
     """δ of `rows` units from `start`, of one panel, from ∂L/∂h."""
-    width = panel_width(unit)
+    width = panel_width(one)
     here = (panel * below.padded + start) * width
-    delta = at(plan.scratch, below.delta + here, unit)
+    delta = at(plan.scratch, below.delta + here, one)
     if below.dropout > 0:
         whole = shift(delta, -start * width)
         drop(whole, whole, start, start + rows, below.units, panel * width, rate, drop_key)
     if below.dphi != 0:
-        call_kernel(below.dphi, (at(plan.scratch, below.z + here, unit), delta, rows * width))
+        call_kernel(below.dphi, (at(plan.scratch, below.z + here, one), delta, rows * width))
     note_largest(plan, delta, rows * width, thread, 1)
 
 
 @within
-def layer_backward(plan, below, layer, first, last, together, batch_rows, parts, rate, key, thread, unit):
+def layer_backward(plan, below, layer, first, last, together, batch_rows, parts, rate, key, thread, one):
     """δ_below = (W δ) ⊙ φ′(g_below) for panels first..last, with the units dropped that were dropped forward.
 
     Where threads share out units, for those of the layer below that it takes, and all panels. Partner: `forward.layer_forward`.
     """
-    width, scratch = panel_width(unit), plan.scratch
-    zero, packed = at(scratch, plan.zero, unit), at(scratch, plan.packed + thread * plan.packed_size, unit)
+    width, scratch = panel_width(one), plan.scratch
+    zero, packed = at(scratch, plan.zero, one), at(scratch, plan.packed + thread * plan.packed_size, one)
     if parts != 0:
-        call_kernel(plan.do_pair_errors, (plan, layer, first, last, parts, unit))
+        call_kernel(plan.do_pair_errors, (plan, layer, first, last, parts, one))
     start, end, turn, low, high = ZERO, below.units, ZERO, first, last
     shared = together != 0 and layer.by_units != 0
     if shared:
@@ -56,24 +57,24 @@ def layer_backward(plan, below, layer, first, last, together, batch_rows, parts,
     in_portions = pack and layer.parts == 0 and layer.unit_portion < layer.units
     while start < end:
         rows = min(layer.resident_columns, end - start)
-        W, row, column = at(plan.theta, layer.W + start, unit), ONE, layer.stride
+        W, row, column = at(plan.theta, layer.W + start, one), ONE, layer.stride
         if parts != 0:
-            call_kernel(plan.do_columns, (plan, below, layer, start, rows, low, high, parts, thread, unit))
+            call_kernel(plan.do_columns, (plan, below, layer, start, rows, low, high, parts, thread, one))
         elif in_portions:
-            call_kernel(plan.add_columns, (plan, below, layer, start, rows, low, high, thread, unit))
+            call_kernel(plan.add_columns, (plan, below, layer, start, rows, low, high, thread, one))
         elif pack:
             pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
             W, row, column = packed, layer.packed_row, ONE
         for panel in range(low, high):
-            delta = at(scratch, below.delta + (panel * below.padded + start) * width, unit)
-            above = at(scratch, layer.delta + panel * layer.padded * width, unit)
+            delta = at(scratch, below.delta + (panel * below.padded + start) * width, one)
+            above = at(scratch, layer.delta + panel * layer.padded * width, one)
             if parts == 0 and not in_portions:
-                columns = columns_taken(batch_rows - panel * width, rows, unit)
+                columns = columns_taken(batch_rows - panel * width, rows, one)
                 left = delta, width, rows, columns, W, ZERO, row, column
                 call_kernel(plan.product, (*left, above, ZERO, zero, ZERO, layer.units, layer.units, zero, ZERO))
                 for u in range(rows if columns < width else ZERO):
-                    fill_rest(like(0, unit), shift(delta, u * width), columns)
-            _finish_panel(plan, below, panel, start, rows, rate, key, thread, unit)
+                    fill_rest(like(0, one), shift(delta, u * width), columns)
+            _finish_panel(plan, below, panel, start, rows, rate, key, thread, one)
         start += rows
         if shared:
             start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
@@ -81,49 +82,49 @@ def layer_backward(plan, below, layer, first, last, together, batch_rows, parts,
         meet_at_the_end(plan, thread)
 
 
-def backward(plan, layers, first, last, together, batch_rows, training, parts, step, thread, unit):
+def backward(plan, layers, first, last, together, batch_rows, training, parts, step, thread, one):
     """δ_l from δ_L down, for panels first..last of the batch's rows; dropout acts in training. Partner: `forward.forward`."""
-    take_unit(parts)
+    enter_matrix_unit(parts)
     for l in range(layers.size - 1, 1, -1):
         rate = layers[l - 1].dropout if training else 0.0
         key = dropout_key(plan.seed, step, l - 1) if rate > 0 else NO_KEY
         own = own_parts(layers[l], parts)
-        layer_backward(plan, layers[l - 1], layers[l], first, last, together, batch_rows, own, rate, key, thread, unit)
-    leave_unit(parts)
+        layer_backward(plan, layers[l - 1], layers[l], first, last, together, batch_rows, own, rate, key, thread, one)
+    leave_matrix_unit(parts)
 
 
 @within
-def rule_reads(plan, first, n, done, unit):
+def rule_reads(plan, first, n, done, one):
     """Where a rule that has read `done` numbers goes on, of `n` in each of its vectors, θ and state, from `first` on."""
     vector = done // n
     place = first + done - vector * n
-    return at(plan.theta, place, unit) if vector == 0 else at(plan.state, (vector - 1) * plan.theta_size + place, unit)
+    return at(plan.theta, place, one) if vector == 0 else at(plan.state, (vector - 1) * plan.theta_size + place, one)
 
 
 @inner
-def block_gradient(plan, below, layer, start, units, dW, panels, batch_rows, at_once, parts, listed, thread, unit):
+def block_gradient(plan, below, layer, start, units, dW, panels, batch_rows, at_once, parts, listed, thread, one):
     """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units.
 
     These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
     """
-    width, scratch = panel_width(unit), plan.scratch
+    width, scratch = panel_width(one), plan.scratch
     product, row, panel, depth, segment = plan.product, width, layer.padded * width, batch_rows, width
-    delta = at(scratch, layer.delta + start * width, unit)
+    delta = at(scratch, layer.delta + start * width, one)
     if listed == 0 and layer.sums != 0:
-        h = at(scratch, below.h, unit)
+        h = at(scratch, below.h, one)
         sum_rows(h, below.padded * width, below.units, delta, panel, units, panels, dW, layer.stride)
         return
     q, square = below.q, width * width
     if parts != 0:
-        product, segment, q, square = product_of(plan, parts), width // 2, below.q_pairs, paired_square(parts, unit)
+        product, segment, q, square = product_of(plan, parts), width // 2, below.q_pairs, paired_square(parts, one)
         row, panel, depth = parts * segment, units * parts * segment, panels * segment
-        delta = at(scratch, plan.packed + (thread + 1) * plan.packed_size - panels * panel, unit)
-        call_kernel(plan.do_pair_block, (plan, layer, start, units, panels, delta, parts, unit))
-    zero = at(scratch, plan.zero, unit)
+        delta = at(scratch, plan.packed + (thread + 1) * plan.packed_size - panels * panel, one)
+        call_kernel(plan.do_pair_block, (plan, layer, start, units, panels, delta, parts, one))
+    zero = at(scratch, plan.zero, one)
     far = layer.size > FAR and plan.at_once == 0
     blocks, n = (below.units + width - 1) // width, units * layer.stride
     # with each product, something of the next block of Q
-    coming, ahead_k = ZERO, lines_called_for(units, parts, unit) if parts == 3 else numbers_called_for(units, unit)
+    coming, ahead_k = ZERO, lines_called_for(units, parts, one) if parts == 3 else numbers_called_for(units, one)
     if at_once and parts != 3:
         product = plan.calling_product
         if below.padded * panels * width < FAR_Q:
@@ -137,21 +138,21 @@ def block_gradient(plan, below, layer, start, units, dW, panels, batch_rows, at_
             prefetch(shift(target, u * layer.stride + width // 2))
         columns_here = min(width, below.units - block * width)
         if listed != 0:
-            places, count, right = lines_of_block(plan, below, block, unit)
+            places, count, right = lines_of_block(plan, below, block, one)
             left = target, layer.stride, units, columns_here, delta, ZERO, row, places
             call_kernel(listed, (*left, right, ZERO, zero, ZERO, count, count, zero, ZERO))
             continue
-        right = at(scratch, q + block * plan.most_panels * square, unit)
+        right = at(scratch, q + block * plan.most_panels * square, one)
         ahead = shift(right, plan.most_panels * square)
         if coming != 0:
-            ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, unit)
+            ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, one)
         left = target, layer.stride, units, columns_here, delta, panel, row, ONE
         call_kernel(product, (*left, right, square, zero, ZERO, depth, segment, ahead, ahead_k))
 
 
 @within
-def bias_gradient(plan, layer, start, units, panels, db, unit):
+def bias_gradient(plan, layer, start, units, panels, db, one):
     """db = Σ_rows δ of units start..start + units."""
-    width = panel_width(unit)
-    delta, ones = at(plan.scratch, layer.delta + start * width, unit), at(plan.scratch, plan.zero + width, unit)
+    width = panel_width(one)
+    delta, ones = at(plan.scratch, layer.delta + start * width, one), at(plan.scratch, plan.zero + width, one)
     sum_rows(delta, layer.padded * width, units, ones, ZERO, ONE, panels, db, ZERO)

@@ -14,7 +14,7 @@ import numpy as np
 from glassprop.core.backward import bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
 from glassprop.core.jit import ZERO, at, call_kernel, inner, inner_sum, like, shift, stay_apart, widest_vectors, within
-from glassprop.core.matrix_unit import leave_unit, take_unit
+from glassprop.core.matrix_unit import enter_matrix_unit, leave_matrix_unit
 from glassprop.core.panels import own_parts
 from glassprop.core.threads import owner_in_turn, share, take
 
@@ -85,8 +85,8 @@ def squares_or_again(x, n, squares):
 
 
 @within
-def _finish_piece(plan, layer, start, units, dW, db, scale, unit):
-    factor, n, W = like(scale, unit), units * layer.stride, at(plan.theta, layer.W + start * layer.stride, unit)
+def _finish_piece(plan, layer, start, units, dW, db, scale, one):
+    factor, n, W = like(scale, one), units * layer.stride, at(plan.theta, layer.W + start * layer.stride, one)
     squares, penalty = squares_or_again(db, units, scale_numbers(db, units, factor)), 0.0
     for first in range(0, n, ADDED_UP):
         x, count = shift(dW, first), min(ADDED_UP, n - first)
@@ -100,7 +100,7 @@ def _finish_piece(plan, layer, start, units, dW, db, scale, unit):
 
 
 @inner
-def finish_block(plan, layer, start, units, dW, db, scale, sums, unit):
+def finish_block(plan, layer, start, units, dW, db, scale, sums, one):
     """A block of dW and its db: times `scale` (1/Σ w), W's plus the penalties' gradient.
 
     Leaves the sum of their squares and l2/2 Σ W² + l1 Σ |W| of every piece in `sums`. Padding, where all is zero, goes along.
@@ -109,7 +109,7 @@ def finish_block(plan, layer, start, units, dW, db, scale, sums, unit):
     while done < units:  # a range of this step would divide by it
         n = min(layer.piece, units - done)
         piece, biases = shift(dW, done * layer.stride), shift(db, done)
-        sums[0], sums[1] = _finish_piece(plan, layer, start + done, n, piece, biases, scale, unit)
+        sums[0], sums[1] = _finish_piece(plan, layer, start + done, n, piece, biases, scale, one)
         done, sums = done + n, shift(sums, 2)
 
 
@@ -122,17 +122,17 @@ def multiply(x, n, factor):
 
 
 @inner
-def apply(plan, place, dtheta, n, shrink, keep, constants, unit):
+def apply(plan, place, dtheta, n, shrink, keep, constants, one):
     """The rule's kernel on `n` parameters from `place` on, with their gradient.
 
     Before it, gradient times `shrink`, parameters times `keep`.
     """
-    theta = at(plan.theta, place, unit)
-    if shrink != unit:
+    theta = at(plan.theta, place, one)
+    if shrink != one:
         multiply(dtheta, n, shrink)
-    if keep != unit:
+    if keep != one:
         multiply(theta, n, keep)
-    first, second = at(plan.state, place, unit), at(plan.state, plan.theta_size + place, unit)
+    first, second = at(plan.state, place, one), at(plan.state, plan.theta_size + place, one)
     call_kernel(plan.rule, (theta, dtheta, first, second, n, constants))
 
 
@@ -151,9 +151,9 @@ def rule_constants(plan, t, thread):
 
 
 @within
-def decay(plan, rate, unit):
+def decay(plan, rate, one):
     """By what weights are multiplied before the rule acts."""
-    return like(1.0 - rate * plan.weight_decay, unit) if plan.weight_decay > 0 else unit
+    return like(1.0 - rate * plan.weight_decay, one) if plan.weight_decay > 0 else one
 
 
 @within
@@ -164,7 +164,7 @@ def own_rows(layers, l, thread, threads):
     and one less in the others.
     """
     layer = layers[l]
-    first, last = share(layer.pieces, thread, threads, threads - 1 if l < layers.size - 1 else threads * 0)
+    first, last = share(layer.pieces, thread, threads, threads - 1 if l < layers.size - 1 else ZERO)
     return first, first * layer.piece, min(last * layer.piece, layer.units)
 
 
@@ -177,7 +177,7 @@ def _clear_padding(dW, layer, below, units):
             row[i] = like(0, row[i])
 
 
-def gradient(plan, layers, panels, batch_rows, scale, sums, parts, at_once, rate, t, thread, unit):
+def gradient(plan, layers, panels, batch_rows, scale, sums, parts, at_once, rate, t, thread, one):
     """This thread's pieces of the objective's gradient, a block at a time; squares and penalties of every piece into `sums`.
 
     Where `at_once`, the rule takes each block as soon as it is there, all blocks of a thread use the same memory, and a thread
@@ -187,7 +187,7 @@ def gradient(plan, layers, panels, batch_rows, scale, sums, parts, at_once, rate
     # a logarithm's powers are a tenth of a tiny network's step, where the rule comes later
     constants = rule_constants(plan, t, thread) if at_once else own_constants(plan, thread)
     shared = at_once and plan.threads > 1
-    take_unit(parts)
+    enter_matrix_unit(parts)
     for turn in range(plan.threads if shared else 1):
         owner = owner_in_turn(turn, thread, plan.threads)
         lot = take(plan, owner) if shared else ZERO
@@ -195,7 +195,7 @@ def gradient(plan, layers, panels, batch_rows, scale, sums, parts, at_once, rate
         for l in range(layers.size - 1, 0, -1):
             below, layer, listed = layers[l - 1], layers[l], plan.listed_product if l == 1 else ZERO
             constants[0] = rate * layer.rate_factor
-            keep = decay(plan, constants[0], unit)
+            keep = decay(plan, constants[0], one)
             first, begin, end = own_rows(layers, l, owner, plan.threads)
             rows = layer.block * layer.piece
             start, place = begin, done + first
@@ -203,18 +203,18 @@ def gradient(plan, layers, panels, batch_rows, scale, sums, parts, at_once, rate
                 start, place = begin + (lot - passed) * rows, done + first + (lot - passed) * layer.block
             while start < end:
                 units, here = min(rows, end - start), layer.W + start * layer.stride
-                dW, db = at(plan.gradient, here, unit), at(plan.gradient, layer.b + start, unit)
+                dW, db = at(plan.gradient, here, one), at(plan.gradient, layer.b + start, one)
                 if at_once:
-                    dW = at(plan.scratch, plan.packed + thread * plan.packed_size, unit)
+                    dW = at(plan.scratch, plan.packed + thread * plan.packed_size, one)
                 own = own_parts(layer, parts)
-                block_gradient(plan, below, layer, start, units, dW, panels, batch_rows, at_once, own, listed, thread, unit)
-                bias_gradient(plan, layer, start, units, panels, db, unit)
+                block_gradient(plan, below, layer, start, units, dW, panels, batch_rows, at_once, own, listed, thread, one)
+                bias_gradient(plan, layer, start, units, panels, db, one)
                 if at_once:
                     _clear_padding(dW, layer, below, units)
-                finish_block(plan, layer, start, units, dW, db, scale, shift(sums, 2 * place), unit)
+                finish_block(plan, layer, start, units, dW, db, scale, shift(sums, 2 * place), one)
                 if at_once:
-                    apply(plan, here, dW, units * layer.stride, unit, keep, constants, unit)
-                    apply(plan, layer.b + start, db, units, unit, unit, constants, unit)
+                    apply(plan, here, dW, units * layer.stride, one, keep, constants, one)
+                    apply(plan, layer.b + start, db, units, one, one, constants, one)
                 start, place = start + rows, place + layer.block
                 if shared:
                     lot = take(plan, owner)
@@ -222,25 +222,25 @@ def gradient(plan, layers, panels, batch_rows, scale, sums, parts, at_once, rate
             if shared:
                 passed += (end - begin + rows - 1) // rows
             done += layer.pieces
-    leave_unit(parts)
+    leave_matrix_unit(parts)
 
 
-def update(plan, layers, norm, rate, t, thread, unit):
+def update(plan, layers, norm, rate, t, thread, one):
     """New parameters of this thread's units from the whole gradient: clip, decay, then the rule's kernel, layer by layer."""
     widest_vectors(thread)
     constants = rule_constants(plan, t, thread)
     clip = plan.clip_norm > 0 and norm > plan.clip_norm
-    shrink = like(plan.clip_norm / norm, unit) if clip else unit
+    shrink = like(plan.clip_norm / norm, one) if clip else one
     if plan.alike and plan.threads == 1:  # padding, where all is zero, goes along
         constants[0] = rate
-        apply(plan, ZERO, at(plan.gradient, 0, unit), plan.theta_size, shrink, unit, constants, unit)
+        apply(plan, ZERO, at(plan.gradient, 0, one), plan.theta_size, shrink, one, constants, one)
         return
     for l in range(1, layers.size):
         layer = layers[l]
         _, start, stop = own_rows(layers, l, thread, plan.threads)
         constants[0] = rate * layer.rate_factor
-        keep = decay(plan, constants[0], unit)
+        keep = decay(plan, constants[0], one)
         place, biases = layer.W + start * layer.stride, layer.b + start
         if stop > start:
-            apply(plan, place, at(plan.gradient, place, unit), (stop - start) * layer.stride, shrink, keep, constants, unit)
-            apply(plan, biases, at(plan.gradient, biases, unit), stop - start, shrink, unit, constants, unit)
+            apply(plan, place, at(plan.gradient, place, one), (stop - start) * layer.stride, shrink, keep, constants, one)
+            apply(plan, biases, at(plan.gradient, biases, one), stop - start, shrink, one, constants, one)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, like, panel_width, shift, stay_apart, within
-from glassprop.core.matrix_unit import leave_unit, take_unit
+from glassprop.core.matrix_unit import enter_matrix_unit, leave_matrix_unit
 from glassprop.core.panels import fill_places, note_largest, own_parts, panel_to_units
 from glassprop.core.plan import BACKWARD
 from glassprop.core.randomness import dropout_key, mix
@@ -53,27 +53,27 @@ def activate(layer, g, a, z, n, slopes):
 
 
 @within
-def _finish_panel(plan, layer, panel, start, rows, count, wanted, slopes, whole, above, rate, drop_key, thread, unit):
+def _finish_panel(plan, layer, panel, start, rows, count, wanted, slopes, whole, above, rate, drop_key, thread, one):
     """What is made of g of `rows` units from `start`, of one panel: h, and h as the next layer and the gradient read it."""
-    width, scratch = panel_width(unit), plan.scratch
+    width, scratch = panel_width(one), plan.scratch
     here = (panel * layer.padded + start) * width
-    g, a, z = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit), at(scratch, layer.z + here, unit)
+    g, a, z = at(scratch, layer.g + here, one), at(scratch, layer.a + here, one), at(scratch, layer.z + here, one)
     if layer.phi != 0 and not whole:
         activate(layer, g, a, z, rows * width, slopes)
     if layer.dropout > 0:
-        h, panel_of_a = shift(at(scratch, layer.h + here, unit), -start * width), shift(a, -start * width)
+        h, panel_of_a = shift(at(scratch, layer.h + here, one), -start * width), shift(a, -start * width)
         drop(panel_of_a, h, start, start + rows, layer.units, panel * width, rate, drop_key)
     if not whole:
-        note_largest(plan, at(scratch, layer.h + here, unit), rows * width, thread, 0)
+        note_largest(plan, at(scratch, layer.h + here, one), rows * width, thread, 0)
     if above != 0:
-        call_kernel(plan.do_pair_units, (plan, layer, start, rows, panel, wanted, above, thread, unit))
+        call_kernel(plan.do_pair_units, (plan, layer, start, rows, panel, wanted, above, thread, one))
     elif wanted != 0:
-        panel_to_units(plan, layer, start, rows, panel, count, unit)
+        panel_to_units(plan, layer, start, rows, panel, count, one)
 
 
 @within
 def layer_forward(
-    plan, below, layer, first, last, together, batch_rows, wanted, slopes, parts, above, listed, ready, rate, key, thread, unit
+    plan, below, layer, first, last, together, batch_rows, wanted, slopes, parts, above, listed, ready, rate, key, thread, one
 ):
     """g = h_below W + b and h = φ(g) for one layer and panels first..last of a batch, units dropped at `rate`.
 
@@ -84,7 +84,7 @@ def layer_forward(
     sparse input; where `ready` is not 0, g is there.
     Partner: `backward.layer_backward`.
     """
-    width, scratch = panel_width(unit), plan.scratch
+    width, scratch = panel_width(one), plan.scratch
     product, lines, column = plan.product, below.units, ONE
     if listed != 0:
         product = listed
@@ -99,23 +99,23 @@ def layer_forward(
     in_portions = layer.parts == 0 and layer.input_portion < below.units and high - low > 1
     while start < end:  # a range of this step would divide by it
         rows = min(layer.resident_rows, end - start)
-        W, b = at(plan.theta, layer.W + start * layer.stride, unit), at(plan.theta, layer.b + start, unit)
+        W, b = at(plan.theta, layer.W + start * layer.stride, one), at(plan.theta, layer.b + start, one)
         if parts != 0:
-            call_kernel(plan.do_rows, (plan, below, layer, start, rows, low, high, parts, thread, unit))
+            call_kernel(plan.do_rows, (plan, below, layer, start, rows, low, high, parts, thread, one))
         elif in_portions:
-            call_kernel(plan.add_rows, (plan, below, layer, start, rows, low, high, thread, unit))
+            call_kernel(plan.add_rows, (plan, below, layer, start, rows, low, high, thread, one))
         for panel in range(low, high):
-            g = at(scratch, layer.g + (panel * layer.padded + start) * width, unit)
-            h_below = at(scratch, below.h + panel * below.padded * width, unit)
+            g = at(scratch, layer.g + (panel * layer.padded + start) * width, one)
+            h_below = at(scratch, below.h + panel * below.padded * width, one)
             if listed != 0:
                 column, lines = lines_of_panel(plan, below, panel)
             if ready == 0 and parts == 0 and not in_portions:
-                columns = width if listed != 0 else columns_taken(batch_rows - panel * width, rows, unit)
+                columns = width if listed != 0 else columns_taken(batch_rows - panel * width, rows, one)
                 left = g, width, rows, columns, W, ZERO, layer.stride, column
                 call_kernel(product, (*left, h_below, ZERO, b, ONE, lines, lines, b, ZERO))
                 fill_places(g, rows, columns)
             count = min(width, batch_rows - panel * width)
-            _finish_panel(plan, layer, panel, start, rows, count, wanted, slopes, whole, above, rate, key, thread, unit)
+            _finish_panel(plan, layer, panel, start, rows, count, wanted, slopes, whole, above, rate, key, thread, one)
         start += rows
         if shared:
             start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
@@ -123,18 +123,18 @@ def layer_forward(
         meet_at_the_end(plan, thread)
     for panel in range(first, last if whole else first):
         here = panel * layer.padded * width
-        g, a = at(scratch, layer.g + here, unit), at(scratch, layer.a + here, unit)
+        g, a = at(scratch, layer.g + here, one), at(scratch, layer.a + here, one)
         activate(layer, g, a, g, layer.units * width, ZERO)
 
 
-def forward(plan, layers, first, last, together, batch_rows, slopes, training, parts, step, thread, unit):
+def forward(plan, layers, first, last, together, batch_rows, slopes, training, parts, step, thread, one):
     """g_l and h_l of all layers for panels first..last of the `batch_rows` rows in layer 0; dropout acts in training.
 
     `together` is as for `layer_forward`; `slopes` are parts of the step: δ_L goes with LOSS, all else with BACKWARD.
     Partner: `backward.backward`.
     """
     top = layers.size - 1
-    take_unit(parts)
+    enter_matrix_unit(parts)
     for l in range(1, top + 1):
         rate = layers[l].dropout if training else 0.0
         key = dropout_key(plan.seed, step, l) if rate > 0 else NO_KEY
@@ -157,6 +157,6 @@ def forward(plan, layers, first, last, together, batch_rows, slopes, training, p
             rate,
             key,
             thread,
-            unit,
+            one,
         )
-    leave_unit(parts)
+    leave_matrix_unit(parts)

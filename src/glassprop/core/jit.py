@@ -6,7 +6,7 @@ Three kinds of compiled code exist:
 
 - ``inner`` functions, compiled into whatever calls them, and ``within`` ones, pasted in;
 - one ``entry`` (``step.run``), whose machine code serves every network of a precision: memory is handed to it as addresses in a
-  record, and `unit`, a 1 of float32 or float64, says what lies there;
+  record, and `one`, a 1 of float32 or float64, says what lies there;
 - ``kernels``, called by address: one for each stage of a step, compiled once, where Numba would optimise it again in every
   caller; and a small one for each rule of a table (an activation, a loss, an update rule), compiled on first use, so that a
   rule that is not used costs nothing and a user's own rule is a rule like any other.
@@ -168,9 +168,9 @@ def kernel(
     records : dict
         More letters: a structured dtype is a record, a list of one a table of records.
     """
-    unit = _FLOATS[np.dtype(dtype).name]
+    one = _FLOATS[np.dtype(dtype).name]
     kinds: dict[str, Any] = {
-        "p": types.CPointer(unit), "u": unit, "n": types.int64, "d": types.float64, "c": types.CPointer(types.float64)
+        "p": types.CPointer(one), "u": one, "n": types.int64, "d": types.float64, "c": types.CPointer(types.float64)
     }  # fmt: skip
     for letter, record in (records or {}).items():
         several = isinstance(record, list)
@@ -216,9 +216,9 @@ ZERO, ONE = np.int64(0), np.int64(1)
 
 
 @intrinsic
-def at(typingctx, address, offset, unit):
-    """Pointer to element `offset`, of the type of `unit`, of the array whose first element lies at `address`."""
-    signature = types.CPointer(unit)(types.int64, types.int64, unit)
+def at(typingctx, address, offset, one):
+    """Pointer to element `offset`, of the type of `one`, of the array whose first element lies at `address`."""
+    signature = types.CPointer(one)(types.int64, types.int64, one)
 
     def codegen(context, builder, sig, args):
         base = builder.inttoptr(args[0], context.get_value_type(sig.return_type))

@@ -60,8 +60,8 @@ PIECE_NUMBERS = 512  # of W, at least, in a piece of dW, where the layer has as 
 # second-level cache holds. The register tile's rows, 12 or 6, divide 48, and the 96 below. The matrix unit, which waits for Q
 # from memory, takes few and high blocks, of whole tiles of its own.
 PIECE_ROWS, BLOCK_ROWS, BLOCK_BYTES = 8, 48, 1 << 19
-UNIT_PIECE_ROWS, UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES = 16, 224, 3 << 19
-UNIT_RESIDENT = 8192
+MATRIX_UNIT_PIECE_ROWS, MATRIX_UNIT_BLOCK_ROWS, MATRIX_UNIT_BLOCK_BYTES = 16, 224, 3 << 19
+MATRIX_UNIT_RESIDENT = 8192
 # Numbers in a row of W, and pairs of them of the matrix unit's float32, from which on it is taken in portions, of so many at
 # most; rows of W, at most, that are taken at a time then, and else.
 PORTIONS_FROM, PAIR_PORTIONS_FROM, PORTION, PORTION_ROWS, RESIDENT_ROWS = 1024, 512, 256, 256, 96
@@ -93,15 +93,15 @@ def portion(depth: int, rows: int, parts: int) -> int:
     return depth if whole else round_up(-(-depth // -(-depth // PORTION)), 16)
 
 
-def piece_rows(units: int, stride: int, by_unit: bool = False) -> int:
+def piece_rows(units: int, stride: int, by_matrix_unit: bool = False) -> int:
     """Rows of W in a piece of dW: the least number, or as often that as holds `PIECE_NUMBERS`; the same for any threads."""
-    least = UNIT_PIECE_ROWS if by_unit else PIECE_ROWS
+    least = MATRIX_UNIT_PIECE_ROWS if by_matrix_unit else PIECE_ROWS
     return min(round_up(-(-PIECE_NUMBERS // stride), least), units)
 
 
-def block_pieces(pieces: int, piece: int, row_bytes: int, by_unit: bool = False) -> int:
+def block_pieces(pieces: int, piece: int, row_bytes: int, by_matrix_unit: bool = False) -> int:
     """Pieces that a thread takes at a time, of its `pieces`: as many as fit the cache, and each time as many."""
-    rows, room = (UNIT_BLOCK_ROWS, UNIT_BLOCK_BYTES) if by_unit else (BLOCK_ROWS, BLOCK_BYTES)
+    rows, room = (MATRIX_UNIT_BLOCK_ROWS, MATRIX_UNIT_BLOCK_BYTES) if by_matrix_unit else (BLOCK_ROWS, BLOCK_BYTES)
     most = max(1, min(rows, room // row_bytes) // piece)
     return -(-pieces // -(-pieces // most))
 
@@ -213,8 +213,8 @@ def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool
     It follows from layers and batch: a step that is taken again has the same bits.
     """
     large = [dtype == np.float32 and batch_size >= SPLIT_ROWS and min(pair) >= SPLIT_FROM for pair in pairwise(network.layers)]
-    by_unit = not paired and any(large) and has_matrix_unit()
-    parts = [3 * int(by_unit and is_large) or int(paired) for is_large in large]
+    by_matrix_unit = not paired and any(large) and has_matrix_unit()
+    parts = [3 * int(by_matrix_unit and is_large) or int(paired) for is_large in large]
     return [0, 0, *parts[1:]] if sparse else [0, *parts]
 
 
@@ -238,13 +238,13 @@ def _share_out(
     pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
     row["sums"] = parts != 1 and (units == 1 or pays)
     row["by_units"] = threads > 1 and shares_units(units, inputs if l > 1 else units, inputs, batch_size, width, threads)
-    by_unit = parts > 0 and has_matrix_unit()
+    by_matrix_unit = parts > 0 and has_matrix_unit()
     stride = int(row["stride"])
-    row["piece"] = units if row["sums"] else piece_rows(units, stride, by_unit)
+    row["piece"] = units if row["sums"] else piece_rows(units, stride, by_matrix_unit)
     row["pieces"] = -(-units // row["piece"])
     of_thread = -(-row["pieces"] // threads)
     row["block"] = (
-        block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_unit) if takes_blocks(network) else of_thread
+        block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_matrix_unit) if takes_blocks(network) else of_thread
     )
     packs = l > 1 and (parts > 0 or units * inputs >= PACK_FROM * width)
     whole = (int(below["pairs"]), int(row["pairs"])) if parts else (inputs, units)
@@ -252,7 +252,7 @@ def _share_out(
     portions = taken, portion(whole[1], inputs, parts) if packs else whole[1]
     row["input_portion"], row["unit_portion"] = portions
     most = [RESIDENT_ROWS if taken == n else PORTION_ROWS for taken, n in zip(portions, whole, strict=True)]
-    depths, room = [max(1, parts) * n for n in portions], UNIT_RESIDENT if by_unit else RESIDENT
+    depths, room = [max(1, parts) * n for n in portions], MATRIX_UNIT_RESIDENT if by_matrix_unit else RESIDENT
     row["resident_rows"], row["resident_columns"] = (resident(depths[i], width, room, most[i]) for i in range(2))
     if parts or portions[0] < whole[0]:
         row["portion_row"] = row_stride(depths[0], width)

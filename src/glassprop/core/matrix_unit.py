@@ -24,7 +24,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from glassprop.core.bfloat16 import has_bfloat16
-from glassprop.core.jit import PANEL_BYTES, host_features, panel_width, shift, within
+from glassprop.core.jit import PANEL_BYTES, ZERO, host_features, panel_width, shift, within
 from glassprop.core.processor import prefetch_far
 from glassprop.core.vectors import INDEX
 
@@ -132,14 +132,14 @@ def _release_tiles(typingctx):
 
 
 @within
-def take_unit(parts):
+def enter_matrix_unit(parts):
     """Make the unit ready for products of operands in so many parts, if any: a thread does so once for many of them."""
     if parts != 0:
         _shape_tiles(TILE)
 
 
 @within
-def leave_unit(parts):
+def leave_matrix_unit(parts):
     """Leave the unit as it was found: what lies in it would have to be saved whenever threads take turns."""
     if parts != 0:
         _release_tiles()
@@ -233,13 +233,13 @@ def _make_product(split: bool) -> Any:
     def product_panel(
         c, c_row, rows, columns, a, a_segment, a_row, a_k, b, b_segment, bias, bias_row, depth, segment, ahead, ahead_k
     ):
-        """As `tile.product_kernel` says, for pairs of bfloat16, between `take_unit` and `leave_unit`.
+        """As `tile.product_kernel` says, for pairs of bfloat16, between `enter_matrix_unit` and `leave_matrix_unit`.
 
         Pairs of a segment of a row of A lie side by side, 16 or a multiple; where numbers are in parts, every 16 pairs of one
         part lie before those of the next. The bias of a row is there 16 times (`bias_row` is 16), or there is none (0), or sums
         start with what is in C (-1). From `ahead` on, `ahead_k` lines are called for with every 16 pairs, of numbers in parts.
         """
-        width, square, r = panel_width(c), _new_square(c), rows * 0
+        width, square, r = panel_width(c), _new_square(c), ZERO
         while r < rows:
             two, count = rows - r >= 2 * TILE, min(rows - r, TILE)
             if count < TILE:
@@ -252,7 +252,7 @@ def _make_product(split: bool) -> Any:
                 _zero_sums()
             else:
                 _load_sums(shift(bias, r * bias_row), 0, bias_row, two)
-            left, right, done = shift(a, r * a_row), b, r * 0
+            left, right, done = shift(a, r * a_row), b, ZERO
             while done < depth:  # a range of this step would divide by it
                 for k in range(0, min(segment, depth - done) * parts, TILE * parts):
                     if split:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from glassprop.core.jit import at, call_kernel, inner, panel_width, shift, stay_apart, within
+from glassprop.core.jit import ZERO, at, call_kernel, inner, panel_width, shift, stay_apart, within
 from glassprop.core.network import panel_columns, round_up
 from glassprop.core.processor import prefetch
 from glassprop.core.threads import SLOT
@@ -47,7 +47,7 @@ def transpose_panel(source, source_row, target, target_row, rows, columns):
 @within
 def own_parts(layer, parts):
     """In how many parts the operands of this layer's products are, where those of the step are in so many."""
-    return parts if layer.parts == parts else parts * 0
+    return parts if layer.parts == parts else ZERO
 
 
 @within
@@ -57,24 +57,24 @@ def product_of(plan, parts):
 
 
 @within
-def paired_square(parts, unit):
+def paired_square(parts, one):
     """Elements from one square of Q in pairs of rows to the next."""
-    square = panel_width(unit) * panel_width(unit)
+    square = panel_width(one) * panel_width(one)
     return square if parts == 1 else parts * square // 2
 
 
 @inner
-def panel_to_units(plan, layer, start, units, panel, count, unit):
+def panel_to_units(plan, layer, start, units, panel, count, one):
     """Q of h from one panel of P, for `units` units from `start`, where a square begins: from [unit][row] to [row][unit].
 
     `count` is how many rows the batch has in it.
     """
     stay_apart(units)
-    width = panel_width(unit)
+    width = panel_width(one)
     for u in range(0, units, width):
         place = (start + u) // width * plan.most_panels + panel
-        p = at(plan.scratch, layer.h + (panel * layer.padded + start + u) * width, unit)
-        q = at(plan.scratch, layer.q + place * width * width, unit)
+        p = at(plan.scratch, layer.h + (panel * layer.padded + start + u) * width, one)
+        q = at(plan.scratch, layer.q + place * width * width, one)
         transpose_panel(p, width, q, width, min(width, units - u), count)
 
 
@@ -99,32 +99,32 @@ def fill_places(p, lines, count):
         fill_rest(line[count - 1], line, count)
 
 
-def gather_rows(plan, X, order, start, stop, layers, first, last, wanted, operands, thread, unit):
+def gather_rows(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
     """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
 
     Places in P from `stop` on are filled with the last row; in Q they keep the finite numbers that they held, which error terms
-    of zero multiply. Where products take `operands` in three parts of bfloat16, these are all that is kept, and the memory of
-    one panel, and of one square of P, serves all; those of Q are made where they are `wanted`.
+    of zero multiply. Where operands of products are in three `parts` of bfloat16, these are all that is kept, and the memory
+    of one panel, and of one square of P, serves all; those of Q are made where they are `wanted`.
     """
-    layer, numbers, width = layers[0], at(order, 0, start), panel_width(unit)
-    square, inputs, parts = width * width, layer.units, own_parts(layers[1], operands)
+    layer, numbers, width = layers[0], at(order, 0, start), panel_width(one)
+    square, inputs, own = width * width, layer.units, own_parts(layers[1], parts)
     lines, whole = (inputs + width // 2 - 1) // (width // 2), inputs // width
     next_block, last_row = plan.most_panels * square, plan.rows - 1
     for panel in range(first, last):
-        base, own = start + panel * width, panel if parts != 3 else first
+        base, place = start + panel * width, panel if own != 3 else first
         count = min(width, stop - base)
-        q, p = at(plan.scratch, layer.q + own * square, unit), at(plan.scratch, layer.h + own * layer.padded * width, unit)
+        q, p = at(plan.scratch, layer.q + place * square, one), at(plan.scratch, layer.h + place * layer.padded * width, one)
         for i in range(count):
             ahead = base + i + ROWS_AHEAD  # a row of the next batch, perhaps; without an order, beyond the table, perhaps
-            coming = at(X, (numbers[min(ahead, last_row)] if order else ahead) * inputs, unit)
+            coming = at(X, (numbers[min(ahead, last_row)] if order else ahead) * inputs, one)
             for line in range(lines):
                 prefetch(shift(coming, line * (width // 2)))
-            source, target = at(X, (numbers[base + i] if order else base + i) * inputs, unit), shift(q, i * width)
+            source, target = at(X, (numbers[base + i] if order else base + i) * inputs, one), shift(q, i * width)
             for block in range(whole):
                 copy_row(shift(source, block * width), shift(target, block * next_block))
             copy_part(shift(source, whole * width), inputs - whole * width, shift(target, whole * next_block))
-        if parts != 0:
-            call_kernel(plan.do_pair_input, (plan, layer, q, p, next_block, count, panel, wanted, parts, thread, unit))
+        if own != 0:
+            call_kernel(plan.do_pair_input, (plan, layer, q, p, next_block, count, panel, wanted, own, thread, one))
             continue
         for block in range(layer.padded // width):
             columns = min(width, inputs - block * width)
@@ -151,9 +151,9 @@ def pack_columns(W, stride, rows, depth, packed, packed_row):
 
 
 @inner
-def scatter_rows(scratch, row, start, stop, output, first, last, unit):
+def scatter_rows(scratch, row, start, stop, output, first, last, one):
     """The outputs h_L of panels first..last of a batch, from P into rows start..stop of `output` (rows, outputs)."""
-    p, target = at(scratch, row.h, unit), at(output, start * row.units, unit)
+    p, target = at(scratch, row.h, one), at(output, start * row.units, one)
     width = panel_width(p)
     for i in range(first * width, min(last * width, stop - start)):
         panel = shift(p, (i // width) * row.padded * width + i % width)

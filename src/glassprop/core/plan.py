@@ -34,7 +34,7 @@ PLAN = np.dtype(
             "paired_product",  # of pairs of bfloat16 in training steps, or absent
             "split_product",  # of float32 in three parts of bfloat16, for batches of some size, or absent
             "calling_product",  # of gradients where the rule acts at once, of pairs if there are any
-            "adding_product", "add_rows", "add_columns",  # of portions of numbers as they are, or absent; see parts.py
+            "adding_product", "add_rows", "add_columns",  # of portions of W, or absent; see portions.py
             "listed_product", "do_collect",  # of a sparse X, or absent; see sparse.py
             "turned", "do_turn",  # Wᵀ of the first layer, for predictions of many rows of a sparse X, or absent
             "theta_size",
@@ -88,7 +88,7 @@ PROGRESS = np.dtype(
         (
             "monitored",
             np.float64,
-        ),  # value of the last epoch: validation loss, or loss where there is no validation, or minus the score
+        ),  # value of the last epoch: the validation loss, without validation the loss; or minus the score
         ("best", np.float64),  # lowest so far
         ("best_epoch", np.int64),  # epochs done when it was reached
         ("stale", np.int64),  # epochs since it fell by more than the tolerance

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from glassprop.core.jit import at, panel_width, shift, within
+from glassprop.core.jit import ONE, ZERO, at, panel_width, shift, within
 from glassprop.core.panels import note_largest, pack_columns, transpose_panel
 from glassprop.core.threads import share, share_units
 from glassprop.core.tile import add_listed_rows
@@ -79,10 +79,9 @@ def new_lists(inputs: int, lines: tuple[int, int], panels: int, threads: int, wi
 
 
 @within
-def _table(X, unit):
-    off = X * 0
-    addresses = at(X, 0, off)
-    return at(addresses[0], 0, off), at(addresses[1], 0, off), at(addresses[2], 0, unit)
+def _table(X, one):
+    addresses = at(X, 0, ZERO)
+    return at(addresses[0], 0, ZERO), at(addresses[1], 0, ZERO), at(addresses[2], 0, one)
 
 
 @within
@@ -91,22 +90,22 @@ def _clear(line, width):
         line[i] = 0
 
 
-def gather_sparse_rows(plan, X, order, start, stop, layers, first, last, wanted, operands, thread, unit):
+def gather_sparse_rows(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
     """`panels.gather_rows` for a sparse X: the lines of panels first..last, and the inputs that they are of."""
-    starts, columns, values = _table(X, unit)
-    layer, numbers, width, off = layers[0], at(order, 0, start), panel_width(unit), start * 0
-    words, one = (layer.units + 63) // 64, off + 1
-    seen, place = at(plan.seen, thread * words, off), at(plan.places, thread * layer.units, off)
+    starts, columns, values = _table(X, one)
+    layer, numbers, width = layers[0], at(order, 0, start), panel_width(one)
+    words = (layer.units + 63) // 64
+    seen, place = at(plan.seen, thread * words, ZERO), at(plan.places, thread * layer.units, ZERO)
     for panel in range(first, last):
         base = start + panel * width
-        count, lines = min(width, stop - base), off
-        inputs = at(plan.lines, panel * layer.padded, off)
-        p = at(plan.scratch, layer.h + panel * layer.padded * width, unit)
+        count, lines = min(width, stop - base), ZERO
+        inputs = at(plan.lines, panel * layer.padded, ZERO)
+        p = at(plan.scratch, layer.h + panel * layer.padded * width, one)
         for i in range(count):
             row = numbers[base + i] if order else base + i
             for n in range(starts[row], starts[row + 1]):
                 j = columns[n]
-                seen[j >> 6] |= one << (j & 63)
+                seen[j >> 6] |= ONE << (j & 63)
         for word in range(words):
             bits = seen[word]
             seen[word] = 0
@@ -116,25 +115,25 @@ def gather_sparse_rows(plan, X, order, start, stop, layers, first, last, wanted,
                 inputs[lines], place[j] = j, lines
                 lines += 1
         if lines == 0:
-            inputs[0], lines = 0, one
+            inputs[0], lines = 0, ONE
         _clear(p, lines * width)
         for i in range(width):  # the last row stands for those beyond the batch, see panels.py
             row = base + min(i, count - 1)
             row = numbers[row] if order else row
             for n in range(starts[row], starts[row + 1]):
                 p[place[columns[n]] * width + i] = values[n]
-        at(plan.line_counts, panel, off)[0] = lines
+        at(plan.line_counts, panel, ZERO)[0] = lines
         note_largest(plan, p, lines * width, thread, 0)
 
 
-def turn_around(plan, layers, thread, unit):
+def turn_around(plan, layers, thread, one):
     """This thread's rows of Wᵀ of the first layer, each an input's weights to all units."""
-    layer, width = layers[1], panel_width(unit)
+    layer, width = layers[1], panel_width(one)
     first, last = share_units(layers[0].units, thread, plan.threads, width)
-    W = at(plan.theta, layer.W, unit)
+    W = at(plan.theta, layer.W, one)
     some = 8 * width  # inputs, that the parts of rows be long: each lies on a page of its own
     for start in range(first, last, some):
-        target = at(plan.turned, start * layer.padded, unit)
+        target = at(plan.turned, start * layer.padded, one)
         pack_columns(shift(W, start), layer.stride, min(some, last - start), layer.units, target, layer.padded)
 
 
@@ -150,23 +149,23 @@ def _first_from(columns, low, high, wanted):
     return low
 
 
-def multiply_rows(plan, X, order, start, stop, layers, first, last, wanted, operands, thread, unit):
+def multiply_rows(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
     """g of the first layer for panels first..last of rows start..stop of X, from Wᵀ; rows beyond them as in panels.py.
 
     Rows of Wᵀ that stay in the cache meet all rows of X before the next, where they are asked for more than once.
     """
-    starts, columns, values = _table(X, unit)
-    layer, width, inputs = layers[1], panel_width(unit), layers[0].units
-    b, padded, turned = at(plan.theta, layer.b, unit), layer.padded, at(plan.turned, starts[0] * 0, unit)
+    starts, columns, values = _table(X, one)
+    layer, width, inputs = layers[1], panel_width(one), layers[0].units
+    b, padded, turned = at(plan.theta, layer.b, one), layer.padded, at(plan.turned, ZERO, one)
     numbers = starts[min(start + last * width, stop)] - starts[min(start + first * width, stop)]
     resident = max(TURNED // padded, width) if numbers > 2 * inputs else inputs
-    low = first * 0
+    low = ZERO
     while low < inputs:
         for panel in range(first, last):
-            sums = at(plan.scratch, layer.delta + panel * padded * width, unit)  # nobody asks for δ
+            sums = at(plan.scratch, layer.delta + panel * padded * width, one)  # nobody asks for δ
             for i in range(width):
                 row, of_row = min(start + panel * width + i, stop - 1), shift(sums, i * padded)
-                for u in range(layer.units if low == 0 else low * 0):
+                for u in range(layer.units if low == 0 else ZERO):
                     of_row[u] = b[u]
                 begin = _first_from(columns, starts[row], starts[row + 1], low)
                 count = _first_from(columns, begin, starts[row + 1], low + resident) - begin
@@ -174,21 +173,21 @@ def multiply_rows(plan, X, order, start, stop, layers, first, last, wanted, oper
         low += resident
     for panel in range(first, last):
         here = panel * padded * width
-        sums, g = at(plan.scratch, layer.delta + here, unit), at(plan.scratch, layer.g + here, unit)
+        sums, g = at(plan.scratch, layer.delta + here, one), at(plan.scratch, layer.g + here, one)
         for u in range(0, padded, width):
             transpose_panel(shift(sums, u), padded, shift(g, u * width), width, width, width)
 
 
-def collect_columns(plan, layers, order, start, stop, thread, unit):
+def collect_columns(plan, layers, order, start, stop, thread, one):
     """The lines of this thread's blocks of inputs for a batch, and where the error terms of their rows lie in a panel of P."""
-    starts, columns, values = _table(plan.X, unit)
-    layer, numbers, width, off = layers[0], at(order, 0, start), panel_width(unit), start * 0
+    starts, columns, values = _table(plan.X, one)
+    layer, numbers, width = layers[0], at(order, 0, start), panel_width(one)
     low, high = share((layer.units + width - 1) // width, thread, plan.threads)
-    table, places = at(plan.block_table, 0, off), at(plan.block_lines, 0, off)  # (first line, lines) of every block
+    table, places = at(plan.block_table, 0, ZERO), at(plan.block_lines, 0, ZERO)  # (first line, lines) of every block
     for block in range(low, high):
         table[2 * block + 1] = 0
     for i in range(start, stop):
-        row, before = numbers[i] if order else i, off - 1
+        row, before = numbers[i] if order else i, -ONE
         for n in range(_first_from(columns, starts[row], starts[row + 1], low * width), starts[row + 1]):
             block = columns[n] // width
             if block >= high:
@@ -199,11 +198,11 @@ def collect_columns(plan, layers, order, start, stop, thread, unit):
     line = thread * plan.share_lines
     for block in range(low, high):
         table[2 * block] = line
-        line += max(off + 1, table[2 * block + 1])
+        line += max(ONE, table[2 * block + 1])
         table[2 * block + 1] = 0
-    q = at(plan.scratch, layer.q, unit)
+    q = at(plan.scratch, layer.q, one)
     for i in range(start, stop):
-        row, before, line = numbers[i] if order else i, off - 1, off
+        row, before, line = numbers[i] if order else i, -ONE, ZERO
         place = (i - start) // width * layers[1].padded * width + (i - start) % width
         for n in range(_first_from(columns, starts[row], starts[row + 1], low * width), starts[row + 1]):
             block = columns[n] // width
@@ -229,8 +228,8 @@ def lines_of_panel(plan, layer, panel):
 
 
 @within
-def lines_of_block(plan, layer, block, unit):
+def lines_of_block(plan, layer, block, one):
     """Address of the list of places of a block's lines, their number, and the first line."""
     table = at(plan.block_table, 2 * block, block)
-    width = panel_width(unit)
-    return plan.block_lines + table[0] * 8, table[1], at(plan.scratch, layer.q + table[0] * width, unit)
+    width = panel_width(one)
+    return plan.block_lines + table[0] * 8, table[1], at(plan.scratch, layer.q + table[0] * width, one)

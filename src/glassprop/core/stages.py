@@ -21,8 +21,6 @@ from glassprop.core.jit import available_threads, compile_entry, keeps_code, ker
 from glassprop.core.layout import LAYER
 from glassprop.core.panels import gather_rows
 from glassprop.core.parts import (
-    add_by_columns,
-    add_by_rows,
     multiply_by_columns,
     multiply_by_rows,
     pair_block,
@@ -31,6 +29,7 @@ from glassprop.core.parts import (
     pair_units,
 )
 from glassprop.core.plan import PLAN, PROGRESS
+from glassprop.core.portions import add_by_columns, add_by_rows
 from glassprop.core.sparse import collect_columns, gather_sparse_rows, multiply_rows, turn_around
 from glassprop.core.step import batch_losses, run
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from glassprop.core.jit import at, inner, stay_apart, within
+from glassprop.core.jit import ZERO, at, inner, stay_apart, within
 from glassprop.core.processor import call_system, count_up, pause, shared
 
 # Pauses before a waiting thread offers its processor to others, and before it sleeps, half a millisecond later: then another
@@ -50,7 +50,7 @@ def share(count, thread, threads, early=0):
     With `early` = threads - 1 it goes to the first ones.
     """
     if threads == 1:  # two divisions less of a small network's step, each of some ten cycles
-        return count * 0, count
+        return ZERO, count
     return (count * thread + early) // threads, (count * (thread + 1) + early) // threads
 
 

@@ -21,7 +21,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from glassprop.core.bfloat16 import multiply_pairs
-from glassprop.core.jit import PANEL_BYTES, hide, inner, kernel, panel_width, shift, within
+from glassprop.core.jit import PANEL_BYTES, ZERO, hide, inner, kernel, panel_width, shift, within
 from glassprop.core.matrix_unit import has_matrix_unit, pairs_product, split_product
 from glassprop.core.processor import ARM, call_for
 from glassprop.core.vectors import (
@@ -204,9 +204,9 @@ _PARTS = PANEL_BYTES // VECTOR_BYTES * (2 if TAKES_HALVES else 1)  # of a panel'
 
 
 @within
-def columns_taken(count, rows, unit):
+def columns_taken(count, rows, one):
     """How many columns of a panel of C a product is asked for, where only the first `count` matter: what its main tile can."""
-    width = panel_width(unit)
+    width = panel_width(one)
     part = width // _PARTS
     return width if rows < MAIN_ROWS else min(width, (count + part - 1) // part * part)
 
@@ -317,7 +317,7 @@ def _make_product(paired: bool, listed: bool, calling: bool, adding: bool) -> An
         stripe, vector = _stripe_width(c), lanes_of(c)
         for column in range(0, columns, stripe):
             cs, bs, left = shift(c, column), shift(b, column), columns - column
-            r = rows * 0
+            r = ZERO
             rest = cs, c_row, left, a, a_segment, a_row, a_k, bs, b_segment, bias, bias_row, depth, segment, ahead, ahead_k
             # asked here: a call with nothing to do costs a tenth of a tiny network's step
             if rows >= MAIN_ROWS:

@@ -363,9 +363,9 @@ def largest_bits(typingctx, source, count):
 
 
 @intrinsic
-def from_bits(typingctx, bits, unit):
-    """The number of the type of `unit` that `largest_bits` tells of."""
-    signature = unit(types.int64, unit)
+def from_bits(typingctx, bits, one):
+    """The number of the type of `one` that `largest_bits` tells of."""
+    signature = one(types.int64, one)
 
     def codegen(context, builder, sig, args):
         word = ir.IntType(sig.args[1].bitwidth)

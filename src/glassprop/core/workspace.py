@@ -113,7 +113,7 @@ class Workspace:
         panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
         self.crew = Crew(useful_threads(network, batch_size, width, threads))
         self._worked = [0.0]  # seconds of a processor, of each thread in the last call
-        self.unit = dtype.type(1)
+        self.one = dtype.type(1)
         self.plan, self.progress = np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
         self.arrays: dict[str, np.ndarray | None] = {
@@ -155,7 +155,7 @@ class Workspace:
 
     def _take_batch(self, layout: Layout, panels: int, validation_panels: int, paired: bool) -> None:
         """The memory of a batch, what threads leave for one another, and the kernels that work on both."""
-        dtype = self.unit.dtype
+        dtype = self.one.dtype
         self.set(
             scratch=new_scratch(layout, dtype),
             constants=np.zeros((self.crew.most, 16)),
@@ -178,7 +178,7 @@ class Workspace:
 
     def _take_sparse(self, inputs: int, lines: tuple[int, int], turned: bool) -> None:
         """Memory and kernels of a sparse X: lists of lines, or Wᵀ."""
-        dtype = self.unit.dtype
+        dtype = self.one.dtype
         width = panel_columns(dtype)
         if turned:
             numbers = round_up(inputs, width) * int(self.layers[1]["padded"])
@@ -195,7 +195,7 @@ class Workspace:
             return distribution and outputs > 1 and Y is not None and Y.shape[1] == 1
 
         self.set(
-            loss=loss.kernel(network.output_activation, self.unit.dtype, as_scikit_learn),
+            loss=loss.kernel(network.output_activation, self.one.dtype, as_scikit_learn),
             loss_scale=1 / outputs if as_scikit_learn and loss.name == "half_squared_error" else 1.0,
             classes=by_class(self.arrays["Y"]),
             validation_classes=by_class(self.arrays["validation_Y"]),
@@ -206,7 +206,7 @@ class Workspace:
         )
 
     def _take_optimizer(self, network: Network, optimizer: Optimizer, at_once: bool, paired: bool) -> None:
-        dtype = self.unit.dtype
+        dtype = self.one.dtype
         if at_once and takes_blocks(network) and not optimizer.clip_norm:  # clipping needs the whole gradient first
             self.set(at_once=1, calling_product=product_kernel(dtype, paired, calling=True))
         self.set(bound=1e37 if dtype == np.float32 else 1e140)
@@ -247,24 +247,28 @@ class Workspace:
         self.run(epochs_done * spe - 1, epochs_done * spe, NOTE)
         return bool(self.progress["status"][0] == PATIENCE_SPENT)
 
-    def run(self, first: int, last: int, parts: int) -> int:
+    def run(self, first: int, last: int, stages: int) -> int:
         """Call the compiled entry; see `run`."""
-        if self.crew.most == 1 or not parts & FORWARD:
-            return self._run(first, last, parts, 1)
+        if self.crew.most == 1 or not stages & FORWARD:
+            return self._run(first, last, stages, 1)
         while True:
             until, begun = min(last, first + self.crew.steps()), time.perf_counter()
-            reached = self._run(first, until, parts, self.crew.size)
+            reached = self._run(first, until, stages, self.crew.size)
             self.crew.learn(reached - first, time.perf_counter() - begun, sum(self._worked))
             if reached < until or until == last or self.progress["status"][0] != RAN:
                 return reached
-            first, parts = reached, parts & ~TURN  # W is turned around once
+            first, stages = reached, stages & ~TURN  # W is turned around once
 
-    def _run(self, first: int, last: int, parts: int, threads: int) -> int:
+    def _run(self, first: int, last: int, stages: int, threads: int) -> int:
         def work(thread: int) -> int:
+            return int(run(self.plan, self.progress, self.layers, first, last, stages, thread, self.one))
+
+        def timed_work(thread: int) -> int:
             begun = time.thread_time()  # not that of the process, in which other runs may be at work
-            reached = int(run(self.plan, self.progress, self.layers, first, last, parts, thread, self.unit))
+            reached = work(thread)
             self._worked[thread] = time.thread_time() - begun
             return reached
 
         self.plan["threads"], self._worked = threads, [0.0] * threads
-        return run_in_threads(work, threads, self["team"], lasting=last - first >= LASTING)
+        call = timed_work if self.crew.most > 1 else work
+        return run_in_threads(call, threads, self["team"], lasting=last - first >= LASTING)
