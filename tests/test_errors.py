@@ -80,6 +80,7 @@ def test_names_from_elsewhere_are_of_things_that_are_there():
 # --- arguments -----------------------------------------------------------------------------------------------------------
 
 X, Y = [[1.0, 2.0], [3.0, 4.0]], [1.0, 2.0]
+A_RULE = "did you mean 'optimizer', such as optimizer=gp.Adam(learning_rate=0.01)?"
 
 ARGUMENTS = {
     "Adam": (lambda: gp.Adam(lr=1e-3), "'lr'; did you mean 'learning_rate'?"),
@@ -89,14 +90,15 @@ ARGUMENTS = {
     "Network": (lambda: gp.Network((2, 1), activations="tanh"), "'activations'; did you mean 'activation'?"),
     "Network.initialize": (lambda: NETWORK.initialize(random_state=0), "'random_state'; did you mean 'seed'?"),
     "train": (lambda: gp.train(NETWORK, X, Y, epoch=5), "'epoch'; did you mean 'epochs'?"),
-    "train, elsewhere": (lambda: gp.train(NETWORK, X, Y, lr=0.1), "'lr'; did you mean 'optimizer'?"),
+    "train, elsewhere": (lambda: gp.train(NETWORK, X, Y, lr=0.1), f"'lr'; {A_RULE}"),
+    "train, inside of the rule": (lambda: gp.train(NETWORK, X, Y, learning_rate=0.1), f"'learning_rate'; {A_RULE}"),
     "train, in part": (lambda: gp.train(NETWORK, x=X, Y=Y), "'x'; did you mean 'X'?"),
     "train, unheard of": (lambda: gp.train(NETWORK, X, Y, bananas=3), "'bananas'"),
     "train_many": (lambda: gp.train_many(NETWORK, X, Y, seeds=[0, 1]), "'seeds'; did you mean 'seed'?"),
     "Run.resume": (lambda: gp.train(NETWORK, X, Y, epochs=1).resume(verbose=True), "'verbose'; did you mean 'progress'?"),
     "explain": (lambda: gp.explain(NETWORK, NETWORK.initialize(), X, Y, rows=1), "'rows'; did you mean 'row'?"),
     "check_gradients": (lambda: gp.check_gradients(NETWORK, sample_weight=Y), "'sample_weight'; did you mean 'weights'?"),
-    "verify_step": (lambda: gp.verify_step(NETWORK, lr=0.1), "'lr'; did you mean 'optimizer'?"),
+    "verify_step": (lambda: gp.verify_step(NETWORK, lr=0.1), f"'lr'; {A_RULE}"),
     "diagnose": (lambda: gp.diagnose(NETWORK, batchsize=3), "'batchsize'; did you mean 'batch_size'?"),
     "replay": (lambda: gp.replay("runs", X, Y, loses={}), "'loses'; did you mean 'losses'?"),
 }  # fmt: skip
@@ -112,6 +114,11 @@ def test_arguments_that_are_not_there(name):
     assert said.endswith(f"; got {message}")
     assert "'self'" not in said
     assert caught.value.__suppress_context__
+
+
+def test_a_range_is_no_list():
+    with pytest.raises(ValueError, match=r"such as seed=\[0, 1, 2\]; got none: a range is made one by list\(range\(3\)\)$"):
+        gp.train_many(NETWORK, X, Y, seed=range(2))
 
 
 def test_every_rule_and_schedule_names_its_arguments():

@@ -126,17 +126,40 @@ def test_complaints(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*; make it first"):
         check_writable(tmp_path / "no" / "a")
     (tmp_path / "table.csv").touch()
-    assert str(missing_file(tmp_path / "tabel.csv")).endswith(f"no such file; did you mean {str(tmp_path / 'table.csv')!r}?")
+    said = str(missing_file(tmp_path / "tabel.csv", endings=(".csv",)))
+    assert said.endswith(f"no such file; did you mean {str(tmp_path / 'table.csv')!r}?")
     assert str(missing_file("/nowhere/x.csv", "model")) == "/nowhere/x.csv: no such model"
 
 
 def test_files_whose_names_only_end_alike_are_not_suggested(tmp_path):
     for name in ("iris.safetensors", "iris.csv", "wine.csv"):
         (tmp_path / name).touch()
+    every = (".csv", ".safetensors")
     for asked in ("price.safetensors", "titanic.csv", "cat"):
-        assert str(missing_file(tmp_path / asked, "model")) == f"{tmp_path / asked}: no such model"
+        assert str(missing_file(tmp_path / asked, "model", every)) == f"{tmp_path / asked}: no such model"
     for asked, meant in (("irsi.csv", "iris.csv"), ("irsi.safetensors", "iris.safetensors"), ("wine", "wine.csv")):
-        assert str(missing_file(tmp_path / asked)).endswith(f"; did you mean {str(tmp_path / meant)!r}?")
+        assert str(missing_file(tmp_path / asked, endings=every)).endswith(f"; did you mean {str(tmp_path / meant)!r}?")
+
+
+def test_only_files_of_the_kind_that_is_missing_are_suggested(tmp_path):
+    for name in ("iris.csv", "iris.safetensors"):
+        (tmp_path / name).touch()
+    (tmp_path / "irises").mkdir()
+    for endings, meant in (((".csv",), "iris.csv"), ((".safetensors",), "iris.safetensors"), ((), "irises")):
+        for asked in ("irsi", "irsi.csv", "irsi.safetensors"):
+            assert str(missing_file(tmp_path / asked, endings=endings)).endswith(f"; did you mean {str(tmp_path / meant)!r}?")
+    assert str(missing_file(tmp_path / "irsi.json", endings=(".json",))) == f"{tmp_path / 'irsi.json'}: no such file"
+
+
+@on_linux
+def test_a_place_that_cannot_be_written_is_found_out_before(tmp_path):
+    place = "/proc/model.safetensors"  # permissions say that root may
+    with pytest.raises(PermissionError, match=rf"^{place}: may not be written \(.*\); choose another place$"):
+        check_writable(place)
+    with pytest.raises(OSError, match=rf": '{place}'$"):  # by its own name, not by that of the part
+        write_atomically(place, b"1")
+    check_writable(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_that_are_one_and_the_same(tmp_path):

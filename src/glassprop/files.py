@@ -12,15 +12,24 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def missing_file(path: str | os.PathLike[str], what: str = "file") -> FileNotFoundError:
-    """The error for a file that is not there, with the nearest name in its folder."""
+def missing_file(path: str | os.PathLike[str], what: str = "file", endings: tuple[str, ...] = ()) -> FileNotFoundError:
+    """The error for a file that is not there, with the nearest name in its folder.
+
+    Parameters
+    ----------
+    path : path
+    what : str
+        What was looked for.
+    endings : tuple of str
+        Of the files that it could be; none where it is a folder.
+    """
     folder, ending = Path(path).parent, Path(path).suffix
     try:
         # compared without endings, which make all names alike; of files with one stem, that with this ending is last
         files = sorted(folder.iterdir(), key=lambda file: (file.suffix == ending, file.name))
     except OSError:
         files = []
-    there = {file.stem: file for file in files}
+    there = {file.stem: file for file in files if (file.suffix in endings if endings else file.is_dir())}
     near = difflib.get_close_matches(Path(path).stem, there, n=1)
     return FileNotFoundError(
         f"{os.fspath(path)}: no such {what}" + (f"; did you mean {str(there[near[0]])!r}?" if near else "")
@@ -29,13 +38,31 @@ def missing_file(path: str | os.PathLike[str], what: str = "file") -> FileNotFou
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise unless a file can be written at `path`: before long work, not after it."""
+    target = _checked_place(path)
+    if target.exists() and not target.is_file():
+        if not os.access(target, os.W_OK):
+            raise PermissionError(f"{os.fspath(path)}: may not be written; choose another place")
+        return
+    beside = _beside(target)
+    try:
+        beside.touch()  # permissions do not tell all: not of /proc, nor of a file system that is read only
+        beside.unlink()
+    except OSError as error:
+        raise PermissionError(f"{os.fspath(path)}: may not be written ({error.strerror}); choose another place") from None
+
+
+def _checked_place(path: str | os.PathLike[str]) -> Path:
+    """Where links lead; raises for a folder, or where there is none to write in."""
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(f"{os.fspath(path)}: is a folder; give the name of a file in it")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{os.fspath(path)}: there is no folder {str(target.parent)!r}; make it first")
-    if not os.access(target if target.exists() and not target.is_file() else target.parent, os.W_OK):
-        raise PermissionError(f"{os.fspath(path)}: may not be written; choose another place")
+    return target
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.part")
 
 
 def check_apart(written: Mapping[str, str | os.PathLike[str] | None], read: Mapping[str, str | os.PathLike[str]]) -> None:
@@ -72,12 +99,22 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, flush: bool = Tr
     unless `flush` is false, which leaves `flush_folder` to the caller, once for several files. Links are followed, and what is
     not a file (a pipe, a terminal) is written to as it is.
     """
-    check_writable(path)
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        target.write_bytes(data)
-        return
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    target = _checked_place(path)
+    try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+            return
+        _replace(target, data)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None  # not the name of the part
+    if flush:
+        flush_folder(target.parent)
+
+
+def _replace(target: Path, data: bytes) -> None:
+    beside = _beside(target)
     try:
         with open(beside, "wb") as file:
             file.write(data)
@@ -88,8 +125,6 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, flush: bool = Tr
         os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)
-    if flush:
-        flush_folder(target.parent)
 
 
 def flush_folder(folder: Path) -> None:

@@ -32,6 +32,13 @@ def test_json_is_one_object(run, model):
     assert [tensor["entries"] for tensor in facts["tensors"]] == [4, 4, 4, 1]
 
 
+def test_how_far_it_is_is_told_where_it_takes_long(run, model, monkeypatch):
+    monkeypatch.setattr("glassprop.glass.checked.PATIENCE", 0.0)
+    asked = ("check", model, "sklearn:diabetes", "--rows", "0:5", "--entries", "4")
+    assert "gradient 13/13" in run(*asked).err
+    assert run(*asked, "--json").err == ""
+
+
 def test_a_wrong_gradient_ends_with_1(run, model, monkeypatch):
     right = Objective.gradient
 

@@ -35,17 +35,46 @@ def test_evaluate(run, trained):
     ended = run("evaluate", trained, "sklearn:breast_cancer")
     assert (ended.code, ended.err) == (0, "")
     lines = ended.out.splitlines()
-    assert lines[:2] == [f"model     {trained}: classification of 'target'", "table     sklearn:breast_cancer: 569 rows"]
-    assert lines[3] == "scores                       model    baseline   (always 'benign')"
-    assert [line.split()[0] for line in lines[4:]] == ["accuracy", "log_loss", "roc_auc"]
+    assert lines[:2] == [
+        f"model     {trained}: classification of 'target'",
+        "table     sklearn:breast_cancer: 569 rows: 455 it was trained on; 114 held out for scores",
+    ]
+    for first, where in ((3, "scores on test rows"), (8, "scores on all rows")):
+        assert lines[first] == f"{where:<29}model    baseline   (always 'benign')"
+        assert [line.split()[0] for line in lines[first + 1 : first + 4]] == ["accuracy", "log_loss", "roc_auc"]
 
 
 def test_evaluate_json(run, trained):
     ended = run("evaluate", trained, "sklearn:breast_cancer", "--json")
     said = json.loads(ended.out)
     assert ended.out.count("\n") == 1
-    assert list(said) == ["model", "table", "target", "task", "rows", "metrics", "baseline"]
-    assert said["metrics"] == load(trained).evaluate(read_table("sklearn:breast_cancer"))
+    assert list(said) == ["model", "table", "target", "task", "rows", "rows_trained_on", "metrics", "baseline", "held_out"]
+    model, table = load(trained), read_table("sklearn:breast_cancer")
+    assert said["metrics"] == model.evaluate(table)
+    assert (said["rows"], said["rows_trained_on"], said["held_out"]["rows"]) == (569, 455, 114)
+    for name in ("metrics", "baseline"):  # what `train` said
+        assert said["held_out"][name] == model.extra["training"][name] != said[name]
+
+
+def test_evaluate_where_rows_were_held_out_for_stopping_or_none(run, tmp_path):
+    path, stopping = tmp_path / "m.safetensors", ("--validation", "0.1")
+    for fractions, trained, held in (
+        (("--test", "0", *stopping), 135, 15), (("--test", "0.2", *stopping), 108, 30), (("--test", "0"), 150, None),
+    ):  # fmt: skip
+        assert run("train", "sklearn:iris", "--layers", "8", "--epochs", "5", "--out", path, "--quiet", *fractions).code == 0
+        said = json.loads(run("evaluate", path, "sklearn:iris", "--json").out)
+        assert (said["rows_trained_on"], said["held_out"] and said["held_out"]["rows"]) == (trained, held)
+        assert ("scores on validation rows" in run("evaluate", path, "sklearn:iris").out) == (held == 15)
+
+
+def test_another_table_of_as_many_rows_is_not_taken_for_that_of_the_training(run, trained, tmp_path):
+    table = read_table("sklearn:breast_cancer")
+    table["mean radius"] *= 1 + 1e-6
+    table.to_csv(tmp_path / "t.csv", index=False)
+    said = json.loads(run("evaluate", trained, tmp_path / "t.csv", "--json").out)
+    assert (said["rows"], said["rows_trained_on"], said["held_out"]) == (569, None, None)
+    assert "t.csv: 569 rows\n\nscores  " in run("evaluate", trained, tmp_path / "t.csv").out
+    assert "t.csv: 569 rows\n" in run("diagnose", trained, tmp_path / "t.csv").out
 
 
 def test_a_score_that_is_not_defined(run, trained, tmp_path):
@@ -126,6 +155,7 @@ def test_info_of_a_model(run, trained):
         assert text in out
     for text in ("seed", "test 0.2", "train 455", "sklearn:breast_cancer", "accuracy"):
         assert text in out
+    assert "\n  loss+penalty     " in out
     said = json.loads(run("info", trained, "--json").out)
     assert said["network"]["layers"] == [30, 8, 2]
     assert said["training"]["seed"] == 0
@@ -182,8 +212,13 @@ def test_ctrl_c_while_the_commands_are_imported(run, monkeypatch):
     assert run("info", "sklearn:iris") == (130, "", "glassprop: error: interrupted\n")
 
 
-def test_a_reader_that_has_seen_enough(trained):
-    command = f"{sys.executable} -m glassprop predict {trained} sklearn:digits --json | head -c 1"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    ended = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, env=environment)
-    assert "Traceback" not in ended.stderr
+@pytest.mark.parametrize("json", [(), ("--json",)])  # found out by a line, and at the end
+def test_a_reader_that_has_seen_enough(tmp_path, json):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    command = [sys.executable, "-m", "glassprop", "info", str(tmp_path / "t.csv"), *json]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": ""}
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, env=environment)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")

@@ -333,7 +333,7 @@ def test_the_step_explained_is_the_estimators_next(run, fit, options, dtype):
     gp.save(model, fitted.file)
     asked = ("explain", fitted.file, fitted.table, "--rows", "40:60", "--row", "55", "--json")
     said = json.loads(run(*asked).out)
-    rows = IRIS.iloc[40:60].astype(dtype)
+    rows = IRIS.iloc[40:60].astype(model.coefs_[0].dtype)  # lbfgs leaves float64
     names = {"output_names": [f"kind = {label}" for label in model.classes_], "row_name": f"row 55 of {fitted.table}"}
     assert said == model.explain(rows, KIND[40:60], row=15, **names).as_dict()
     if not options:

@@ -134,8 +134,10 @@ def test_refusals(refused, arguments, message):
         ("not json", "not a JSON file"),
         ("[1]", 'must hold {"W": [W1, W2, ...]'),
         ('{"W": [[[1], [2]]], "b": [[0, 0]]}', "b[0] (fan_out,); got (2, 1) and (2,)"),
-        ('{"W": [[[1], [2, 3]]], "b": [[0]]}', "it must hold"),
-        ('{"W": [[["a"], ["b"]]], "b": [[0]]}', "must hold real numbers"),
+        ('{"W": [[[1], [2, 3]]], "b": [[0]]}', "w.json: W[0][1] must be as long as W[0][0], 1; it holds 2; it must hold"),
+        ('{"W": [[[1], ["x"]]], "b": [[0]]}', 'W[0][1][0] must be a number; it is "x"'),
+        ('{"W": [[[1], [2]]], "b": [[true]]}', "b[0][0] must be a number; it is true"),
+        ('{"W": [[[1], [2]]], "b": [0]}', "b[0] must be a list; it is 0"),
         ('{"W": [[[1], [2], [3]]], "b": [[0]]}', "its weights are of layers 3,1; --layers says 2,1"),
     ],
 )
@@ -143,6 +145,13 @@ def test_weights_that_do_not_fit(refused, tmp_path, content, message):
     (tmp_path / "w.json").write_text(content)
     arguments = ("--layers", "2,1", "--input", "1,2", "--target", "1", "--weights", tmp_path / "w.json")
     assert message in refused("explain", *arguments)
+
+
+def test_the_nearest_name_of_a_weights_file(refused, tmp_path):
+    for name in ("mazur.json", "mazu.csv"):
+        (tmp_path / name).touch()
+    message = refused("explain", "--layers", "2,1", "--input", "1,2", "--target", "1", "--weights", tmp_path / "mazu.json")
+    assert message.endswith(f"mazu.json: no such file; did you mean {str(tmp_path / 'mazur.json')!r}?")
 
 
 def test_rows_that_are_not_there(refused, model):
@@ -163,7 +172,7 @@ def test_a_model_without_a_table(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("form", "ending", "begins"),
-    [("text", ".txt", "One training step"), ("markdown", ".md", "# One training step"), ("latex", ".tex", r"\documentclass"),
+    [("text", ".txt", "One training step"), ("markdown", ".md", "# One training step"), ("latex", ".tex", "% For pdflatex, run twice"),
      ("html", ".html", "<!doctype html>"), ("json", ".json", "{")],
 )  # fmt: skip
 def test_forms_and_files(run, homework, tmp_path, form, ending, begins):

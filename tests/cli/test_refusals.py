@@ -1,7 +1,10 @@
 """What a person did wrong gets one line, exit code 2, and no traceback."""
 
+import os
+
 import pytest
 
+on_linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="a folder where even root makes no files")
 IRIS = ("train", "sklearn:iris", "--out", "OUT")
 
 
@@ -68,6 +71,7 @@ IRIS = ("train", "sklearn:iris", "--out", "OUT")
         (("train", "sklearn:iris", "--out", "no/such/folder/m"), "make it first"),
         (("train", "sklearn:iris", "--out", "."), ".: is a folder; give the name of a file in it"),
         ((*IRIS, "--history", "no/such/folder/h"), "make it first"),
+        pytest.param(("train", "sklearn:iris", "--out", "/proc/m"), "/proc/m: may not be written (", marks=on_linux),
         (("evaluate", "nomodel", "sklearn:iris"), "nomodel: no such model"),
         (("predict", "nomodel", "sklearn:iris", "--out", "."), ".: is a folder"),
         (("info", "nomodel.safetensors"), "nomodel.safetensors: no such model"),

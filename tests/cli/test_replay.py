@@ -127,7 +127,7 @@ def test_changed_data_are_named(refused, run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--step", "91"), "step must be a whole number from 0 to 90, the steps of the run; got 91"),
+        (("--step", "91"), "step must be a whole number from 0 to 90, the step that would come after those of the run; got 91"),
         (("--step", "3", "--row", "32"), "row must be from 0 to 31, the last row of the batch; got 32"),
         (("--step", "3", "--watch", "b1[0]"), "give one of --step, --watch and --find; got --step and --watch"),
         (("--watch", "W9[0,0]"), "W9[0,0]: the network has layers 1 to 2"),
@@ -144,7 +144,9 @@ def test_misuse(refused, recorded, arguments, message):
 
 
 def test_no_recorded_run(refused, recorded, tmp_path):
-    assert "no such recorded run; did you mean" in refused("replay", recorded.parent / "runs")
+    (tmp_path / "runs.csv").touch()
+    (tmp_path / "run").mkdir()
+    assert refused("replay", tmp_path / "runs").endswith(f"no such recorded run; did you mean {str(tmp_path / 'run')!r}?")
     assert "holds no run that glassprop train --record made" in refused("replay", tmp_path)
     model = tmp_path / "m.safetensors"
     again = refused("train", "sklearn:iris", "--out", model, "--record", recorded, "--quiet")

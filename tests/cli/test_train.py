@@ -59,7 +59,10 @@ def test_text(run, model):
         f"saved     {model} ({model.stat().st_size:,} bytes)",
     ):
         assert line in ended.out.splitlines()
-    assert "epoch 30/30" in ended.err
+    assert "epoch 30/30  loss+penalty " in ended.err
+    ended = run("train", "sklearn:iris", "--out", model, *QUICK, "--l2", 0)
+    assert "epoch 30/30  loss " in ended.err
+    assert "\n  loss             " in run("info", model).out
 
 
 def test_json(run, model):
@@ -82,6 +85,18 @@ def test_numbers_to_predict(run, model):
     assert set(said["metrics"]) == {"rmse", "mae", "r2"}
     assert said["metrics"]["rmse"] < said["baseline"]["rmse"]
     assert said["task"] == "regression"
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e300])
+def test_numbers_near_the_ends_of_the_range(run, model, tmp_path, unit):
+    table, plain = read_table("sklearn:diabetes"), train(run, "sklearn:diabetes", "--out", model)
+    table.assign(target=table.target * unit).to_csv(tmp_path / "t.csv", index=False)
+    ended = run("train", tmp_path / "t.csv", "-t", "target", "--out", model, *QUICK)
+    assert "warning" not in ended.err
+    assert f"(always the mean, {load(model).preparation.center:.4g})\n" in ended.out
+    scores = load(model).extra["training"]["metrics"]
+    assert scores["rmse"] == pytest.approx(plain["metrics"]["rmse"] * unit, rel=1e-3)
+    assert scores["r2"] == pytest.approx(plain["metrics"]["r2"], rel=1e-3)
 
 
 def test_the_scores_are_of_rows_that_were_not_trained_on(run, model):
@@ -193,6 +208,7 @@ def test_stopping(run, model):
 
 def test_no_hidden_layer(run, model):
     train(run, "sklearn:iris", "--out", model, "--layers", "none")
+    assert load(model).network.layers == (4, 3)
 
 
 def test_divergence_is_exit_code_1(run, model):

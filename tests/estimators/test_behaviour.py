@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import PoissonRegressor, Ridge
 from sklearn.preprocessing import minmax_scale, scale
 
-from glassprop import Adam, MLPClassifier, MLPRegressor
+from glassprop import SGD, Activation, Adam, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -387,6 +387,11 @@ WRONG = {
         "layer_factors must be one for each of the 2",
     ),
     "n_jobs": ({"n_jobs": 0}, "The 'n_jobs' parameter of MLPClassifier must be"),
+    "a class of rules": (
+        {"solver": SGD},
+        r"or an update rule such as glassprop\.SGD\(0\.1\)\. Got .* Did you mean an instance, SGD\(\.\.\.\)\?",
+    ),
+    "a class of activations": ({"activation": Activation}, r"a glassprop\.Activation.* Did you mean an instance, Activation\("),
 }
 
 
@@ -395,6 +400,22 @@ def test_wrong_parameters(wrong):
     parameters, message = WRONG[wrong]
     with pytest.raises(ValueError, match=message):
         MLPClassifier(**parameters).fit(X_IRIS, Y_IRIS)
+
+
+TRUTH_VALUES = [
+    *((name, True) for name in ("alpha", "l1", "learning_rate_init", "epsilon", "weight_decay", "gradient_clip", "momentum")),
+    *((name, False) for name in ("beta_1", "beta_2", "dropout", "label_smoothing")),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), TRUTH_VALUES)
+def test_truth_values_are_numbers_as_in_scikit_learn(name, value):
+    for solver in ("adam", "sgd"):
+        one, other = (
+            MLPClassifier(3, solver=solver, max_iter=2, random_state=0, **{name: each}).fit(X_IRIS, Y_IRIS)
+            for each in (value, float(value))
+        )
+        np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
 
 
 def test_feature_names_are_kept_in_early_stopping():

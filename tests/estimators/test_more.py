@@ -6,16 +6,20 @@ import math
 import pickle
 import sys
 import types
+import warnings
 
 import joblib
 import numpy as np
 import pandas
 import polars
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import f1_score, log_loss, make_scorer, mean_absolute_error, mean_pinball_loss
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import KFold, cross_val_score
+from sklearn.utils import compute_sample_weight
 
 import glassprop as gp
 from glassprop import MLPClassifier, MLPRegressor
@@ -203,8 +207,50 @@ def test_class_weights_are_row_weights():
     assert equal(balanced, MLPClassifier(**given).fit(X_IRIS, y, sample_weight=weights))
     named = MLPClassifier(class_weight={"few": 150 / 80, "many": 150 / 220}, **given)
     assert equal(balanced, named.fit(X_IRIS, y, sample_weight=np.ones(150)))
-    with pytest.raises(ValueError, match="class_weight='balanced' needs all rows at once"):
+    with pytest.raises(ValueError, match="class_weight='balanced' needs all rows at once: call fit before"):
         MLPClassifier(class_weight="balanced").partial_fit(X_IRIS, y, classes=["few", "many"])
+
+
+def of_class(y, weights):
+    return np.array([weights[label] for label in y])
+
+
+@pytest.mark.parametrize("way", ["in memory", "pickle", "file"])
+def test_balanced_weights_are_those_of_the_classes_that_fit_was_given(way, tmp_path):
+    given = {"random_state": 0, "max_iter": 5, "hidden_layer_sizes": 5}
+    y = np.where(np.arange(150) < 110, "many", "few")
+    by_class = {"few": 150 / 80, "many": 150 / 220}
+    judged = X_IRIS[100:], y[100:]  # of which there are as few of the other
+    balanced = MLPClassifier(class_weight="balanced", **given).fit(X_IRIS, y, eval_set=judged)
+    named = MLPClassifier(class_weight=by_class, **given).fit(X_IRIS, y, eval_set=judged)
+    weighted = MLPClassifier(**given)
+    weighted.fit(X_IRIS, y, sample_weight=of_class(y, by_class), eval_set=(*judged, of_class(judged[1], by_class)))
+    assert balanced.validation_loss_curve_ == named.validation_loss_curve_ == weighted.validation_loss_curve_
+    if way == "pickle":
+        balanced = pickle.loads(pickle.dumps(balanced))
+    elif way == "file":
+        gp.save(balanced, tmp_path / "model")
+        balanced = gp.load(tmp_path / "model")
+    steps = [model.explain(X_IRIS[105:115], y[105:115]).steps[0] for model in (balanced, named)]
+    np.testing.assert_array_equal(steps[0].layers[0].weights.new, steps[1].layers[0].weights.new)
+    assert equal(balanced.partial_fit(X_IRIS[:50], y[:50]), named.partial_fit(X_IRIS[:50], y[:50]))
+
+
+def test_balanced_weights_of_several_columns():
+    given = {"random_state": 0, "max_iter": 5, "hidden_layer_sizes": 5}
+    for y in (np.eye(3, dtype=int)[Y_IRIS], np.column_stack([Y_IRIS, X_IRIS[:, 0] > 6])):
+        balanced = MLPClassifier(class_weight="balanced", **given).fit(X_IRIS, y, eval_set=(X_IRIS[:80], y[:80]))
+        weights = compute_sample_weight("balanced", y)
+        weighted = MLPClassifier(**given).fit(X_IRIS, y, weights, eval_set=(X_IRIS[:80], y[:80], weights[:80]))
+        assert equal(balanced, weighted)
+        assert balanced.validation_loss_curve_ == weighted.validation_loss_curve_
+
+
+def test_a_fit_anew_forgets_what_balanced_the_classes_before():
+    model = MLPClassifier(5, class_weight="balanced", max_iter=1, random_state=0).fit(X_IRIS, Y_IRIS)
+    model.set_params(class_weight=None).fit(X_IRIS, Y_IRIS)
+    with pytest.raises(ValueError, match="class_weight='balanced' needs all rows at once"):
+        model.set_params(class_weight="balanced").partial_fit(X_IRIS, Y_IRIS)
 
 
 @pytest.mark.parametrize(("weights", "message"), [
@@ -227,6 +273,33 @@ def test_any_scorer_stops_training(scoring):
     model.fit(X, labels)
     assert model.best_validation_score_ == max(model.validation_scores_)
     assert len(set(model.validation_scores_)) > 3
+
+
+def half_right(model, X, y):
+    return float((model.predict(X) == y)[::2].mean())
+
+
+def weighted_accuracy(model, X, y, sample_weight=None):
+    return model.score(X, y, None if sample_weight is None else sample_weight)
+
+
+@pytest.mark.parametrize(("scoring", "weighted"), [
+    (half_right, False), ("neg_max_error", False), (make_scorer(lambda y, found: float((y == found).mean())), False),
+    (weighted_accuracy, True), (lambda model, X, y, **named: model.score(X, y, **named), True), ("accuracy", True),
+], ids=lambda value: getattr(value, "__name__", str(value)))  # fmt: skip
+def test_row_weights_are_for_scorers_that_take_them(scoring, weighted):
+    given = {"random_state": 0, "max_iter": 5, "early_stopping": True, "scoring": scoring, "validation_fraction": 0.4}
+    weights = np.where(Y_IRIS == 1, 9.0, 1.0)
+    model = MLPClassifier(class_weight={0: 1.0, 1: 9.0, 2: 1.0}, **given).fit(X_IRIS, Y_IRIS)
+    same = MLPClassifier(**given).fit(X_IRIS, Y_IRIS, weights)
+    assert model.validation_scores_ == same.validation_scores_
+    alike = [MLPClassifier(**given).fit(X_IRIS, Y_IRIS, factor * np.ones(150)).validation_scores_ for factor in (1, 2)]
+    assert alike[0] == alike[1]
+    if weighted:
+        judged = X_IRIS[::2], Y_IRIS[::2]
+        scores = [MLPClassifier(**given).fit(X_IRIS, Y_IRIS, weights, eval_set=(*judged, w)).validation_scores_
+                  for w in (np.ones(75), weights[::2])]  # fmt: skip
+        assert scores[0] != scores[1]
 
 
 def test_an_evaluation_set_is_judged_and_the_best_weights_come_back():
@@ -380,9 +453,13 @@ def test_explaining_is_handed_over(monkeypatch):
     assert Y.tolist() == [[0.0]] * 6
 
 
-@pytest.mark.parametrize("solver", ["adam", "sgd"])
-def test_the_step_explained_is_the_one_that_partial_fit_takes(solver):
-    model = MLPClassifier(5, solver=solver, alpha=0.1, max_iter=5, random_state=0, shuffle=False).fit(X_IRIS, Y_IRIS)
+@pytest.mark.parametrize("given", [
+    {}, {"solver": "sgd"}, {"solver": "sgd", "learning_rate": "invscaling"}, {"learning_rate": gp.Cosine(0.1, steps=20)},
+    {"solver": "sgd", "learning_rate": "adaptive", "tol": 10.0, "n_iter_no_change": 1}, {"class_weight": "balanced"},
+], ids=str)  # fmt: skip
+def test_the_step_explained_is_the_one_that_partial_fit_takes(given):
+    model = MLPClassifier(5, alpha=0.1, max_iter=5, random_state=0, shuffle=False, **given).fit(X_IRIS, Y_IRIS)
+    model.set_params(learning_rate_init=0.5, beta_1=0.5, momentum=0.5)  # which a fit would go by
     rows = slice(40, 60)
     step = model.explain(X_IRIS[rows], Y_IRIS[rows], row=2).steps[0]
     model.partial_fit(X_IRIS[rows], Y_IRIS[rows])
@@ -422,6 +499,58 @@ def test_several_columns_of_labels():
     assert 0 < stopped.best_validation_score_ <= 1
     again = model.set_params(warm_start=True, max_iter=1).fit(X_IRIS, COLUMNS).partial_fit(X_IRIS, COLUMNS)
     assert again.score(X_IRIS, COLUMNS) > 0.8
+
+
+TABLES_OF_TWO_NUMBERS = {
+    "1 and 2": np.column_stack([Y_IRIS > 0, Y_IRIS > 1]) + 1,
+    "0 and 2": np.column_stack([Y_IRIS > 0, Y_IRIS > 1]) * 2,
+    "-1 and 1": np.column_stack([Y_IRIS > 0, Y_IRIS > 1]) * 2.0 - 1,
+    "two alike": np.full((150, 2), 5),
+}
+
+
+@pytest.mark.parametrize("case", TABLES_OF_TWO_NUMBERS)
+def test_tables_of_other_numbers_than_0_and_1_have_classes_in_each_column(case):
+    y = TABLES_OF_TWO_NUMBERS[case]
+    model = MLPClassifier(random_state=0, max_iter=300, learning_rate_init=0.02).fit(X_IRIS, y)
+    assert [list(classes) for classes in model.classes_] == [sorted(set(column)) for column in y.T]
+    assert model.score(X_IRIS, y) == (model.predict(X_IRIS) == y).all(1).mean() > 0.9
+    assert set(np.unique(model.predict(X_IRIS))) == set(np.unique(y))
+    with pytest.raises(ValueError, match="partial_fit needs a call of fit before it"):
+        MLPClassifier().partial_fit(X_IRIS, y)
+
+
+@pytest.mark.parametrize("y", [
+    np.column_stack([Y_IRIS + 1, (X_IRIS[:, 0] > 6) + 1]), np.column_stack([Y_IRIS, X_IRIS[:, 0] > 6]),
+], ids=["from 1", "from 0"])  # fmt: skip
+def test_every_fold_of_several_columns_is_fitted_and_scored(y):
+    order = np.argsort(Y_IRIS, kind="stable")  # each fold leaves one class out of the first column
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FitFailedWarning)
+        found = cross_val_score(MLPClassifier(max_iter=100, random_state=0), X_IRIS[order], y[order], cv=KFold(3))
+    assert np.isfinite(found).all()
+
+
+def test_a_sparse_table_of_labels_holds_those_that_are_there():
+    y = np.eye(3, dtype=int)[Y_IRIS]
+    given = {"hidden_layer_sizes": 5, "max_iter": 5, "random_state": 0}
+    assert equal(MLPClassifier(**given).fit(X_IRIS, csr_matrix(2 * y)), MLPClassifier(**given).fit(X_IRIS, y))
+
+
+@pytest.mark.parametrize("y", [Y_IRIS, COLUMNS[:, :1], COLUMNS[:140]])
+def test_scores_of_other_labels_than_were_fitted(y):
+    model = MLPClassifier(5, max_iter=1).fit(X_IRIS, COLUMNS)
+    with pytest.raises(ValueError, match=r"y must have a label for each row and column, \(150, 2\); got shape \(1"):
+        model.score(X_IRIS, y)
+
+
+def test_early_stopping_judges_by_what_is_predicted_where_there_is_one_class():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    model = MLPClassifier(5, early_stopping=True, max_iter=3, random_state=3, activation="identity", learning_rate_init=1e-9)
+    model.fit(X, np.full(40, "only"))
+    assert model.predict_proba(X)[:, 1].max() > 0.5
+    assert set(model.predict(X)) == {"only"}
+    assert model.validation_scores_ == [1.0] * 3
 
 
 def test_wrong_columns_of_labels():

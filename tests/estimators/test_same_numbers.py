@@ -80,6 +80,10 @@ CASES = {  # what differs from the defaults
     "small batches": ("digits", {"batch_size": 32}),
     "a batch of one row left over": ("iris", {"batch_size": 149}),
     "no hidden layer": ("digits", {"hidden_layer_sizes": ()}),
+    "no hidden layer, logistic": ("digits", {"hidden_layer_sizes": (), "activation": "logistic"}),
+    "no hidden layer, logistic, numbers": (
+        "scaled diabetes", {"hidden_layer_sizes": (), "activation": "logistic", "solver": "sgd"},
+    ),
     "two hidden layers": ("iris", {"hidden_layer_sizes": [12, 5], "activation": "tanh"}),
     "one number of units": ("iris", {"hidden_layer_sizes": 7}),
     "patience spent": ("iris", {"tol": 1e-2, "max_iter": 2000}),
@@ -165,6 +169,29 @@ def test_partial_fit_after_partial_fit_and_after_fit(table, parameters):
         assert_same(mine, theirs)
 
 
+CHANGES = {
+    "rate": ({"solver": "sgd"}, {"learning_rate_init": 0.3}),
+    "momentum": ({"solver": "sgd"}, {"momentum": 0.2, "nesterovs_momentum": False}),
+    "power": ({"solver": "sgd", "learning_rate": "invscaling"}, {"power_t": 0.9, "learning_rate_init": 0.3}),
+    "schedule": ({"solver": "sgd"}, {"learning_rate": "invscaling"}),
+    "betas": ({}, {"beta_1": 0.1, "beta_2": 0.2, "epsilon": 1e-2, "learning_rate_init": 0.1}),
+    "solver": ({}, {"solver": "sgd"}),
+    "others": ({}, {"alpha": 1.0, "batch_size": 40, "shuffle": False, "random_state": 8}),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_partial_fit_keeps_the_rule_it_began_with_and_takes_up_other_parameters(case):
+    X, y = TABLES["iris"]
+    given, change = CHANGES[case]
+    mine, theirs = pair("iris", **given)
+    for model in (mine, theirs):
+        fitted(model, X, y)
+        for _ in range(3):
+            fitted(model.set_params(**change), X, y, method="partial_fit")
+    assert_same(mine, theirs)
+
+
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_a_generator_that_is_handed_in_is_drawn_from_as_often(early_stopping):
     X, y = TABLES["iris"]
@@ -176,6 +203,8 @@ def test_a_generator_that_is_handed_in_is_drawn_from_as_often(early_stopping):
 
 
 LBFGS = {
+    "no hidden layer, logistic": ("cancer", {"hidden_layer_sizes": (), "activation": "logistic"}, 1e-5),
+    "no hidden layer, logistic, numbers": ("scaled diabetes", {"hidden_layer_sizes": (), "activation": "logistic"}, 1e-5),
     "classes": ("iris", {}, 1e-5),
     "two classes": ("cancer", {}, 1e-5),
     "several labels": ("multilabel", {"activation": "tanh"}, 1e-5),
@@ -193,6 +222,39 @@ def test_lbfgs(case, weighted):
     weights = np.random.default_rng(1).uniform(0.5, 2, len(X)) if weighted else None
     mine, theirs = pair(table, **{"solver": "lbfgs", "max_iter": 10, **parameters})
     assert_same(fitted(mine, X, y, sample_weight=weights), fitted(theirs, X, y, sample_weight=weights), tolerance)
+
+
+@pytest.mark.parametrize("table", ["iris", "scaled diabetes"])
+def test_lbfgs_leaves_float64(table):
+    X, y = TABLES[table]
+    X = ((X - X.mean(0)) / X.std(0)).astype(np.float32)
+    mine, theirs = pair(table, solver="lbfgs", max_iter=10)
+    assert_same(fitted(mine, X, y), fitted(theirs, X, y), 0.01)
+    for model in (mine, theirs):
+        assert {a.dtype for a in model.coefs_ + model.intercepts_} == {np.dtype(np.float64)}
+        assert fitted(model.set_params(warm_start=True), X, y).coefs_[0].dtype == np.float64
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("begin", ["f4", "f8"])
+def test_a_model_keeps_its_precision(begin, method):
+    X, y = TABLES["iris"]
+    for model in pair("iris", warm_start=True):
+        fitted(model, X.astype(begin), y)
+        fitted(model, X.astype("f8" if begin == "f4" else "f4"), y, method=method)
+        assert {a.dtype for a in model.coefs_ + model.intercepts_} == {np.dtype(begin)}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, np.int8, bool])
+def test_predictions_for_tables_of_other_numbers(dtype):
+    X, y = TABLES["digits"]
+    mine, theirs = pair("digits")
+    for model in (fitted(mine, X / 16, y), fitted(theirs, X / 16, y)):
+        assert model.predict_proba((X / 16).astype(dtype)).shape == (len(X), 10)
+    np.testing.assert_allclose(
+        *(model.predict_proba((X / 16).astype(dtype)).astype(float) for model in (mine, theirs)), rtol=1e-6
+    )
+    np.testing.assert_array_equal(*(model.predict((X / 16).astype(dtype)) for model in (mine, theirs)))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

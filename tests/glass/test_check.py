@@ -2,12 +2,15 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_breast_cancer
 
 import cases
 import glassprop as gp
+from glassprop.glass import checked
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 Y = np.random.default_rng(1).normal(size=(12, 3))
@@ -43,6 +46,36 @@ def test_a_thousand_rows_through_relus_pass():
     rng = np.random.default_rng(0)
     report = gp.check_gradients(network, network.initialize(0), rng.normal(size=(1000, 20)), rng.normal(size=1000), entries=20)
     assert report, report
+
+
+@pytest.mark.parametrize("activation", ["relu", "selu"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_trained_networks_whose_gradients_are_small_pass(activation, seed):
+    """Beside a loss that is 50 times theirs, 569 rows with a kink at every distance."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X = (X - X.mean(0)) / X.std(0)
+    network = gp.Network((30, 64, 64, 2), activation=activation, loss="cross_entropy")
+    run = gp.train(network, X, y, epochs=100, seed=seed)
+    report = gp.check_gradients(network, run.parameters, X, y, entries=40)
+    assert report, report
+    assert all(tensor.judged == tensor.entries for tensor in report.tensors)
+    assert report.error < 1e-7
+
+
+def test_explain_judges_as_check_gradients_does():
+    case = cases.case((5, 8, 3), activation="relu", loss="cross_entropy", rows=60)
+    X, Y = case.X, case.Y
+    check = gp.explain(case.network, case.parameters, X, Y, full=True).steps[0].check
+    report = gp.check_gradients(case.network, case.parameters, X, Y, entries=None)
+    assert check.entries == sum(tensor.judged for tensor in report.tensors)
+    assert check.error == pytest.approx(report.error, rel=1e-3)
+    lost = gp.Network((5, 8, 3), activation=gp.Activation("lost", np.tanh, lambda h: 1.001 * (1 - h * h), "h"))
+    check = gp.explain(lost, case.parameters, X, np.ones((60, 3)), full=True).steps[0].check
+    report = gp.check_gradients(lost, case.parameters, X, np.ones((60, 3)), entries=None)
+    assert check.entries == sum(tensor.judged for tensor in report.tensors)
+    assert not check.passed
+    assert not report
+    assert check.error == pytest.approx(report.error, rel=1e-3)
 
 
 def test_float32_parameters_are_checked_in_float64():
@@ -120,6 +153,24 @@ def test_mistakes_in_a_gradient_handed_in_are_caught_and_named(parameters, gradi
     assert not report
     assert report.findings[0].startswith(MISTAKES[plant]), report
     assert len(report.findings) == 1, report
+
+
+@pytest.mark.parametrize("l2", [0.0, 1e-9])
+def test_what_looks_like_no_known_mistake_is_not_said_to_be_one(l2):
+    """Off by 1e-6 of the largest here and there: no factor, and no penalty that there is not, or that is smaller."""
+    network, start = gp.Network(SQUARE.layers, activation="tanh", l2=l2), cases.start(SQUARE.layers)
+    given = gp.backward(network, start, gp.forward(network, start, X), Y).gradient
+    given.W[1] += 1e-6 * np.abs(given.W[1]).max() * np.random.default_rng(0).choice([-1, 1], given.W[1].shape)
+    report = check(start, given, network)
+    assert [tensor.verdict for tensor in report.tensors] == ["right", "right", "doubtful", "right", "right", "right"]
+    assert report.findings == ("the gradient of W2 is wrong, and that of the biases right: look at h δᵀ, and at the penalty",)
+
+
+def test_a_factor_is_never_said_to_be_1(parameters, gradient):
+    gradient.W[1] *= 1 + 3e-6
+    report = check(parameters, gradient)
+    assert not report
+    assert "times what it should be" not in report.findings[0]
 
 
 def test_wrong_everywhere_points_to_the_loss(parameters, gradient):
@@ -272,6 +323,38 @@ def test_the_table_and_the_data(parameters, gradient):
     data = json.loads(json.dumps(report.as_dict()))
     assert data["passed"] is False
     assert [tensor["name"] for tensor in data["tensors"]] == ["W1", "b1", "W2", "b2", "W3", "b3"]
+
+
+def test_the_columns_of_the_table_stay_apart():
+    network = gp.Network((64, 64, 1), activation="tanh")
+    rng = np.random.default_rng(0)
+    text = str(gp.check_gradients(network, network.initialize(0), rng.normal(size=(4, 64)), rng.normal(size=4), entries=None))
+    cells = [re.split(r" {2,}", line.strip()) for line in text.splitlines()[1:5]]
+    assert {len(row) for row in cells} == {9}
+    assert cells[0][:3] == ["W1", "64 × 64", "4,096 of 4,096"]
+    assert len({len(line.rstrip("abcdefghijklmnopqrstuvwxyz")) for line in text.splitlines()[:5]}) == 1
+
+
+def test_more_is_allowed_only_where_the_difference_is_less_exact():
+    network = gp.Network((3, 4, 1), activation="tanh")
+    start = network.initialize(0)
+    report = gp.check_gradients(network, start, X, Y[:, :1])
+    assert [tensor.allowed for tensor in report.tensors] == [pytest.approx(1e-7)] * 4
+    fitted = gp.forward(network, start, X).output + 1e-9 * Y[:, :1]  # of which the last place of h is a part in ten million
+    report = gp.check_gradients(network, start, X, fitted)
+    assert report
+    assert all(1.1e-7 < tensor.allowed <= 1e-4 for tensor in report.tensors)
+    assert report.tensors[0].allowed == report.as_dict()["tensors"][0]["allowed"]
+
+
+def test_a_check_that_takes_long_is_seen_if_asked_for(parameters, capsys, monkeypatch):
+    monkeypatch.setattr(checked, "PATIENCE", 0.0)
+    check(parameters)
+    assert capsys.readouterr() == ("", "")
+    check(parameters, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "gradient 36/36" in err
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,23 @@ def test_float32_is_held_to_what_it_can():
     assert 1e-9 < step.check.error < 1e-4
 
 
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_float32_of_which_residuals_leave_little_is_no_mistake(offset):
+    """Outputs near 1 or 100 whose residuals are 1e-4: as much as their rounding may come to is worked out."""
+    rng = np.random.default_rng(0)
+    X, network = rng.normal(size=(40, 3)), gp.Network((3, 8, 1), activation="tanh")
+    parameters = network.initialize(0)
+    Y = gp.forward(network, parameters, X).output + 1e-4 * rng.normal(size=(40, 1))
+    parameters.b[1][0] += offset
+    given = [array.astype("float32") for array in (X, Y + offset)]
+    check = gp.explain(network, parameters.astype("float32"), *given).steps[0].check
+    assert check.passed, check.verdict
+    assert check.error > 1e-4
+    sloped = gp.Activation("sloped", np.tanh, lambda h: 1.5 * (1 - h * h), "h")
+    wrong = gp.explain(gp.Network((3, 8, 1), activation=sloped), parameters.astype("float32"), *given).steps[0].check
+    assert not wrong.passed
+
+
 def test_a_wrong_slope_is_told():
     """φ′ too large by 0.1 %."""
     bent = gp.Activation("bent", lambda g: g + g * g / 9, lambda g: 1.001 * (1 + 2 * g / 9))

@@ -6,7 +6,7 @@ import pytest
 import cases
 import glassprop as gp
 from glassprop.core import passes, workspace
-from glassprop.glass.differences import Objective, central_differences, entry_numbers
+from glassprop.glass.differences import FIRST_STEP, Objective, central_differences, entry_numbers
 
 
 def all_entries(objective):
@@ -71,6 +71,88 @@ def test_many_kinks_close_by_leave_the_slopes_right():
     assert found.step.min() < 2e-4
     assert not found.kink.any()
     assert (np.abs(found.slope - wanted) <= found.uncertainty).all()
+
+
+@pytest.mark.parametrize("where", [*np.linspace(0.02, 0.98, 25), 4 / 9, 1 / 3, 1 / 6])
+def test_a_kink_anywhere_within_the_first_step_leaves_the_slope_right(where):
+    """At 4/9 of the step the two extrapolations agree, and both are wrong: second differences tell."""
+    network = gp.Network((1, 1, 1), activation="relu", loss="absolute_error")  # with nothing in it that bends
+    for side in (1, -1):
+        parameters = gp.Parameters.from_arrays([[[1.0]], [[1.0]]], [[side * where * FIRST_STEP], [0.0]])
+        objective = Objective(network, parameters, [[0.0]], [-1.0])
+        found = central_differences(objective, entry_numbers(parameters).b[0])
+        assert abs(found.slope[0] - objective.gradient().b[0][0]) <= found.uncertainty[0] < 1e-9
+        assert not found.kink[0]
+
+
+def test_each_row_has_the_step_that_suits_it():
+    """2000 rows, kinks at every distance: no step suits them all, and none of their slopes is inexact."""
+    network, rng = gp.Network((1, 1, 1), activation="relu"), np.random.default_rng(0)
+    parameters = gp.Parameters.from_arrays([[[1.0]], [[1.0]]], [[0.0], [0.0]])
+    X = rng.choice([-1, 1], 2000) * 10.0 ** rng.uniform(-7, -2, 2000)
+    objective = Objective(network, parameters, X[:, None], rng.normal(size=2000))
+    found, wanted = central_differences(objective, entry_numbers(parameters).b[0]), objective.gradient().b[0][0]
+    assert not found.kink[0]
+    assert abs(found.slope[0] - wanted) <= found.uncertainty[0] < 1e-7 * abs(wanted)
+
+
+def wholly(objective):
+    """Central differences of all entries, and the core's gradient."""
+    places = all_entries(objective).astype(int)
+    return central_differences(objective, places), objective.gradient().theta[places]
+
+
+@pytest.mark.parametrize("rows", [1, 400])
+@pytest.mark.parametrize("offset", [1.0, 1e3, 1e5])
+def test_rounding_within_the_network_is_part_of_the_uncertainty(offset, rows):
+    """Of rows that are all alike, so that none makes up for another: what is left of outputs and targets nearly the same."""
+    for seed in range(40):
+        rng, network = np.random.default_rng(seed), gp.Network((6, 8, 1), activation="tanh")
+        parameters, X = network.initialize(seed), rng.normal(size=(1, 6))
+        parameters.b[1][0] += offset
+        Y = gp.forward(network, parameters, X).output + 10.0 ** -rng.integers(0, 7) * rng.normal(size=(1, 1))
+        found, wanted = wholly(Objective(network, parameters, X.repeat(rows, 0), Y.repeat(rows, 0)))
+        assert (np.abs(found.slope - wanted) <= found.uncertainty).all()
+
+
+def test_the_logarithm_of_a_probability_near_1_is_known_to_its_last_place():
+    network = gp.Network((1, 2), loss="cross_entropy")  # 1 - 1e-13
+    found, wanted = wholly(Objective(network, gp.Parameters.from_arrays([[[15.0, -15.0]]], [[0.0, 0.0]]), [[1.0]], [0]))
+    assert (np.abs(found.slope - wanted) <= found.uncertainty).all()
+    assert not found.kink.any()
+
+
+def test_where_the_longest_steps_leave_the_domain_shorter_ones_do():
+    root = gp.Activation("root", lambda g: g**0.5, lambda h: 0.5 / h, reads="h")
+    network = gp.Network((1, 1, 1), activation=root)
+    parameters = gp.Parameters.from_arrays([[[1.0]], [[1.0]]], [[0.0], [0.0]])
+    found, wanted = wholly(Objective(network, parameters, [[5e-4]], [1.0]))
+    assert np.isfinite(found.uncertainty).all()
+    assert (np.abs(found.slope - wanted) <= np.minimum(found.uncertainty, 1e-7 * np.abs(wanted).max())).all()
+
+
+@pytest.mark.parametrize("dropout", [None, (3, 7)])
+@pytest.mark.parametrize("options", [{}, {"l2": 0.1, "l1": 0.02}])
+def test_the_parts_add_up_to_the_objective(options, dropout):
+    case = cases.case((3, 4, 2), rows=21, weighted=True, dropout=[0.4], **options)
+    objective = Objective(case.network, case.parameters, case.X, case.Y, case.weights, dropout)
+    parts = objective.parts()
+    assert len(parts) == 22
+    assert parts.sum() == pytest.approx(objective(), rel=1e-14)
+    assert (parts[-1] > 0) == bool(options)
+    fwd = gp.forward(case.network, case.parameters, case.X)
+    if dropout is None:
+        assert objective() == pytest.approx(
+            gp.backward(case.network, case.parameters, fwd, case.Y, case.weights).loss, rel=1e-14
+        )
+
+
+def test_a_row_that_weighs_nothing_adds_nothing_whatever_its_loss():
+    parameters = gp.Parameters.from_arrays([[[1.0]]], [[0.0]])
+    objective = Objective(gp.Network((1, 1)), parameters, [[1.0], [1e200]], [0.0, 0.0], [1.0, 0.0])
+    assert objective.parts().tolist() == [0.5, 0.0, 0.0]
+    found = central_differences(objective, all_entries(objective))
+    assert found.slope == pytest.approx([1.0, 1.0], rel=1e-9)
 
 
 def test_the_objective_is_left_as_it_was():

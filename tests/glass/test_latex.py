@@ -11,6 +11,7 @@ import pytest
 import cases
 import glassprop as gp
 from glassprop.glass.markup import PREAMBLE
+from glassprop.glass.typeset import tex_text
 from tests.glass.test_explain_own import with_own_loss
 
 PDFLATEX = shutil.which("pdflatex")
@@ -89,6 +90,21 @@ def test_names_of_any_letters_and_large_layers(assert_compiles):
     )  # fmt: skip
     for digits in (3, 9, 17):
         assert_compiles(explanation.to_latex(digits), fits=digits < 17)
+
+
+def test_letters_that_no_font_has_have_a_form_that_can_be_set(assert_compiles):
+    letters = [chr(code) for code in (*range(0x250), *range(0x370, 0x400), *range(0x1E00, 0x1F00), 0x200B, 0x9AD8, 0x1F642)]
+    assert_compiles(PREAMBLE + "\n\n".join(map(tex_text, letters)) + r"\end{document}")
+    assert tex_text("größe €, Đạ ﬁ") == r"größe \texteuro{}, Đa fi"
+    assert tex_text("高さ 🙂") == "U+9AD8U+3055 U+1F642"
+
+
+def test_the_fonts_are_outlines_and_the_first_line_says_how_to_run_it(tmp_path, assert_compiles):
+    text = explained(cases.case((3, 4, 2))).to_latex()
+    assert text.splitlines()[0].startswith("% For pdflatex, run twice: the first run measures the columns of tables.")
+    assert_compiles(text)
+    log = (tmp_path / "step.log").read_text(encoding="latin-1")
+    assert "lmodern.sty" in log or subprocess.run(["kpsewhich", "lmodern.sty"]).returncode
 
 
 def test_dropout(tmp_path, assert_compiles):

@@ -112,6 +112,53 @@ def test_the_drawing_shows_the_numbers_of_the_stage(opened):
     assert (widths[0] - 0.6) / (widths[1] - 0.6) == pytest.approx(gradient[0, 0] / gradient[0, 1], rel=1e-3)
 
 
+@pytest.mark.parametrize("layers", [(2, 2, 2), (4, 3, 1), (4, 4, 4)])
+def test_numbers_of_weights_do_not_lie_on_one_another(opened, layers):
+    case = cases.case(layers)
+    page = opened(gp.explain(case.network, case.parameters, case.X, case.Y), 1400)
+    for _ in STAGES:
+        boxes = page.evaluate(
+            "[...document.querySelectorAll('svg .weight')].filter((one) => one.textContent)"
+            ".map((one) => { const b = one.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; })"
+        )
+        assert boxes or stage(page) == "Loss"
+        for i, (left, top, right, bottom) in enumerate(boxes):
+            for other in boxes[:i]:
+                # of a line's height of 14 some is blank
+                assert left >= other[2] or right <= other[0] or top + 2 >= other[3] or bottom <= other[1] + 2
+        page.keyboard.press("ArrowRight")
+
+
+@pytest.mark.parametrize("medium", ["screen", "print"])
+def test_no_formula_has_a_scrollbar_beside_it(opened, medium):
+    page = opened(mazur(), 1400)
+    page.emulate_media(media=medium)
+    for _ in STAGES:
+        assert page.evaluate(SCROLLED) == []
+        page.keyboard.press("ArrowRight")
+
+
+SCROLLED = """[...document.querySelectorAll("*")].filter((one) =>
+  one.scrollHeight > one.clientHeight && one.clientHeight && ["auto", "scroll"].includes(getComputedStyle(one).overflowY)
+).map((one) => one.className)"""
+
+
+def test_no_formula_is_cut_off(opened):
+    page = opened(mazur(), 1400)
+    for _ in STAGES:
+        assert page.evaluate(CUT) == []
+        page.keyboard.press("ArrowRight")
+
+
+CUT = """[...document.querySelectorAll("#panel .eq")].filter((one) => {
+  const box = one.getBoundingClientRect();
+  return [...one.querySelectorAll("math *")].some((part) => {
+    const own = part.getBoundingClientRect();
+    return own.top < box.top - 0.5 || own.bottom > box.bottom + 0.5;
+  });
+}).map((one) => one.innerText)"""
+
+
 def test_several_steps_with_a_slider(opened):
     explanation = mazur(steps=5)
     page = opened(explanation)

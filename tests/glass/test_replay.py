@@ -273,8 +273,37 @@ def test_what_is_no_recorded_run(recorded, tmp_path):
 @pytest.mark.parametrize("step", [-1, 16, 1.5, True])
 def test_steps_that_are_not_there(recorded, step):
     folder, X, Y = recorded
-    with pytest.raises(ValueError, match="step must be a whole number from 0 to 15, the steps of the run; got"):
+    with pytest.raises(
+        ValueError, match="step must be a whole number from 0 to 15, the step that would come after those of the run"
+    ):
         gp.replay(folder, X, Y).at(step)
+
+
+def test_a_step_after_the_last_is_said_not_to_have_been_taken(recorded):
+    folder, X, Y = recorded
+    run = gp.replay(folder, X, Y)
+    names = [step.row_name for step in run.explain(14, steps=3).steps]
+    assert ["did not take" in name for name in names] == [False, True, True]
+    assert names[1].endswith(f"of the table, in epoch {15 // run.steps_per_epoch + 1}, in a step that the run did not take")
+    assert names[1] in " ".join(run.explain(15).to_text().split())
+
+
+def test_what_was_watched_is_written_where_pandas_would(recorded, tmp_path):
+    folder, X, Y = recorded
+    watched = gp.replay(folder, X, Y).watch("b1[0]")
+    assert watched.to_csv(tmp_path / "b.csv") is None
+    assert (tmp_path / "b.csv").read_text() == watched.to_csv()
+    assert watched.to_csv().startswith("step,value,gradient,change,loss\n0,")
+
+
+def test_a_folder_is_not_said_to_be_meant_as_a_file(recorded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "steps.csv").write_text("a")
+    with pytest.raises(FileNotFoundError, match=r"stepz: no such recorded run$"):
+        gp.replay("stepz", *recorded[1:])
+    (tmp_path / "steps").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"stepz: no such recorded run; did you mean 'steps'\?"):
+        gp.replay("stepz", *recorded[1:])
 
 
 @pytest.mark.parametrize(

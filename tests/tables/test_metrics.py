@@ -47,3 +47,23 @@ def test_a_class_given_no_chance_costs_what_scikit_learn_says():
     truth, probabilities = np.array([0, 1]), np.array([[0.0, 1.0], [0.5, 0.5]])
     score = ours.classification_scores(truth, probabilities)["log_loss"]
     assert score == pytest.approx(theirs.log_loss(truth, probabilities))
+
+
+@pytest.mark.parametrize("factor", [2.0**-1000, 2.0**1000], ids=["tiny", "huge"])
+def test_scores_of_numbers_whose_squares_are_none(factor):
+    truth, predicted = RNG.normal(size=50), RNG.normal(size=50)
+    plain, scaled = ours.regression_scores(truth, predicted), ours.regression_scores(truth * factor, predicted * factor)
+    assert scaled == {"rmse": plain["rmse"] * factor, "mae": plain["mae"] * factor, "r2": plain["r2"]}
+    assert ours.regression_scores(np.zeros(2), np.zeros(2)) == {"rmse": 0.0, "mae": 0.0, "r2": None}
+
+
+def test_numbers_are_shown_in_little_room():
+    shown = {
+        1e300: "1e+300",
+        -1.60338875e19: "-1.603e+19",
+        12345.67: "12,345.7",
+        152.1: "152.1",
+        1e-300: "1e-300",
+        None: "undefined",
+    }
+    assert {number: ours.short_number(number) for number in shown} == shown

@@ -205,7 +205,12 @@ def test_nothing_held_out():
             {"y": list("tuvw")},
             "y",
             {},
-            "column 'y' cannot be learnt as classes: its 4 rows hold 4 different texts: is it an identifier",
+            "column 'y' cannot be learnt as classes: its 4 rows hold 4 different texts, such as 't': is it an identifier",
+        ),
+        *(
+            ({column: texts}, "y", {}, wanted + r"write numbers as 1000\.5, with a decimal point and without commas")
+            for column, wanted in (("b", "holds '.*,.*' in row 1.*: "), ("y", "4 different texts, such as '.*': "))
+            for texts in (["0,125", "-0,5", "12,", "1e3"], ["1,000.5", "900", "1,002", "7"])
         ),
         (
             {"y": [1, 2, 3, 4]},

@@ -1,6 +1,7 @@
 """Files and ready tables become data frames, or an error that says what is wrong with them."""
 
 import gzip
+import io
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,11 @@ def test_a_byte_order_mark_compression_and_line_ends(write):
     assert read_table(write(gzip.compress(b"a,b\n1,2\n"), "t.csv.gz")).b.tolist() == [2]
 
 
+def test_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a,b\n1,2\n")))
+    assert read_table("-").b.tolist() == [2]
+
+
 def test_columns_without_names_and_names_that_look_numbered(write):
     assert list(read_table(write("a,a.1,,\n5,6,7,8\n")).columns) == ["a", "a.1", "Unnamed: 2", "Unnamed: 3"]
 
@@ -67,6 +73,18 @@ def test_names_are_text(write):
         ("a,b\n", "the table has no rows, only column names"),
         (b"PK\x03\x04\0\0", r"not a CSV file \(it holds bytes that are not text\)"),
         (b"a,b\n\xe4,1\n", r"not a CSV file in UTF-8 \(.*\); save it as UTF-8"),
+        (
+            "a,b\n1,2\n".encode("utf-16"),
+            r"not a CSV file in UTF-8 \(it is in UTF-16, Excel's \"Unicode text\"\); save it as UTF-8",
+        ),
+        ('{"a":[1,2],"b":[3,4]}', r"not a CSV file \(it looks like JSON\)"),
+        ('[\n {"a": 1},\n {"a": 2}\n]\n', r"not a CSV file \(it looks like JSON\)"),
+        ('{"a": 1, "b": 2}\n{"a": 3, "b": 4}\n', r"not a CSV file \(it looks like JSON\)"),
+        (
+            "a,b,c\n1,2,3\n\n \n1,2,\n1,2\n",
+            r"row 3 \(counted from 1 below the column names\) has 2 of the 3 fields: fill it up",
+        ),
+        ("a,b,c\n1,2,3\n,\n", r"row 2 .* has 2 of the 3 fields"),
         ("a,b\n1,2\n1,2,3\n", r"not a CSV table \(Expected 2 fields in line 3, found 3\)"),
         ("a,b\n1,2,3\n1,2,3\n", r"not a CSV table \(the rows have more fields than the first line has column names\)"),
         ("a,b,a\n1,2,3\n", "2 columns are named 'a'; rename all but one"),
@@ -80,6 +98,12 @@ def test_names_are_text(write):
 def test_files_that_are_no_tables(write, content, why):
     with pytest.raises(ValueError, match=r"table\.csv: " + why):
         read_table(write(content))
+
+
+def test_brackets_and_missing_values_are_in_tables_too(write):
+    assert list(read_table(write("[m],{s},b\n1,2,3\n")).columns) == ["[m]", "{s}", "b"]
+    assert read_table(write("a,b\n1,\n\n,\n")).isna().to_numpy().tolist() == [[False, True], [True, True]]
+    assert read_table(write("a,b\n" + "x" * 200_000 + ",\n")).b.isna().all()
 
 
 def test_files_that_are_not_there(write, tmp_path):

@@ -39,9 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = app(args=given, prog_name="glassprop", standalone_mode=False)
             sys.stdout.flush()
             return code or 0
-        except BrokenPipeError:  # whoever read our output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
+        except BrokenPipeError:
+            return reader_gone()
         except KeyboardInterrupt:
             _complain("interrupted")
             return 130
@@ -57,6 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command = context.command_path if context else "glassprop"
             _complain(f"{error.format_message()} (see {command} --help)")
         return 2
+
+
+def reader_gone() -> int:
+    """The exit code where whoever read our output has seen enough: that of tools which end by the signal."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is not written yet
+    return 141
 
 
 def _reason(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from glassprop.cli import reader_gone
 from glassprop.cli.bench import bench
 from glassprop.cli.check import check
 from glassprop.cli.diagnose import diagnose
@@ -21,7 +22,7 @@ from glassprop.cli.train import train
 
 
 def _interruptible(command: Callable[..., int]) -> Callable[..., int]:
-    """The command, ended by Ctrl-C with one line and exit code 130; typer itself would say nothing."""
+    """The command, ended by Ctrl-C with one line and exit code 130, or by a closed pipe; typer itself would say nothing."""
 
     @wraps(command)
     def run(*given: object, **named: object) -> int:
@@ -30,6 +31,8 @@ def _interruptible(command: Callable[..., int]) -> Callable[..., int]:
         except KeyboardInterrupt:
             print("glassprop: error: interrupted", file=sys.stderr)
             return 130
+        except BrokenPipeError:
+            return reader_gone()
 
     return run
 

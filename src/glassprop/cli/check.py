@@ -43,8 +43,9 @@ def check(
     batch = read_batch(fitted, read_table(table), row, rows, MOST_ROWS)
     many = None if entries == "all" else int(entries)
     report = check_gradients(
-        fitted.penalised(batch.mass), fitted.parameters, batch.X, batch.Y, weights=batch.weights, entries=many, seed=seed
-    )
+        fitted.penalised(batch.mass), fitted.parameters, batch.X, batch.Y, weights=batch.weights, entries=many, seed=seed,
+        progress=not json,
+    )  # fmt: skip
     if json:
         print_json({"model": str(model), "table": table, "rows": len(batch.rows)} | report.as_dict())
     else:

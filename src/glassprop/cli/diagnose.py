@@ -45,7 +45,7 @@ def diagnose(
     check_picture("--plot", plot)
     fitted, rows = open_model(model, table, target), read_table(table)
     batch, (rule, size) = read_batch(fitted, rows), fitted.rule()
-    trained, held = _parts(fitted, rows, fitted.training, batch.Y)
+    trained, held = _parts(fitted, rows)
     validation = None if held is None else (batch.X[held], batch.Y[held])
     step = min(size, len(trained)) / len(rows)
     found = diagnose_network(
@@ -67,19 +67,17 @@ def diagnose(
     return 0 if found else 1
 
 
-def _parts(fitted: Fitted, table: pd.DataFrame, training: dict[str, Any], Y: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def _parts(fitted: Fitted, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows trained on and rows held out, where this is the table of the training; else all rows."""
     import numpy as np
 
-    from glassprop.tables.preparation import split_rows
+    from glassprop.cli.rows import parts_of_training
 
-    counts, fractions = training.get("rows") or {}, training.get("fractions") or {}
-    if fitted.preparation is None or not counts or sum(counts.values()) != len(table):
+    parts = parts_of_training(fitted, table)
+    if not parts:
         return np.arange(len(table)), None
-    classes = Y.astype(np.int64) if fitted.preparation.task == "classification" else None
-    parts = split_rows(len(table), fractions["test"], fractions["validation"], training["seed"], classes)
-    held = np.sort(np.concatenate(parts[1:]))
-    return parts[0], held if len(held) else None
+    held = np.sort(np.concatenate([parts["validation"], parts["test"]]))
+    return parts["train"], held if len(held) else None
 
 
 def check_picture(option: str, path: Path | None) -> None:

@@ -18,7 +18,7 @@ import typer
 from glassprop.cli import options
 from glassprop.core.losses import LOSSES
 from glassprop.core.update import OPTIMIZERS
-from glassprop.errors import unknown_name
+from glassprop.errors import is_number, unknown_name
 from glassprop.glass.explanation import ENDINGS
 
 if TYPE_CHECKING:
@@ -285,7 +285,7 @@ def _read_weights(path: Path, network: Network) -> Parameters:
 
     wanted = '{"W": [W1, W2, ...], "b": [b1, b2, ...]}, each W as rows of (fan_in, fan_out)'
     if not path.exists():
-        raise missing_file(path)
+        raise missing_file(path, endings=(".json",))
     try:
         content = json_text.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json_text.JSONDecodeError) as error:
@@ -293,6 +293,8 @@ def _read_weights(path: Path, network: Network) -> Parameters:
     if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in ("W", "b")):
         raise ValueError(f"{os.fspath(path)}: must hold {wanted}")
     try:
+        _check_numbers(content["W"], "W", 3)
+        _check_numbers(content["b"], "b", 2)
         parameters = Parameters.from_arrays(content["W"], content["b"], "float64")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}; it must hold {wanted}") from None
@@ -300,3 +302,17 @@ def _read_weights(path: Path, network: Network) -> Parameters:
         found, asked = (",".join(map(str, layers)) for layers in (parameters.layers, network.layers))
         raise ValueError(f"{os.fspath(path)}: its weights are of layers {found}; --layers says {asked}")
     return parameters
+
+
+def _check_numbers(given: Any, name: str, depth: int) -> None:
+    """Raise where lists in lists, so many deep, hold anything but numbers, or the rows of a matrix are of several lengths."""
+    if depth == 0:
+        if not is_number(given):
+            raise ValueError(f"{name} must be a number; it is {json_text.dumps(given)}")
+        return
+    if not isinstance(given, list):
+        raise ValueError(f"{name} must be a list; it is {json_text.dumps(given)}")
+    for number, part in enumerate(given):
+        _check_numbers(part, f"{name}[{number}]", depth - 1)
+        if name.startswith("W[") and depth == 2 and len(part) != len(given[0]):
+            raise ValueError(f"{name}[{number}] must be as long as {name}[0], {len(given[0])}; it holds {len(part)}")

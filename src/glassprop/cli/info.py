@@ -31,6 +31,7 @@ def info(source: Source, json: options.Json = False) -> int:
 def _model(source: str, json: bool) -> None:
     from glassprop.cli.models import FittedEstimator, open_model
     from glassprop.training.described import describe_network as description
+    from glassprop.training.progress import loss_label
 
     model = open_model(source)
     preparation, training = model.preparation, model.training
@@ -60,7 +61,8 @@ def _model(source: str, json: bool) -> None:
         print_line("inputs", f"{model.network.layers[0]}, without names: the model was saved without a table")
     for name, value in training.items():
         if value is not None and name != "reason":
-            print(f"  {name.replace('_', ' '):<17}{_told(name, value)}")
+            shown = loss_label(model.network) if name == "loss" else name.replace("_", " ")
+            print(f"  {shown:<17}{_told(name, value)}")
 
 
 def _table(source: str, json: bool) -> None:

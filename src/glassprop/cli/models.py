@@ -18,7 +18,7 @@ from glassprop.cli.output import plural, shorten
 from glassprop.core.network import Network, Parameters
 from glassprop.core.update import Optimizer
 from glassprop.tables.columns import check_column, column_of, matrix, numbers
-from glassprop.tables.metrics import Scores
+from glassprop.tables.metrics import Scores, short_number
 from glassprop.tables.model import Model, load, row_weights, scores_of
 from glassprop.tables.preparation import Preparation, class_numbers
 from glassprop.tables.reading import default_target
@@ -288,7 +288,7 @@ class FittedEstimator(ByPlace):
             answers = list(self._answers(inputs).T)
             means = np.average(truth, axis=0, weights=w)
             constant = list(np.tile(means[:, None], len(table)))
-            against = f"always the mean here, {', '.join(f'{mean:.4g}' for mean in means)}"
+            against = f"always the mean here, {', '.join(map(short_number, means))}"
         return Judged(targets, self._scores(truth, answers, w), self._scores(truth, constant, w), against)
 
     def _scores(self, truth: np.ndarray, answers: Sequence[np.ndarray], weights: np.ndarray | None) -> Scores:

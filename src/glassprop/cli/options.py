@@ -25,7 +25,12 @@ def _option(*names: str, help: str, panel: str, metavar: str | None = None, leas
 TABLE, NETWORK, TRAINING, ROWS, OUTPUT = "Table", "Network", "Training", "Rows held out", "Output"
 
 Table = Annotated[
-    str, typer.Argument(metavar="TABLE", help="CSV file with a line of column names, or sklearn:NAME.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="TABLE",
+        help="CSV file with a line of column names, - for standard input, or sklearn:NAME.",
+        show_default=False,
+    ),
 ]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file.", show_default=False)]
 Row = Annotated[int | None, _option("--row", help="One row of the table, counted from 0.", panel=TABLE, metavar="NUMBER")]

@@ -8,7 +8,7 @@ from typing import Any
 
 from glassprop.core.losses import Loss
 from glassprop.core.network import Network
-from glassprop.tables.metrics import Scores
+from glassprop.tables.metrics import Scores, short_number
 
 WIDTH = 10
 
@@ -27,7 +27,13 @@ def print_scores(scores: Scores, baseline: Scores, where: str, against: str) -> 
     """Scores beside those of the baseline."""
     print(f"\n{where:<24}{'model':>10}{'baseline':>12}   {against}")
     for name, value in scores.items():
-        print(f"  {name:<22}{_number(value):>10}{_number(baseline[name]):>12}")
+        print(f"  {name:<22}{short_number(value):>10}{short_number(baseline[name]):>12}")
+
+
+def held_out(counts: Mapping[str, int]) -> str:
+    """What the rows of a table that were not trained on are for, after the number of those that were."""
+    parts = [(counts[name], why) for name, why in (("validation", "stopping"), ("test", "scores"))]
+    return "".join(f"; {count:,} held out for {why}" for count, why in parts if count)
 
 
 def describe_network(network: Network) -> str:
@@ -57,9 +63,3 @@ def shorten(items: Iterable[Any], limit: int = 6) -> str:
 def plural(count: int, what: str, several: str = "") -> str:
     """A count and a noun."""
     return f"{count:,} {what if count == 1 else several or what + 's'}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "undefined"
-    return f"{value:,.1f}" if 1e3 <= abs(value) < 1e8 else f"{value:.4g}"

@@ -34,6 +34,27 @@ def read_batch(model: Fitted, table: pd.DataFrame, row: int | None = None, rows:
     return Batch(*model.arrays(table.iloc[numbers]), numbers)
 
 
+def parts_of_training(model: Fitted, table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The numbers of the rows that were trained on, held out for stopping and for scores; none where this is another table.
+
+    It is that of the training where the rows that were drawn then have the means and deviations that the model knows.
+    """
+    from glassprop.tables.columns import matrix, spread
+    from glassprop.tables.preparation import split_rows
+
+    preparation, training = model.preparation, model.training
+    counts, fractions = training.get("rows") or {}, training.get("fractions") or {}
+    if preparation is None or not counts or sum(counts.values()) != len(table):
+        return {}
+    classes = preparation.truth_of(table) if preparation.task == "classification" else None
+    train, validation, test = split_rows(len(table), fractions["test"], fractions["validation"], training["seed"], classes)
+    means, scales = spread(matrix(table, preparation.inputs)[train])
+    apart = np.maximum(np.abs(means - preparation.means), np.abs(scales - preparation.scales))
+    if (apart > 1e-9 * (np.abs(means) + scales)).any():  # another machine rounds in another order
+        return {}
+    return {"train": train, "validation": validation, "test": test}
+
+
 def chosen_rows(count: int, row: int | None, rows: str | None, most: int = 0) -> np.ndarray:
     """Row numbers, from 0, of a table of `count` rows."""
     if row is not None and rows is not None:

@@ -14,7 +14,16 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from glassprop.cli import options
-from glassprop.cli.output import describe_loss, describe_network, plural, print_json, print_line, print_scores, shorten
+from glassprop.cli.output import (
+    describe_loss,
+    describe_network,
+    held_out,
+    plural,
+    print_json,
+    print_line,
+    print_scores,
+    shorten,
+)
 from glassprop.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -309,10 +318,7 @@ def _announce(asked: SimpleNamespace, ready: Prepared, network: Network, rows: i
     print_line("task", f"{preparation.task}{classes}, as {ready.reason}")
     doubtful = asked.loss is None and preparation.classes and not isinstance(preparation.classes[0], (str, bool))
     print_line("loss", describe_loss(ready.loss) + (" (for regression: --loss half_squared_error)" if doubtful else ""))
-    held = "; ".join(
-        f"{counts[name]:,} held out for {why}" for name, why in (("validation", "stopping"), ("test", "scores")) if counts[name]
-    )
-    print_line("rows", f"{counts['train']:,} to train on" + (f"; {held}" if held else ""))
+    print_line("rows", f"{counts['train']:,} to train on{held_out(counts)}")
     if asked.weights is not None:
         print_line("weights", repr(asked.weights))
     print_line("network", describe_network(network))

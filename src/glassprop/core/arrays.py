@@ -11,8 +11,10 @@ import numpy as np
 
 from glassprop.core.network import Network, Parameters
 
+_NUMBERED = "classes are numbered by numpy.unique(labels, return_inverse=True)"
 
-def _array(name: str, value: Any) -> np.ndarray:
+
+def _array(name: str, value: Any, advice: str = "") -> np.ndarray:
     if type(value).__module__.startswith("scipy.sparse"):
         raise TypeError(f"{name} must be a dense array; got a sparse one (call .toarray())")
     try:
@@ -25,10 +27,9 @@ def _array(name: str, value: Any) -> np.ndarray:
         try:
             array = array.astype(np.float64)
         except (TypeError, ValueError):
-            got = next(filter(_no_number, array.ravel().tolist()), array.dtype)
-            raise ValueError(
-                f"{name} must hold numbers; it holds {got!r}; classes are numbered by numpy.unique(labels, return_inverse=True)"
-            ) from None
+            place = next((i for i in np.ndindex(array.shape) if _no_number(array.item(i))), ())
+            got = f"{array.item(place)!r} in {_place_of(place, value)}" if place else array.dtype
+            raise ValueError(f"{name} must hold numbers; it holds {got}" + (f"; {advice}" if advice else "")) from None
     return array
 
 
@@ -44,12 +45,17 @@ def _finite(name: str, array: np.ndarray, given: Any = None) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         finite = np.isfinite([array.min(), array.max()]).all()  # NaN is both; a table of truth values would take memory
     if not finite:
-        row, *column = np.argwhere(~np.isfinite(array))[0]
-        what = "NaN" if np.isnan(array[(row, *column)]) else "infinity"
-        labels = getattr(given, "columns", None)
-        place = f"row {row}" + (f", column {labels[column[0]] if labels is not None else column[0]}" if column else "")
-        raise ValueError(f"{name} must be finite; it holds {what} in {place}: leave such rows out or fill them in first")
+        place = tuple(np.argwhere(~np.isfinite(array))[0])
+        what = "NaN" if np.isnan(array[place]) else "infinity"
+        where = _place_of(place, given)
+        raise ValueError(f"{name} must be finite; it holds {what} in {where}: leave such rows out or fill them in first")
     return array
+
+
+def _place_of(place: tuple, given: Any) -> str:
+    """Row and column of an array in words, the column by its name where the table that was given has names."""
+    labels = getattr(given, "columns", None)
+    return f"row {place[0]}" + "".join(f", column {j if labels is None else labels[j]}" for j in place[1:])
 
 
 def core_array(array: np.ndarray, dtype: Any) -> np.ndarray:
@@ -78,7 +84,7 @@ def check_inputs(network: Network, X: Any, dtype: Any = None, name: str = "X") -
 
 def check_targets(network: Network, Y: Any, rows: int, dtype: Any, name: str = "Y") -> np.ndarray:
     """Y as (rows, outputs), or (rows, 1) of class numbers for cross_entropy; within the loss's range."""
-    array = _array(name, Y)
+    array = _array(name, Y, _NUMBERED)
     outputs, kind, loss = network.layers[-1], network.loss.targets, network.loss.name
     if array.ndim == 1:
         array = array[:, None]

@@ -17,7 +17,7 @@ from glassprop.core.panels import read_panels
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS, OUTPUT, TURN, UPDATE
 from glassprop.core.schedules import learning_rates
 from glassprop.core.sparse import SparseTable
-from glassprop.core.update import SGD, Optimizer
+from glassprop.core.update import SGD, Optimizer, check_optimizer
 from glassprop.core.workspace import Workspace
 from glassprop.errors import is_whole
 
@@ -197,9 +197,8 @@ def update(
     """
     if (learning_rate is None) == (optimizer is None):
         raise ValueError("give exactly one of learning_rate and optimizer")
-    rule = optimizer or SGD(learning_rate)
-    if not isinstance(rule, Optimizer):
-        raise TypeError(f"optimizer must be an update rule such as glassprop.Adam(1e-3); got {optimizer!r}")
+    rule = SGD(learning_rate) if optimizer is None else optimizer
+    check_optimizer(rule)
     if not isinstance(back, Backward):
         raise TypeError(f"back must be what glassprop.backward returns; got {type(back).__name__}")
     if not is_whole(step) or step < 0:

@@ -342,3 +342,10 @@ class AdamW(Adam):
 #: Every update rule by name.
 OPTIMIZERS: dict[str, type[_Rule]] = {rule.name: rule for rule in (SGD, RMSprop, Rprop, Adagrad, Adam, AdamW)}
 Optimizer = _Rule
+
+
+def check_optimizer(value: Any) -> None:
+    """Raise unless it is an update rule, made and not only named."""
+    if not isinstance(value, Optimizer):
+        made = f"; write glassprop.{value.__name__}()" if isinstance(value, type) and issubclass(value, Optimizer) else ""
+        raise TypeError(f"optimizer must be an update rule such as glassprop.Adam(1e-3); got {value!r}{made}")

@@ -6,6 +6,7 @@ It holds no loop and no formulas: epochs.py and lbfgs.py call the core.
 from __future__ import annotations
 
 import functools
+import warnings
 from abc import abstractmethod
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -22,19 +23,32 @@ from glassprop.core.activations import Activation
 from glassprop.core.arrays import check_targets, check_weights, core_array
 from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
-from glassprop.core.passes import check_factors
 from glassprop.core.update import Optimizer
 from glassprop.errors import nearest
 from glassprop.estimators.callbacks import EveryEpoch, Listeners
 from glassprop.estimators.draws import RowOrders, held_out_rows, starting_parameters
-from glassprop.estimators.epochs import EpochLoop, Memory
+from glassprop.estimators.epochs import EpochLoop
 from glassprop.estimators.handover import explain
 from glassprop.estimators.judge import Judge
 from glassprop.estimators.lbfgs import fit_lbfgs
+from glassprop.estimators.memory import Memory, memory_of_call, settings_of
 from glassprop.estimators.outputs import SPARSE, Outputs, plain
-from glassprop.estimators.settings import ACTIVATION_NAMES, OUT_ACTIVATIONS, SOLVER_NAMES, core_activations, update_rule
+from glassprop.estimators.settings import (
+    ACTIVATION_NAMES,
+    OUT_ACTIVATIONS,
+    SOLVER_NAMES,
+    core_activations,
+    starting_activations,
+)
 from glassprop.estimators.sparse import training_table
+from glassprop.estimators.undo import Undo
 from glassprop.training.data import Data, Rows
+
+_IN_WORDS: dict[type, str] = {  # how scikit-learn's messages are to call them
+    Activation: "a glassprop.Activation",
+    Loss: "a glassprop.Loss",
+    Optimizer: "an update rule such as glassprop.SGD(0.1)",
+}
 
 
 class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
@@ -89,16 +103,19 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         return super()._get_param_names()
 
     def _validate_params(self) -> None:
-        """As scikit-learn does, and for a misspelt name the nearest valid one."""
+        """As scikit-learn does, by names that a person knows, and with the nearest valid one for a name that is misspelt."""
         try:
             super()._validate_params()
         except InvalidParameterError as error:
-            name = next(name for name in self._parameter_constraints if f"The '{name}' parameter" in str(error))
-            valid = [option for c in self._parameter_constraints[name] if isinstance(c, StrOptions) for option in c.options]
-            near = nearest(getattr(self, name), valid)
-            if not near:
-                raise
-            raise InvalidParameterError(f"{error} Did you mean {near}?") from None
+            text = str(error)
+            for kind, words in _IN_WORDS.items():
+                text = text.replace(f"an instance of '{kind.__module__}.{kind.__qualname__}'", words)
+            name = next(name for name in self._parameter_constraints if f"The '{name}' parameter" in text)
+            value, constraints = getattr(self, name), self._parameter_constraints[name]
+            near = nearest(value, [option for c in constraints if isinstance(c, StrOptions) for option in c.options])
+            if isinstance(value, type) and issubclass(value, tuple(c for c in constraints if isinstance(c, type))):
+                near = f"an instance, {value.__name__}(...)"
+            raise InvalidParameterError(f"{text} Did you mean {near}?" if near else text) from None
 
     def set_callbacks(self, *callbacks: Any) -> Any:
         """Set callbacks for the next fits, in place of earlier ones.
@@ -159,7 +176,7 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
     @abstractmethod
     def _score_outputs(self, outputs: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> float: ...
 
-    def _row_weights(self, y: Any, sample_weight: Any, incremental: bool) -> Any:
+    def _row_weights(self, y: Any, sample_weight: Any, whole: bool) -> Any:
         return sample_weight
 
     def _classes_to_stratify(self, Y: np.ndarray) -> np.ndarray | None:
@@ -168,35 +185,52 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
     # --- fitting ---
 
     def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False, eval_set: Any = None) -> Any:
-        given, hidden = (X, y, sample_weight), self._hidden_layers()
+        """Train, or leave everything as it was where that fails; warn when all is kept, for a warning may be made an error."""
+        own = self.warm_start and not incremental and isinstance(self.random_state, Integral)  # a generator that goes on
+        with Undo(self, self.__dict__.get("_random_state") if own else None):
+            warning = self._train((X, y, sample_weight), incremental, eval_set)
+        if warning is not None:
+            warnings.warn(warning, stacklevel=4)
+        return self
+
+    def _train(self, given: tuple[Any, Any, Any], incremental: bool, eval_set: Any) -> Warning | None:
+        """What to warn of afterwards."""
+        hidden = self._hidden_layers()
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        X, y = self._checked(X, y, incremental, reset=first)
-        table = self._rows(X, y, sample_weight, incremental)
-        layers = (X.shape[1], *hidden, self.n_outputs_)
+        X, y = self._checked(*given[:2], incremental, reset=first)
+        Y, outputs = self._targets(y)
+        layers = (X.shape[1], *hidden, outputs)
         network = self._network(layers)
-        if first or incremental or not isinstance(self.random_state, Integral) or not hasattr(self, "_random_state"):
+        left = None if first else self.__dict__.get("_optimizer")
+        goes_on = not (first or incremental) and isinstance(self.random_state, Integral) and hasattr(self, "_random_state")
+        if not goes_on or (left is not None and left.changed(("random_state",), settings_of(self))):
             self._random_state = check_random_state(self.random_state)
         if first:
+            self.__dict__.pop("_optimizer", None)
             self.n_iter_ = self.t_ = 0
             self.n_layers_ = len(layers)
             self.out_activation_ = OUT_ACTIVATIONS.get(network.loss.name, "identity")
-            self._show(starting_parameters(self._random_state, layers, [row.name for row in network.activations], X.dtype))
-        parameters = self._parameters(X.dtype)
+            activations = starting_activations(self.activation, len(hidden))
+            self._show(starting_parameters(self._random_state, layers, activations, X.dtype))
+        parameters = self._parameters()
         if parameters.layers != layers:
             raise ValueError(
                 f"a fit is continued with the layers it has, {parameters.layers}; hidden_layer_sizes and data ask for {layers}"
             )
+        self.n_outputs_ = outputs
+        table = self._rows(network, (X, y, given[2]), Y, parameters.dtype, whole=not incremental)
         listeners = None if incremental else Listeners(self, *given)
         if self.solver == "lbfgs":
             assert listeners is not None  # partial_fit is not there
             self._refuse_what_goes_by_epochs(eval_set)
-            fit_lbfgs(self, network, Data(*table, None, None), parameters, listeners)
-            self._show(parameters)
+            warning = fit_lbfgs(self, network, Data(*table, None, None), parameters, listeners)
+            self._show(parameters.astype(np.float64))  # as SciPy returns them
         else:
-            self._go_by_epochs(network, table, y, parameters, listeners, first, eval_set)
+            memory = self._optimizer = memory_of_call(self, parameters, left, incremental)
+            warning = self._go_by_epochs(network, table, y, parameters, memory, listeners, first, eval_set)
         if listeners is not None:
             listeners.end()
-        return self
+        return warning
 
     def _checked(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         """As scikit-learn checks them; where values are missing, the message says in which column."""
@@ -231,17 +265,23 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
 
     def _network(self, layers: tuple[int, ...]) -> Network:
         """The core's network; `alpha` and `l1` are divided by the Σ w of each batch, see Workspace."""
-        activations, penalties = core_activations(self.activation, len(layers) - 2), {"l2": self.alpha, "l1": self.l1}
-        return Network(layers, activations, loss=self._core_loss(), dropout=self.dropout, **penalties)
+        activations = core_activations(self.activation, len(layers) - 2)
+        dropout = float(self.dropout) if isinstance(self.dropout, Real) else self.dropout
+        return Network(layers, activations, loss=self._core_loss(), dropout=dropout, l2=float(self.alpha), l1=float(self.l1))
 
-    def _rows(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Rows:
-        """X, Y and weights as the core takes them; but X sparse, where `training_table` leaves it so."""
+    def _rows(
+        self, network: Network, given: tuple[Any, Any, Any], Y: np.ndarray, dtype: Any, whole: bool = False, name: str = "y"
+    ) -> Rows:
+        """X, Y and weights as the core takes them; but X sparse, where `training_table` leaves it so.
+
+        Given are X and y as they were checked, and row weights; Y are the targets of y. `whole`: all rows to learn from.
+        """
+        X, y, sample_weight = given
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
-        weights = check_weights(self._row_weights(y, sample_weight, incremental), X.shape[0], X.dtype, "sample_weight")
-        Y, self.n_outputs_ = self._targets(y)
-        network = self._network((X.shape[1], *self._hidden_layers(), self.n_outputs_))
-        return training_table(X), check_targets(network, Y, X.shape[0], X.dtype, "y"), weights
+        weights = check_weights(self._row_weights(y, sample_weight, whole), X.shape[0], dtype, "sample_weight")
+        X = training_table(X)
+        return X if issparse(X) else core_array(X, dtype), check_targets(network, Y, X.shape[0], dtype, name), weights
 
     def _refuse_what_goes_by_epochs(self, eval_set: Any) -> None:
         asked = {"eval_set": eval_set is not None, "dropout": np.any(self.dropout), "weight_decay": self.weight_decay}
@@ -254,36 +294,27 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         table: Rows,
         y: Any,
         parameters: Parameters,
+        memory: Memory,
         listeners: Listeners | None,
         first: bool,
         eval_set: Any,
-    ) -> None:
+    ) -> Warning | None:
         incremental = listeners is None
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
-        memory = self._memory(parameters, continues=not first)
-        if memory.theta is not None and memory.left is self.coefs_ and not incremental:
-            parameters.theta[:] = memory.theta
+        last = None if incremental else memory.last_behind(parameters)
+        if last is not None:
+            parameters.theta[:] = last
         self._begin_history(first)
-        data, orders, labels = self._rows_by_epoch(table, y, memory, incremental, eval_set)
+        data, orders, labels = self._rows_by_epoch(network, table, y, memory, incremental, eval_set)
         judge = Judge(self, network, parameters, data.validation, labels) if self.early_stopping and data.validation else None
-        EpochLoop(self, network, data, parameters, memory, orders, judge, listeners).run(1 if incremental else self.max_iter)
+        loop = EpochLoop(self, network, data, parameters, memory, orders, judge, listeners)
+        warning = loop.run(1 if incremental else self.max_iter)
         if judge is None:
             self._show(parameters)
-        memory.left = self.coefs_
-
-    def _memory(self, parameters: Parameters, continues: bool) -> Memory:
-        """What an earlier call left, where that still fits; or a new memory."""
-        rule, left = update_rule(self), self.__dict__.get("_optimizer")
-        check_factors(rule, parameters.layers)
-        state = np.zeros((2, parameters.theta.size), parameters.dtype)
-        if continues and isinstance(left, Memory) and left.fits(rule.name, state):
-            return left
-        seed = int(self._random_state.randint(2**31)) if np.any(self.dropout) else 0
-        rate = self.learning_rate_init if callable(rule.learning_rate) else rule.learning_rate
-        memory = Memory(rule.name, float(rate), state, seed=seed)
-        self._optimizer = memory
-        return memory
+        best = judge is not None and self.warm_start
+        memory.theta, memory.left = (parameters.theta, self._parameters(parameters.dtype).theta) if best else (None, None)
+        return warning
 
     def _begin_history(self, first: bool) -> None:
         criterion = "score" if self.early_stopping else "loss"
@@ -296,7 +327,7 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
             self.best_loss_ = None if by_score else np.inf
 
     def _rows_by_epoch(
-        self, table: Rows, y: Any, memory: Memory, incremental: bool, eval_set: Any
+        self, network: Network, table: Rows, y: Any, memory: Memory, incremental: bool, eval_set: Any
     ) -> tuple[Data, RowOrders, Any]:
         """Rows to train on and rows to judge by, their orders, and the judged rows' targets as they were given."""
         X, Y, weights = table
@@ -313,23 +344,19 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         if held is not None:
             validation, labels = (X[held], Y[held], None if weights is None else weights[held]), y[held]
         elif eval_set is not None:
-            validation, labels = self._eval_rows(eval_set, X.dtype)
+            validation, labels = self._eval_rows(network, eval_set, Y.dtype)
         if validation is not None and self.__dict__.get("validation_loss_curve_") is None:
             self.validation_loss_curve_ = []
         data = Data(X, Y, weights, order if held is not None else None, validation)
         return data, RowOrders(self._random_state, rows if order is None else order, self.shuffle), labels
 
-    def _eval_rows(self, eval_set: Any, dtype: Any) -> tuple[Rows, Any]:
+    def _eval_rows(self, network: Network, eval_set: Any, dtype: Any) -> tuple[Rows, Any]:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 3):
             got = f"{len(eval_set)} of them" if isinstance(eval_set, (tuple, list)) else type(eval_set).__name__
             raise TypeError(f"eval_set must be (X, y) or (X, y, sample_weight); got {got}")
-        outputs = self.n_outputs_
         X, y = self._check_arrays(eval_set[0], eval_set[1], reset=False)
-        X, Y, weights = self._rows(X, y, eval_set[2] if len(eval_set) == 3 else None, incremental=True)
-        if self.n_outputs_ != outputs:
-            raise ValueError(f"y of eval_set must have {outputs} outputs as y has; got {self.n_outputs_}")
-        X = X if issparse(X) else core_array(X, dtype)
-        return (X, core_array(Y, dtype), None if weights is None else core_array(weights, dtype)), y
+        Y, _ = self._targets(y)
+        return self._rows(network, (X, y, eval_set[2] if len(eval_set) == 3 else None), Y, dtype, name="y of eval_set"), y
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

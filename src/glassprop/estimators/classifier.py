@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import compute_sample_weight
@@ -16,12 +17,12 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from glassprop.core.losses import Loss
 from glassprop.estimators.base import BaseMLP, goes_by_epochs
 from glassprop.estimators.documentation import documented
-from glassprop.estimators.labels import SEVERAL, fit_binarizer
+from glassprop.estimators.labels import ONE_COLUMN, SEVERAL, balanced_weights, fit_binarizer, several_columns
 
 
 @documented(
     score="accuracy",
-    targets="Labels of any kind; or a column of 0 and 1 for each of several labels; or several columns of labels.",
+    targets="Labels of any kind; or a column of 0 and 1 for each of several labels; or several columns of other labels.",
 )
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron for classes, by scikit-learn's rules and with its numbers, trained by the compiled core.
@@ -35,7 +36,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     label_smoothing : float, default=0.0
         Share of every target that is spread over the classes.
     class_weight : dict, list of dict, 'balanced' or None, default=None
-        Weights of rows by their class; 'balanced' is rows / (classes · rows of the class).
+        Weights of rows by their class; 'balanced' is rows / (classes · rows of the class) of the rows that `fit` is given, for
+        those of an ``eval_set``, of `explain` and of a later `partial_fit`, too.
     {last_parameters}
 
     Attributes
@@ -143,7 +145,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @available_if(goes_by_epochs)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> MLPClassifier:
-        """Train one epoch on these rows, and keep all that the update rule remembers.
+        """Train one epoch on these rows; rule and learning rate are those of the first call, with all that they remember.
 
         Parameters
         ----------
@@ -155,11 +157,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        kind = type_of_target(y)
-        if kind == SEVERAL and not hasattr(self, "classes_"):
+        several = several_columns(y)
+        if several and not hasattr(self, "classes_"):
             raise ValueError("partial_fit needs a call of fit before it where y has several columns of labels")
-        if kind != SEVERAL and _check_partial_fit_first_call(self, classes):
-            self._label_binarizer = LabelBinarizer().fit(y if kind.startswith("multilabel") else classes)
+        if not several and _check_partial_fit_first_call(self, classes):
+            self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Any:
@@ -174,9 +176,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray, (rows,) or (rows, columns of y)
         """
         outputs = self._outputs(self._to_predict(X))
-        if self.out_activation_ == "softmax":
-            return self.classes_[outputs.argmax(1)]
-        return self._label_binarizer.inverse_transform(outputs.ravel() if self.n_outputs_ == 1 else outputs)
+        if self._label_binarizer.y_type_ in ONE_COLUMN:
+            return self.classes_[self._class_numbers(outputs)]
+        return self._label_binarizer.inverse_transform(outputs)
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities of the classes.
@@ -233,9 +235,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         float
         """
-        if not self._several:
+        binarizer = getattr(self, "_label_binarizer", None)
+        if binarizer is None or binarizer.y_type_ in ONE_COLUMN or issparse(y):
             return super().score(X, y, sample_weight)
-        return float(np.average((self.predict(X) == np.asarray(y)).all(1), weights=sample_weight))
+        truth, predicted = np.asarray(y), self.predict(X)
+        predicted = predicted.toarray() if issparse(predicted) else predicted
+        if truth.shape != predicted.shape:
+            raise ValueError(f"y must have a label for each row and column, {predicted.shape}; got shape {truth.shape}")
+        return float(np.average((predicted == truth).all(1), weights=sample_weight))
+
+    def _class_numbers(self, outputs: np.ndarray) -> np.ndarray:
+        """Of one column of labels, the number of the class of every row: the only one, where there is one."""
+        return outputs.argmax(1) if len(self.classes_) > 2 else (outputs[:, 0] > 0.5) * (len(self.classes_) - 1)
 
     def _probabilities(self, outputs: np.ndarray) -> Any:
         if self._several:
@@ -249,13 +260,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _core_loss(self) -> Loss:
         multiclass = self._label_binarizer.y_type_ == "multiclass"
-        return Loss("cross_entropy" if multiclass else "binary_cross_entropy", label_smoothing=self.label_smoothing)
+        return Loss("cross_entropy" if multiclass else "binary_cross_entropy", label_smoothing=float(self.label_smoothing))
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         X, y = self._check_arrays(X, y, reset)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = fit_binarizer(y)
             self.classes_ = self._label_binarizer.classes_
+            self.__dict__.pop("_balanced", None)
         elif self.warm_start and not self._several and set(unique_labels(y)) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously got "
@@ -265,7 +277,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _targets(self, y: Any) -> tuple[np.ndarray, int]:
         classes, kind = self.classes_, self._label_binarizer.y_type_
-        if kind in ("binary", "multiclass") and y.ndim == 1:
+        if kind in ONE_COLUMN and y.ndim == 1:
             numbers = np.searchsorted(classes, y)
             unknown = classes[np.minimum(numbers, len(classes) - 1)] != y
             if np.any(unknown):
@@ -275,18 +287,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return numbers[:, None], len(classes) if len(classes) > 2 else 1
         if not self._several and len(np.setdiff1d(unique_labels(y), classes)):
             raise ValueError(f"y must have {len(classes)} columns of labels; got shape {y.shape}")
-        Y = self._label_binarizer.transform(y)
+        Y = self._label_binarizer.transform(y.astype(bool) if issparse(y) else y)  # what a sparse table holds is there
         return Y, Y.shape[1]
 
-    def _row_weights(self, y: Any, sample_weight: Any, incremental: bool) -> Any:
+    def _row_weights(self, y: Any, sample_weight: Any, whole: bool) -> Any:
         if self.class_weight is None:
             return sample_weight
-        if incremental and isinstance(self.class_weight, str):
-            raise ValueError(
-                "class_weight='balanced' needs all rows at once: give partial_fit weights by class, as "
-                "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y) gives them"
-            )
-        weights = compute_sample_weight(self.class_weight, y)
+        by_class: Any = self.class_weight
+        if isinstance(by_class, str):
+            if whole:
+                self._balanced = balanced_weights(y)
+            elif not hasattr(self, "_balanced"):
+                raise ValueError(
+                    "class_weight='balanced' needs all rows at once: call fit before, or give partial_fit weights by class, as "
+                    "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y) gives them"
+                )
+            by_class = self._balanced
+        weights = compute_sample_weight(by_class, y)
         return weights if sample_weight is None else weights * sample_weight
 
     def _classes_to_stratify(self, Y: np.ndarray) -> np.ndarray | None:
@@ -297,8 +314,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self._several:
             parts = zip(self._label_binarizer.parts(outputs), self._label_binarizer.parts(Y), strict=True)
             right = np.all([part.argmax(1) == wanted.argmax(1) for part, wanted in parts], axis=0)
-        elif self.out_activation_ == "softmax":
-            right = outputs.argmax(1) == Y[:, 0]
+        elif self._label_binarizer.y_type_ in ONE_COLUMN:
+            right = self._class_numbers(outputs) == Y[:, 0]
         else:
             right = ((outputs > 0.5) == Y).all(1)
         return np.average(right, weights=weights)

@@ -20,8 +20,8 @@ from glassprop.core.network import Network, Parameters
 from glassprop.core.schedules import Schedule
 from glassprop.core.update import OPTIMIZERS
 from glassprop.estimators.classifier import MLPClassifier
-from glassprop.estimators.epochs import Memory
 from glassprop.estimators.labels import SEVERAL, ColumnsBinarizer
+from glassprop.estimators.memory import Memory, settings_of
 from glassprop.estimators.outputs import LOSSES
 from glassprop.estimators.regressor import MLPRegressor
 from glassprop.training.described import describe_schedule, optimizer_of, schedule_of
@@ -61,11 +61,13 @@ def describe_estimator(model: Any) -> tuple[Network, Parameters, dict[str, Any],
         facts["feature_names"] = [str(name) for name in model.feature_names_in_]
     if "classes_" in fitted:
         facts["labels"] = _describe_labels(model._label_binarizer, tensors)
+    if "_balanced" in fitted:
+        facts["balanced"] = _data("class_weight", model._balanced)
     generator = fitted.get("_random_state") if isinstance(model.random_state, int | np.integer) else model.random_state
     if isinstance(generator, np.random.RandomState):
         facts["random_state"] = _describe_generator(generator, tensors)
-    if isinstance(fitted.get("_optimizer"), Memory):
-        facts["memory"] = _describe_memory(model._optimizer, model.coefs_, parameters, tensors)
+    if isinstance(fitted.get("_optimizer"), Memory) and model._optimizer.fits(parameters):
+        facts["memory"] = _describe_memory(model._optimizer, parameters, tensors)
     return model._network(parameters.layers), parameters, facts, tensors
 
 
@@ -107,11 +109,14 @@ def estimator_of(
     if "labels" in facts:
         fitted["_label_binarizer"] = _binarizer_of(facts["labels"], network.layers[-1], tensors)
         fitted["classes_"] = fitted["_label_binarizer"].classes_
+    if "balanced" in facts:
+        fitted["_balanced"] = _value(facts["balanced"], known, None)
     if generator is not None:
         fitted["_random_state"] = generator
     model._show(parameters)
     if "memory" in facts:
-        fitted["_optimizer"] = _memory_of(facts["memory"], network, model.coefs_, tensors)
+        settings = {name: _value(facts["memory"]["settings"][name], known, generator) for name in settings_of(model)}
+        fitted["_optimizer"] = _memory_of(facts["memory"], settings, parameters, tensors)
     return model
 
 
@@ -162,7 +167,7 @@ def _value(data: Any, known: tuple[Mapping[str, Activation], Mapping[str, Loss]]
     if kind == "tuple":
         return tuple(_value(each, known, generator) for each in held)
     if kind == "dict":
-        return {key: _value(value, known, generator) for key, value in held}
+        return {_value(key, known, generator): _value(value, known, generator) for key, value in held}
     if kind == "random_state":
         return generator
     read: dict[str, Any] = {
@@ -197,13 +202,13 @@ def _describe_labels(binarizer: Any, tensors: Tensors) -> dict[str, Any]:
     if not several:
         facts["sparse"] = bool(binarizer.sparse_input_)
     for number, classes in enumerate(columns):
-        if classes.dtype.kind in "biuf":
+        if classes.dtype.kind in "biuf" and classes.dtype.itemsize <= 8:  # a file knows no longer numbers
             tensors[f"classes{number}"] = classes
             facts["columns"].append(None)
         elif classes.dtype.kind in "OU" and all(isinstance(label, str | bool | int | float) for label in classes):
             facts["columns"].append({"dtype": classes.dtype.str, "labels": [_data("classes_", label) for label in classes]})
         else:
-            raise TypeError(f"labels must be text or numbers to be saved; got {classes!r}")
+            raise TypeError(f"labels must be text or numbers to be saved, of 64 bits at most; got {classes!r}")
     return facts
 
 
@@ -253,40 +258,43 @@ def _generator_of(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -
     return generator
 
 
-def _describe_memory(memory: Memory, coefs: Any, parameters: Parameters, tensors: Tensors) -> dict[str, Any]:
-    vectors = {"state1": memory.state[0], "state2": memory.state[1], "last": memory.theta}
+def _describe_memory(memory: Memory, parameters: Parameters, tensors: Tensors) -> dict[str, Any]:
+    vectors = {"state1": memory.state[0], "state2": memory.state[1], "last": memory.last_behind(parameters)}
     for prefix, vector in vectors.items():
         if vector is not None:
-            shaped = Parameters(parameters.layers, vector.dtype).with_theta(vector)
+            shaped = parameters.with_theta(vector)
             for l, (W, b) in enumerate(zip(shaped.W, shaped.b, strict=True), 1):
                 tensors[f"{prefix}_W{l}"], tensors[f"{prefix}_b{l}"] = np.ascontiguousarray(W), b
     rows = {"order": memory.order, "held": memory.held}
     tensors |= {name: numbers for name, numbers in rows.items() if numbers is not None}
     return {
-        "rule": memory.rule,
+        "settings": {name: _data(name, value) for name, value in memory.settings.items()},
         "learning_rate": memory.learning_rate,
         "steps": memory.steps,
         "seed": memory.seed,
-        "left": memory.left is coefs,  # nothing was put in the place of coefs_ since
     }
 
 
-def _memory_of(facts: Mapping[str, Any], network: Network, coefs: Any, tensors: Mapping[str, np.ndarray]) -> Memory:
+def _memory_of(
+    facts: Mapping[str, Any], settings: dict[str, Any], parameters: Parameters, tensors: Mapping[str, np.ndarray]
+) -> Memory:
     order, held = tensors.get("order"), tensors.get("held")
     rows = np.concatenate([numbers for numbers in (order, held) if numbers is not None] or [np.zeros(0, np.int64)])
     if rows.dtype != np.int64 or not np.array_equal(np.sort(rows), np.arange(len(rows))):
         raise ValueError("its row numbers must be each of those of a table once")  # the core reads where they point
-    state = np.stack([_vector(prefix, network, tensors) for prefix in ("state1", "state2")])
-    return Memory(
-        str(facts["rule"]), float(facts["learning_rate"]), state, steps=int(facts["steps"]), seed=int(facts["seed"]),
-        theta=_vector("last", network, tensors) if "last_W1" in tensors else None, order=order, held=held,
-        left=coefs if facts["left"] else None,
+    state = np.stack([_vector(prefix, parameters.layers, tensors) for prefix in ("state1", "state2")])
+    theta = _vector("last", parameters.layers, tensors) if "last_W1" in tensors else None
+    memory = Memory(
+        settings, float(facts["learning_rate"]), state, steps=int(facts["steps"]), seed=int(facts["seed"]),
+        order=order, held=held, theta=theta, left=None if theta is None else parameters.theta.copy(),
     )  # fmt: skip
+    memory.next_rule()  # or the settings are none
+    return memory
 
 
-def _vector(prefix: str, network: Network, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+def _vector(prefix: str, layers: tuple[int, ...], tensors: Mapping[str, np.ndarray]) -> np.ndarray:
     """The flat vector whose layers are tensors of this prefix."""
-    parameters = Parameters(network.layers, tensors[f"{prefix}_W1"].dtype)
+    parameters = Parameters(layers, tensors[f"{prefix}_W1"].dtype)
     for l, (W, b) in enumerate(zip(parameters.W, parameters.b, strict=True), 1):
         for name, view in ((f"{prefix}_W{l}", W), (f"{prefix}_b{l}", b)):
             if tensors[name].shape != view.shape:

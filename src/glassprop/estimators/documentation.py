@@ -39,7 +39,7 @@ verbose : bool, default=False
     Print the loss of every epoch.
 warm_start : bool, default=False
     `fit` goes on from where the last call ended, to the bit as if that had not: with the update rule's state, the random
-    generator, the rows held out.
+    generator, the rows held out. Parameters that were changed since take effect.
 momentum, nesterovs_momentum : float, default=0.9, and bool, default=True
     Of 'sgd'.
 early_stopping : bool, default=False
@@ -65,14 +65,14 @@ gradient_clip : float or None, default=None
 
 LAST_PARAMETERS = """
 scoring : str, callable or None, default=None
-    With `early_stopping`, judge epochs by this scorer; None takes {score}.
+    With `early_stopping`, judge epochs by this scorer; None takes {score}. Row weights are given to a scorer that takes them.
 n_jobs : int or None, default=None
     Threads of a fit, at most; None and −1 take as many as the work in a step keeps busy. Numbers do not depend on it.
 """
 
 ATTRIBUTES = """
 coefs_, intercepts_ : list of ndarray
-    Weights, (fan_in, fan_out), and biases, (fan_out,), of every layer.
+    Weights, (fan_in, fan_out), and biases, (fan_out,), of every layer; after 'lbfgs' in float64.
 loss_ : float
     Loss of the last epoch: the mean of its batches' before each update, with the penalty.
 loss_curve_ : list of float
@@ -93,7 +93,8 @@ n_layers_, n_outputs_, out_activation_ : int, int and str
 
 FIT = """
 X : array-like or sparse matrix, (rows, inputs)
-    float32 is computed in float32, everything else in float64. A sparse one is multiplied as such.
+    float32 is computed in float32, everything else in float64; a fit goes on in the precision of `coefs_`. A sparse one is
+    multiplied as such.
 y : array-like, (rows,) or (rows, outputs)
     {targets}
 sample_weight : array-like, (rows,), optional

@@ -17,10 +17,9 @@ from glassprop.core.network import Parameters
 def starting_parameters(
     random_state: np.random.RandomState, layers: Sequence[int], activations: Sequence[str], dtype: Any
 ) -> Any:
-    """Weights and then biases of each layer, uniform within Glorot and Bengio's bound, or √(1/3) of it after a sigmoid."""
+    """Weights and then biases of each layer, uniform within Glorot and Bengio's bound, or √(1/3) of it with a sigmoid."""
     parameters = Parameters(layers, dtype)
-    of_layers = [*activations, activations[-1]] if activations else ["relu"]  # the output takes the last hidden layer's
-    for W, b, activation in zip(parameters.W, parameters.b, of_layers, strict=True):
+    for W, b, activation in zip(parameters.W, parameters.b, activations, strict=True):
         bound = math.sqrt((2.0 if activation == "sigmoid" else 6.0) / sum(W.shape))
         W[...] = random_state.uniform(-bound, bound, W.shape)
         b[...] = random_state.uniform(-bound, bound, b.shape)

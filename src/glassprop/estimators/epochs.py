@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import DIVERGED, TRAIN
@@ -21,32 +21,13 @@ from glassprop.core.workspace import Workspace
 from glassprop.estimators.callbacks import Listeners
 from glassprop.estimators.draws import RowOrders
 from glassprop.estimators.judge import Judge
+from glassprop.estimators.memory import Memory
 from glassprop.estimators.settings import changes_by_epoch, schedule, update_rule
 from glassprop.estimators.sparse import core_table
 from glassprop.training.data import Data
 from glassprop.training.loop import ORDER_ENTRIES, Epoch, Pace
 
 LOWEST_ADAPTIVE_RATE = 1e-6
-
-
-@dataclass
-class Memory:
-    """What a solver carries from one call of `fit` or `partial_fit` to the next: with the random state, all of it."""
-
-    rule: str
-    learning_rate: float
-    state: np.ndarray  # (2, theta.size), the update rule's vectors
-    steps: int = 0  # done in all calls
-    seed: int = 0  # of dropout
-    # for continuing a fit, kept where warm_start asks for it:
-    theta: np.ndarray | None = None  # the last parameters; coefs_ may be the best
-    order: np.ndarray | None = None  # row numbers as in the last epoch
-    held: np.ndarray | None = None  # rows held out
-    left: Any = None  # coefs_ as the call left them
-
-    def fits(self, rule: str, state: np.ndarray) -> bool:
-        """Whether it is of this rule and of a state of this shape and precision."""
-        return (self.rule, self.state.shape, self.state.dtype) == (rule, state.shape, state.dtype)
 
 
 class EpochLoop:
@@ -66,7 +47,7 @@ class EpochLoop:
     judge : Judge, optional
         The score by which to stop; None stops by the training loss.
     listeners : Listeners, optional
-        Told of every epoch.
+        Told of every epoch; None is a `partial_fit`, whose single epoch is no end.
     """
 
     def __init__(
@@ -79,8 +60,9 @@ class EpochLoop:
         self.per = -(-rows // batch_size)  # steps in an epoch
         most = 1 if judge or listeners else min(model.max_iter, model.n_iter_no_change + 1)
         self.room = int(max(1, min(most, ORDER_ENTRIES // rows)))
-        rule = update_rule(model)
-        self.schedule, self.changes = schedule(model, rule), changes_by_epoch(model)
+        self.by = memory.by
+        rule = update_rule(self.by)
+        self.schedule, self.changes = schedule(self.by, rule), changes_by_epoch(self.by)
         threads = None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs)
         X, dtype, held = core_table(data.X, parameters.dtype), parameters.dtype, data.validation
         validation = None if held is None else (core_table(held[0], dtype, isinstance(X, SparseTable)), *held[1:])
@@ -93,20 +75,26 @@ class EpochLoop:
         self.work.set(state=memory.state, earlier_steps=memory.steps)
         self.pace = Pace(batch_size, network.n_parameters)
         self.step, self.stopped, self.begun = 0, False, time.perf_counter()
+        self.warning: Warning | None = None
 
-    def run(self, epochs: int) -> None:
-        """Train for so many epochs, or until something stops it; Ctrl-C keeps what was learned."""
+    def run(self, epochs: int) -> Warning | None:
+        """Train for so many epochs, or until something stops it; Ctrl-C keeps what was learned. What to warn of afterwards."""
         model = self.model
         model.n_iter_ = 0
         try:
             while model.n_iter_ < epochs and not self.stopped:
                 self._call(epochs - model.n_iter_)
+            if not self.stopped and self.listeners is not None:
+                self.warning = ConvergenceWarning(
+                    f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization hasn't converged yet."
+                )
         except KeyboardInterrupt:
             self._collect()
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+            self.warning = UserWarning("Training interrupted by user.")
         self.memory.steps += self.step
         if model.warm_start:
-            self.memory.theta, self.memory.order = self.parameters.theta.copy(), self.orders.order
+            self.memory.order = self.orders.order
+        return self.warning
 
     def _call(self, epochs: int) -> None:
         """One call of the core, over at most so many epochs."""
@@ -122,9 +110,11 @@ class EpochLoop:
                     self.orders.write(self.work["order"][e - epoch])
         self.work["rates"][: last - self.step] = self._rates(epoch, last)
         self.work.set(first_step=self.step, first_epoch=epoch)
-        first, self.step = self.step, self.work.run(self.step, last, TRAIN)
-        self.pace.measured(self.step - first, time.perf_counter() - begun)
+        first = self.step
+        self.work.run(first, last, TRAIN)
+        seconds = time.perf_counter() - begun
         self._collect()
+        self.pace.measured(self.step - first, seconds)
         if self.work.progress["status"][0] == DIVERGED:
             self._diverged()
 
@@ -141,12 +131,12 @@ class EpochLoop:
         return rates
 
     def _inverse_scaling(self, rows_seen: int) -> float:
-        return float(self.model.learning_rate_init) / (rows_seen + 1) ** self.model.power_t
+        return float(self.by.learning_rate_init) / (rows_seen + 1) ** self.by.power_t
 
     def _collect(self) -> None:
-        """Close the epochs that the core has finished."""
-        done = int(self.work.progress["step"][0]) // self.per
-        while self.model.n_iter_ < done:
+        """Note the step that the core has reached, even where Ctrl-C ended its call, and close the epochs that are done."""
+        self.step = int(self.work.progress["step"][0])
+        while self.model.n_iter_ < self.step // self.per:
             self._close(self.work["history"][self.model.n_iter_ - int(self.work.plan["first_epoch"][0])])
 
     def _close(self, row: Any) -> None:
@@ -167,12 +157,6 @@ class EpochLoop:
             self._patience_spent()
         if self.listeners and self.listeners.end_epoch(self._record(row), self.parameters):
             self.stopped = True
-        if model.n_iter_ == model.max_iter and not self.stopped:
-            _warn(
-                f"Stochastic Optimizer: Maximum iterations ({model.max_iter}) reached and the optimization hasn't converged "
-                "yet.",
-                calls=8,
-            )
 
     def _note(self, score: float | None) -> None:
         """Judge the epoch by its score or else by its loss, and count those in a row that were no better."""
@@ -225,7 +209,7 @@ class EpochLoop:
         self.model.validation_scores_.append(float("nan"))
         self.model.n_iter_ += 1
         self.stopped = True
-        _warn(f"{place} The best parameters so far are kept. {advice}", calls=7)
+        self.warning = ConvergenceWarning(f"{place} The best parameters so far are kept. {advice}")
 
 
 def batch_rows(batch_size: Any, rows: int) -> int:
@@ -233,12 +217,5 @@ def batch_rows(batch_size: Any, rows: int) -> int:
     if isinstance(batch_size, str):
         return min(200, rows)
     if batch_size > rows:
-        warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=7)
+        warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=8)
     return int(min(batch_size, rows))
-
-
-def _warn(text: str, calls: int) -> None:
-    """Warn the line that called `fit`, so many calls before the one that warns."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    warnings.warn(text, ConvergenceWarning, stacklevel=calls + 2)

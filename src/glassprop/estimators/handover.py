@@ -12,8 +12,9 @@ import numpy as np
 from scipy.sparse import issparse
 
 from glassprop.core.network import Network
-from glassprop.estimators.epochs import Memory
+from glassprop.estimators.memory import Memory
 from glassprop.estimators.settings import update_rule
+from glassprop.training.data import Rows
 
 
 def explain(model: Any, X: Any, y: Any, row: int, sample_weight: Any, options: dict[str, Any]) -> Any:
@@ -39,11 +40,12 @@ def explain(model: Any, X: Any, y: Any, row: int, sample_weight: Any, options: d
     return glass.explain(network, parameters, X, Y, row=row, weights=weights, **options)
 
 
-def batch_of(model: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """X, targets and row weights as the core takes them."""
+def batch_of(model: Any, X: Any, y: Any, sample_weight: Any = None) -> Rows:
+    """X, targets and row weights as the core takes them, in the precision of the parameters, in which a fit would go on."""
     X, y = model._check_arrays(X, y, reset=False)
     X = X.toarray() if issparse(X) else X  # every number is shown
-    return model._rows(X, y, sample_weight, incremental=True)
+    parameters = model._parameters()
+    return model._rows(model._network(parameters.layers), (X, y, sample_weight), model._targets(y)[0], parameters.dtype)
 
 
 def batch_network(model: Any, mass: float) -> Network:
@@ -53,11 +55,10 @@ def batch_network(model: Any, mass: float) -> Network:
 
 
 def step_options(model: Any, dtype: Any) -> dict[str, Any]:
-    """The update rule of the next step; its state and its number, too, where they are of this precision."""
+    """The update rule of the step that `partial_fit` would take next; its state and its number, too, where they fit."""
     if model.solver == "lbfgs":
         return {}
     memory = model.__dict__.get("_optimizer")
-    rule = {"optimizer": update_rule(model)}
-    if not isinstance(memory, Memory) or memory.state.dtype != dtype:
-        return rule
-    return rule | {"state": memory.state, "step": memory.steps}
+    if not isinstance(memory, Memory) or not memory.fits(model._parameters(dtype)):
+        return {"optimizer": update_rule(model)}
+    return {"optimizer": memory.next_rule(), "state": memory.state, "step": memory.steps}

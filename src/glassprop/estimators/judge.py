@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class Judge:
             from sklearn.metrics import check_scoring
 
             self._scorer = check_scoring(model, model.scoring)
+            self._named = {} if rows[2] is None or not takes_weights(self._scorer) else {"sample_weight": rows[2]}
 
     def __call__(self) -> float:
         """The score, higher is better; NaN where outputs are not finite."""
@@ -50,7 +52,16 @@ class Judge:
             fitted = copy.copy(self._model)
             fitted._show(self._parameters)
             fitted.__dict__.pop("feature_names_in_", None)  # these rows have none
-            return float(self._scorer(fitted, X, self._labels, **({} if weights is None else {"sample_weight": weights})))
+            return float(self._scorer(fitted, X, self._labels, **self._named))
         self._work.run(0, self._batches, FORWARD | OUTPUT)
         outputs = self._work["output"]
         return float(self._model._score_outputs(outputs, Y, weights)) if np.isfinite(outputs).all() else float("nan")
+
+
+def takes_weights(scorer: Any) -> bool:
+    """Whether a scorer takes row weights: a function of its own, or the metric that scikit-learn's scorer asks."""
+    try:
+        parameters = inspect.signature(getattr(scorer, "_score_func", scorer)).parameters.values()
+    except ValueError:  # of some builtins nobody knows
+        return False
+    return any(each.name == "sample_weight" or each.kind is each.VAR_KEYWORD for each in parameters)

@@ -1,4 +1,4 @@
-"""Labels in several columns, each with classes of its own, as columns of 0 and 1: what LabelBinarizer does for one column.
+"""Labels of every kind as columns of 0 and 1; where columns have classes of their own, what LabelBinarizer does for one.
 
 It knows labels, not networks.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import type_of_target
 
+ONE_COLUMN = ("binary", "multiclass")
 SEVERAL = "multiclass-multioutput"  # scikit-learn's name for such labels
 
 
@@ -63,5 +66,25 @@ def fit_binarizer(y: Any) -> LabelBinarizer | ColumnsBinarizer:
         binarizer.sparse_input_ = False
         binarizer.classes_ = classes.astype(classes.dtype.newbyteorder("="))
         return binarizer
-    several = y.ndim == 2 and type_of_target(y) == SEVERAL
-    return (ColumnsBinarizer() if several else LabelBinarizer()).fit(y)
+    return (ColumnsBinarizer() if several_columns(y) else LabelBinarizer()).fit(y)
+
+
+def several_columns(y: Any) -> bool:
+    """Whether each column of y has classes of its own. A table of 0 and 1 says of each label whether it is there instead.
+
+    scikit-learn calls that any dense table of two numbers, in which every other number than 0 is a 1: columns of 1 and 2 would
+    all be there, and some folds of a table of more numbers would be of another kind than it is.
+    """
+    kind = type_of_target(y)
+    return kind == SEVERAL or (kind == "multilabel-indicator" and not issparse(y) and not np.isin(y, (0, 1)).all())
+
+
+def balanced_weights(y: Any) -> dict[Any, float] | list[dict[Any, float]]:
+    """Weights by class, rows / (classes · rows of the class), for each column of y where it has several."""
+    columns = [y] if y.ndim == 1 else (y.toarray() if issparse(y) else y).T
+    weights = []
+    for column in columns:
+        classes = np.unique(column)
+        of_classes = compute_class_weight("balanced", classes=classes, y=column)
+        weights.append(dict(zip(classes, map(float, of_classes), strict=True)))
+    return weights[0] if y.ndim == 1 else weights

@@ -7,10 +7,10 @@ then that of `n_outputs` times the loss it goes by.
 from __future__ import annotations
 
 import itertools
-import warnings
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS
@@ -24,13 +24,13 @@ EVALUATE = FORWARD | LOSS | BACKWARD
 STOPPED = 99  # SciPy's status where a callback has stopped it
 
 
-def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, listeners: Listeners) -> None:
+def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, listeners: Listeners) -> Warning | None:
     """Minimise from `parameters` on, in place; sets the model's ``loss_`` and ``n_iter_``. Iterations are told as epochs.
 
-    Warns
-    -----
-    ConvergenceWarning
-        Where the minimiser gave up, with its reason.
+    Returns
+    -------
+    ConvergenceWarning or None
+        What to warn of afterwards, where the minimiser gave up: its reason.
 
     Raises
     ------
@@ -38,7 +38,6 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
         Where parameters cease to be finite.
     """
     from scipy.optimize import minimize
-    from sklearn.exceptions import ConvergenceWarning
 
     rows, threads = data.rows, None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs)
     work = Workspace(
@@ -76,14 +75,13 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
     work.run(0, 1, EVALUATE)
     model.loss_ = float(work.progress["loss"][0])
     model.n_iter_ = min(int(found.nit), model.max_iter)
-    if found.status not in (0, STOPPED):
-        more = f"\nIncrease max_iter, which is {model.max_iter}." if model.n_iter_ == model.max_iter else ""
-        warnings.warn(
-            f"lbfgs failed to converge after {model.n_iter_} iteration(s) (status={found.status}):\n{found.message}{more}\n"
-            "You might also want to scale the data.",
-            ConvergenceWarning,
-            stacklevel=5,
-        )
+    if found.status in (0, STOPPED):
+        return None
+    more = f"\nIncrease max_iter, which is {model.max_iter}." if model.n_iter_ == model.max_iter else ""
+    return ConvergenceWarning(
+        f"lbfgs failed to converge after {model.n_iter_} iteration(s) (status={found.status}):\n{found.message}{more}\n"
+        "You might also want to scale the data."
+    )
 
 
 def pack(parameters: Parameters) -> np.ndarray:

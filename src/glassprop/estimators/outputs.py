@@ -7,7 +7,6 @@ that a person changes in place is the weight that predicts. It knows nothing of 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,9 +90,6 @@ class Outputs:
             self._show(self._parameters())
         except (TypeError, ValueError):  # what was put into coefs_ is complained about where it is used
             return
-        memory = state.get("_optimizer")
-        if memory is not None and memory.left is state["coefs_"]:
-            self.__dict__["_optimizer"] = replace(memory, left=self.coefs_)
 
     def _to_predict(self, X: Any) -> Any:
         """X checked, as scikit-learn checks it: nothing is asked of a plain table that is as it should be."""
@@ -109,7 +105,7 @@ class Outputs:
         ready = self.__dict__.get("_ready") or Ready(self._parameters())
         parameters = ready.parameters_of(self.coefs_, self.intercepts_)
         network = ready.network(parameters.layers, self.activation, self.out_activation_)
-        dtype = np.result_type(X.dtype, self.coefs_[0].dtype)
+        dtype = np.float32 if np.result_type(X.dtype, self.coefs_[0].dtype) == np.float32 else np.float64
         before = None
         if g is not None:
             g.append(before := np.empty((X.shape[0], network.layers[-1]), dtype))

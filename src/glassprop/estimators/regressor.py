@@ -125,7 +125,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     @available_if(goes_by_epochs)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """Train one epoch on these rows, and keep all that the update rule remembers.
+        """Train one epoch on these rows; rule and learning rate are those of the first call, with all that they remember.
 
         Parameters
         ----------

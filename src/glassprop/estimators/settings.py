@@ -38,25 +38,45 @@ class _AnyMomentum(SGD):
     ranges: ClassVar = {"momentum": (0.0, math.inf)}
 
 
+def _betas(model: Any) -> tuple[float, float, float]:
+    return float(model.beta_1), float(model.beta_2), float(model.epsilon)
+
+
 #: Update rules whose constants are parameters of the estimator; the others take the core's own.
 _RULES: dict[str, Callable[[Any, float], Optimizer]] = {
-    "sgd": lambda model, rate: _AnyMomentum(rate, momentum=model.momentum, nesterov=model.nesterovs_momentum),
-    "adam": lambda model, rate: Adam(rate, model.beta_1, model.beta_2, model.epsilon, epsilon_hat=True),
-    "adamw": lambda model, rate: OPTIMIZERS["adamw"](rate, model.beta_1, model.beta_2, model.epsilon),  # type: ignore[call-arg]
+    "sgd": lambda model, rate: _AnyMomentum(rate, momentum=float(model.momentum), nesterov=model.nesterovs_momentum),
+    "adam": lambda model, rate: Adam(rate, *_betas(model), epsilon_hat=True),
+    "adamw": lambda model, rate: OPTIMIZERS["adamw"](rate, *_betas(model)),  # type: ignore[call-arg, arg-type]
 }
 
 SOLVER_NAMES = frozenset({"lbfgs", *OPTIMIZERS})
 
+#: Parameters of the estimator that say where the learning rate starts, and all by which a solver steps.
+RATE_PARAMETERS = ("solver", "learning_rate", "learning_rate_init")
+RULE_PARAMETERS = (
+    *RATE_PARAMETERS, "power_t", "momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "weight_decay",
+    "gradient_clip",
+)  # fmt: skip
+
 
 def update_rule(model: Any) -> Optimizer:
-    """The update rule that the estimator's `solver` names, with its constants; a rule that is given is taken as it is."""
+    """The update rule that the estimator's `solver` names, with its constants; a rule that is given is taken as it is.
+
+    Of the estimator, it goes by RULE_PARAMETERS alone.
+    """
     if isinstance(model.solver, Optimizer):
         rule = model.solver
     else:
         make = _RULES.get(model.solver) or (lambda _, rate: OPTIMIZERS[model.solver](rate))  # type: ignore[call-arg]
         rule = make(model, float(model.learning_rate_init))
     shared = {"weight_decay": model.weight_decay, "clip_norm": model.gradient_clip}
-    return replace(rule, **{name: value for name, value in shared.items() if value is not None})
+    given: dict[str, Any] = {name: float(value) for name, value in shared.items() if value is not None}
+    return replace(rule, **given)
+
+
+def starting_rate(model: Any, rule: Optimizer) -> float:
+    """The learning rate to begin with, where it is a number."""
+    return float(model.learning_rate_init if callable(rule.learning_rate) else rule.learning_rate)
 
 
 def schedule(model: Any, rule: Optimizer) -> Schedule | Callable[[int], float] | None:
@@ -79,6 +99,16 @@ def core_activations(value: Any, hidden: int) -> list[str | Activation]:
     if len(several) != hidden:
         raise ValueError(f"activation must be one or one for each of the {hidden} hidden layers; got {len(several)}")
     return [CORE_ACTIVATIONS.get(each, each) if isinstance(each, str) else each for each in several]
+
+
+def starting_activations(value: Any, hidden: int) -> list[str]:
+    """For each layer of weights, the activation within whose bound they start.
+
+    The output takes that of the last hidden layer; without one, it takes what `activation` would give it, as in scikit-learn.
+    """
+    named = core_activations(value, hidden)
+    last = (named or core_activations(value or "relu", 1))[-1]
+    return [each if isinstance(each, str) else each.name for each in (*named, last)]
 
 
 def core_loss(value: str | Loss) -> Loss:

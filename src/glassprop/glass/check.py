@@ -1,6 +1,7 @@
 """Are gradients right? Each beside its central difference, and where they part, what the mistake looks like.
 
-It judges numbers. The gradient comes from the core's backward pass or from whoever asks; the differences from differences.py.
+The gradient comes from the core's backward pass or from whoever asks, the differences from differences.py, and judge.py sets
+the one beside the other.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import numpy as np
 
 from glassprop.core.arrays import check_targets
 from glassprop.core.network import Network, Parameters
-from glassprop.errors import names_arguments
-from glassprop.glass.differences import Differences, Objective, central_differences, entry_numbers
+from glassprop.errors import is_whole, names_arguments
+from glassprop.glass.checked import Entries, differences_of
+from glassprop.glass.differences import Differences, Objective
+from glassprop.glass.judge import WRONG, Judged, judge
 from glassprop.glass.looks import Sample, describe
 from glassprop.glass.slopes import wrong_slopes
-
-RIGHT, KINKED, WRONG = 1e-7, 1e-4, 1e-2  # the usual thresholds, Karpathy's notes to CS231n, "Gradient checks"
+from glassprop.glass.tails import Tails
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,12 @@ class TensorCheck:
         Entries looked at; those judged; those on a kink, where there is no derivative. Neither judged nor on a kink are entries
         whose central difference is too inexact: the gradient is too small beside the loss, or kinks lie too close by.
     error : float
-        The largest difference between gradient and central difference, over the largest magnitude of either in the tensor; of
-        the entries judged, 0 where there are none.
+        The difference between gradient and central difference of the worst entry, over the largest magnitude of either in the
+        tensor; of the entries judged, 0 where there are none.
+    allowed : float
+        What it may be there, from rounding and kinks, likewise; more is not right.
     worst : tuple of int
-        The entry where it is.
+        The entry: the one farthest beyond what is allowed, or, where none is, of the largest difference.
     gradient, difference : float
         The two numbers there.
     verdict : str
@@ -50,6 +54,7 @@ class TensorCheck:
     judged: int
     kinks: int
     error: float
+    allowed: float
     worst: tuple[int, ...]
     gradient: float
     difference: float
@@ -102,13 +107,13 @@ class GradientCheck:
         return self.passed
 
     def __str__(self) -> str:
-        head = f"{'':<6}{'shape':>12}{'judged':>14}{'on kinks':>10}{'error':>10}{'gradient':>15}{'difference':>15}  verdict"
-        lines = []
-        for t in self.tensors:
-            shape, judged = " × ".join(map(str, t.shape)), f"{t.judged:,} of {t.entries:,}"
-            numbers = f"{t.error:>10.1e}{t.gradient:>15.7g}{t.difference:>15.7g}"
-            lines.append(f"{t.name:<6}{shape:>12}{judged:>14}{t.kinks:>10,}{numbers}  {t.verdict}")
-        return "\n".join([head, *lines, "", self.verdict, *(f"- {finding}" for finding in self.findings)])
+        titles = ("", "shape", "judged", "on kinks", "error", "allowed", "gradient", "difference")
+        rows = [titles, *(_row(tensor) for tensor in self.tensors)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        padded = [[f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)] for row in rows]
+        verdicts = ["verdict", *(tensor.verdict for tensor in self.tensors)]
+        lines = ["  ".join([*row, verdict]) for row, verdict in zip(padded, verdicts, strict=True)]
+        return "\n".join([*lines, "", self.verdict, *(f"- {finding}" for finding in self.findings)])
 
     __repr__ = __str__
 
@@ -116,6 +121,13 @@ class GradientCheck:
         """Everything as plain data."""
         facts = {"passed": self.passed, "verdict": self.verdict, "loss": self.loss, "error": self.error}
         return facts | {"findings": list(self.findings), "tensors": [asdict(tensor) for tensor in self.tensors]}
+
+
+def _row(t: TensorCheck) -> tuple[str, ...]:
+    """Of the table, but for the verdict."""
+    shape, judged = " × ".join(map(str, t.shape)), f"{t.judged:,} of {t.entries:,}"
+    numbers = f"{t.error:.1e}", f"{t.allowed:.1e}", f"{t.gradient:.7g}", f"{t.difference:.7g}"
+    return t.name, shape, judged, f"{t.kinks:,}", *numbers
 
 
 @names_arguments
@@ -129,13 +141,14 @@ def check_gradients(
     gradient: Parameters | None = None,
     entries: int | None = 100,
     seed: int = 0,
+    progress: bool = False,
 ) -> GradientCheck:
     """Check the gradient of a batch against central differences of its loss, in float64, without dropout.
 
-    A tensor is right where its error (see `TensorCheck`) is at most 1e-7; where kinks of a piecewise-linear activation or loss
-    lie so close that the central differences themselves are less exact, as much as these may be off, up to 1e-4. It is wrong
-    from 1e-2 on, and doubtful between, which fails, too. Slopes of activations and of a loss that are not built in are
-    checked by themselves, so that a wrong one is named.
+    A tensor is right where its error (see `TensorCheck`) is at most 1e-7; where rounding of the loss, or kinks close by, leave
+    the central differences themselves less exact, as much as these may be off, up to 1e-4. It is wrong from 1e-2 on, and
+    doubtful between, which fails, too. Slopes of activations and of a loss that are not built in are checked by themselves, so
+    that a wrong one is named.
 
     Parameters
     ----------
@@ -150,6 +163,8 @@ def check_gradients(
     entries : int, optional
         Entries of each tensor, drawn by `seed`; None checks all.
     seed : int
+    progress : bool
+        Show a progress bar on standard error where it takes more than a second.
 
     Returns
     -------
@@ -184,15 +199,20 @@ def check_gradients(
         raise ValueError(f"the loss at these parameters must be finite to be differentiated; it is {loss}")
     given = objective.gradient() if gradient is None else _as_gradient(gradient, network)
     rng = np.random.default_rng(int(seed or 0))
+    named = list(named_tensors(given))
+    chosen = [_drawn(own.size, entries, rng) for _, own in named]
+    looked = _entries(given, chosen)
+    found = differences_of(Tails(network, parameters, X, Y, weights), looked, progress)
+    judged = judge(looked.gradient, found, looked.tensor)
     tensors, samples = [], []
-    places = entry_numbers(given)
-    for (name, own), (_, numbers) in zip(named_tensors(given), named_tensors(places), strict=True):
-        chosen = np.arange(own.size)
-        if entries is not None and own.size > entries:
-            chosen = np.sort(rng.choice(own.size, entries, replace=False))
-        found = central_differences(objective, numbers.ravel()[chosen])
-        samples.append(_sample(name, own, chosen, objective.parameters.theta[numbers.ravel()[chosen]], found))
-        tensors.append(_judge(samples[-1], found))
+    for number, ((name, own), places, (_, theta)) in enumerate(
+        zip(named, chosen, named_tensors(objective.parameters), strict=True)
+    ):
+        mine = looked.tensor == number
+        own_found, own_judged = Differences(*(a[mine] for a in found)), Judged(*(a[mine] for a in judged))
+        gradients = looked.gradient[mine]
+        samples.append(Sample(name, own, places, theta.ravel()[places], gradients, own_found.slope, own_judged.known))
+        tensors.append(_verdict(samples[-1], own_found, own_judged))
     wrong = [tensor.verdict in ("wrong", "doubtful") for tensor in tensors]
     slopes = wrong_slopes(network, parameters, X, check_targets(network, Y, len(np.asarray(X)), np.float64))
     findings = slopes + describe(samples, wrong, len(np.asarray(X)), network)
@@ -207,7 +227,7 @@ def named_tensors(parameters: Parameters) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _check_count(name: str, value: Any, least: int) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least):
+    if value is not None and (not is_whole(value) or value < least):
         raise ValueError(f"{name} must be a whole number of at least {least}, or None; got {value!r}")
 
 
@@ -221,27 +241,34 @@ def _as_gradient(gradient: Any, network: Network) -> Parameters:
     return gradient.astype(np.float64)
 
 
-# --- one tensor ----------------------------------------------------------------------------------------------------------
+# --- entries and tensors -------------------------------------------------------------------------------------------------
 
 
-def _sample(name: str, own: np.ndarray, chosen: np.ndarray, theta: np.ndarray, found: Differences) -> Sample:
-    mine = own.ravel()[chosen]
-    scale = float(np.maximum(np.abs(mine), np.abs(found.slope))[~found.kink].max(initial=0.0))
-    known = found.uncertainty <= KINKED * scale if scale > 0 else np.isfinite(found.uncertainty)
-    return Sample(name, own, chosen, theta, mine, found.slope, known & ~found.kink, scale)
+def _drawn(size: int, entries: int | None, rng: np.random.Generator) -> np.ndarray:
+    """Places in a raveled tensor: all, or so many."""
+    if entries is None or size <= entries:
+        return np.arange(size)
+    return np.sort(rng.choice(size, entries, replace=False))
 
 
-def _judge(sample: Sample, found: Differences) -> TensorCheck:
-    name, own, chosen, _, mine, slope, judged, scale = sample
+def _entries(gradient: Parameters, chosen: list[np.ndarray]) -> Entries:
+    """The entries at these places of each tensor."""
+    columns: list[tuple[np.ndarray, ...]] = []
+    for number, ((_, own), places) in enumerate(zip(named_tensors(gradient), chosen, strict=True)):
+        source, unit = np.divmod(places, own.shape[-1]) if own.ndim == 2 else (np.full(len(places), -1), places)
+        columns.append((np.full(len(places), number // 2 + 1), unit, source, own.ravel()[places], np.full(len(places), number)))
+    return Entries(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+
+def _verdict(sample: Sample, found: Differences, judged: Judged) -> TensorCheck:
     worst, error, verdict = 0, 0.0, "kink" if found.kink.all() else "small"
-    if judged.any():
-        apart = np.where(judged, np.abs(mine - slope), 0.0)
-        beyond = np.maximum(apart - np.maximum(found.uncertainty, RIGHT * scale), 0.0)  # what rounding cannot explain
-        worst = int(np.lexsort((apart, beyond))[-1])
-        error = float(apart[worst] / scale) if scale > 0 else 0.0
-        verdict = "right" if beyond[worst] == 0 else "wrong" if error >= WRONG else "doubtful"
-    place = tuple(int(i) for i in np.unravel_index(chosen[worst], own.shape))
+    if judged.known.any():
+        beyond = np.where(judged.known, np.maximum(judged.apart - judged.allowed, 0.0), -1.0)
+        worst = int(np.lexsort((judged.apart, beyond))[-1])
+        error = float(judged.errors[worst])
+        verdict = "wrong" if judged.wrong[worst] and error >= WRONG else "doubtful" if judged.wrong[worst] else "right"
+    place = tuple(int(i) for i in np.unravel_index(sample.chosen[worst], sample.own.shape))
     return TensorCheck(
-        name, tuple(own.shape), len(chosen), int(judged.sum()), int(found.kink.sum()),
-        error, place, float(mine[worst]), float(slope[worst]), verdict,
+        sample.name, tuple(sample.own.shape), len(sample.chosen), int(judged.known.sum()), int(found.kink.sum()),
+        error, float(judged.room[worst]), place, float(sample.mine[worst]), float(sample.slope[worst]), verdict,
     )  # fmt: skip

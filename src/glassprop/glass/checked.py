@@ -10,23 +10,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from glassprop.core.network import Parameters
-from glassprop.glass.check import KINKED, RIGHT
 from glassprop.glass.differences import Differences, Objective, central_differences
 from glassprop.glass.explanation import Check, Layer, Step, Tensor
+from glassprop.glass.judge import judge
 from glassprop.glass.moment import Moment
 from glassprop.glass.tails import Tails
 from glassprop.training.progress import ProgressLine
 
 FLOPS = 6e12  # that a check may take, about a minute; beyond it the smaller gradients are left out
 LOSSES_PER_ENTRY = 10  # three differences of two losses each, and where kinks are near a second try
-DRAWS = 16  # of what bfloat16's rounding may do to a gradient: of 413 steps, 8 missed what it did in 3
-BITS = 2.0**-8  # as much as two factors of 8 significant bits together may be off, relatively
+FLOAT32 = 1e-4  # of the largest of a tensor: by how much a gradient computed in float32 may be off
+DRAWS = 16  # of what rounding may do to a gradient: of bfloat16's, of 413 steps, 8 missed what it did in 3
+BITS, SINGLE = 2.0**-8, 2.0**-23  # as much as two factors of 8 and 24 significant bits together may be off, relatively
 FEWEST = 12  # entries looked at however large the network is
 PATIENCE = 1.0  # seconds, after which a person wants to know how far it is
 
 
-class _Entries(NamedTuple):
-    """All entries shown, in the order of layers, weights before biases."""
+class Entries(NamedTuple):
+    """Entries of tensors, in the order of layers, weights before biases."""
 
     layer: np.ndarray  # from 1
     unit: np.ndarray
@@ -43,58 +44,49 @@ def with_check(moment: Moment, step: Step, progress: bool = False) -> Step:
     entries = _entries(step)
     tails = Tails(moment.bare, moment.parameters, moment.X, moment.Y, moment.weights, moment.dropping)
     taken = _affordable(tails, entries)
-    with _Line(progress, len(taken)) as line:
-        found = _differences(tails, entries, taken, line)
+    looked = Entries(*(column[taken] for column in entries))
+    found = differences_of(tails, looked, progress)
     differences = np.full(len(entries.gradient), np.nan)
     differences[taken] = found.slope
-    apart, scale = np.abs(found.slope - entries.gradient[taken]), _scale(entries, taken, found)
-    tolerance = scale * (RIGHT if moment.parameters.dtype == np.float64 else KINKED)  # float32 itself is no better
-    known = ~found.kink & np.where(scale > 0, found.uncertainty <= KINKED * scale, np.isfinite(found.uncertainty))
-    if moment.paired:
-        tolerance = np.maximum(tolerance, _bfloat16(moment, step)[taken])
-        known &= tolerance < scale  # else rounding leaves nothing of the gradient
-    wrong = known & (apart > np.maximum(found.uncertainty, tolerance))
-    errors = np.divide(apart, scale, out=np.zeros_like(apart), where=scale > 0)[known]
+    if moment.parameters.dtype == np.float64:
+        judged = judge(looked.gradient, found, looked.tensor)
+    else:
+        judged = judge(looked.gradient, found, looked.tensor, FLOAT32, _rounded(moment, step)[taken])
+    known, wrong = judged.known, judged.wrong
     check = Check(
         passed=not wrong.any() and bool(known.any()),
         entries=int(known.sum()),
         shown=len(entries.gradient),
         kinks=int(found.kink.sum()),
         wrong=int(wrong.sum()),
-        error=float(errors.max(initial=0.0)),
-        bfloat16=float((tolerance[known] / scale[known]).max(initial=0.0)) if moment.paired else 0.0,
+        error=float(judged.errors.max(initial=0.0)),
+        bfloat16=float(judged.room.max(initial=0.0)) if moment.paired else 0.0,
         left_out=len(entries.gradient) - len(taken),
     )
     return replace(step, layers=_with_differences(step.layers, differences), check=check)
 
 
-def _scale(entries: _Entries, taken: np.ndarray, found: Differences) -> np.ndarray:
-    """The largest gradient or central difference shown of the tensor of each entry taken: a gradient of zeros may be wrong."""
-    largest = np.zeros(entries.tensor.max() + 1)
-    np.maximum.at(largest, entries.tensor, np.abs(entries.gradient))
-    np.maximum.at(largest, entries.tensor[taken], np.where(found.kink, 0.0, np.abs(found.slope)))
-    return largest[entries.tensor[taken]]
-
-
-def _bfloat16(moment: Moment, step: Step) -> np.ndarray:
-    """By how much bfloat16's 8 bits may put off each gradient shown.
+def _rounded(moment: Moment, step: Step) -> np.ndarray:
+    """By how much the 24 bits of float32, or bfloat16's 8, may put off each gradient shown.
 
     Twice the most that any of its tensor moves, in float64, where weights and inputs are moved at random by up to what the two
-    factors of a product are rounded by; and as much of its own products h δ.
+    factors of a product are rounded by, and biases by what their sum is; and as much of its own products h δ.
     """
     X = moment.X.astype(np.float64)
     objective = Objective(moment.bare, moment.parameters, X, moment.Y, moment.weights, moment.dropping)
-    X, W, right = objective.X.copy(), [W.copy() for W in objective.parameters.W], _shown(step, objective.gradient())
+    off, right = BITS if moment.paired else SINGLE, _shown(step, objective.gradient())
+    factors, biases = (objective.X, *objective.parameters.W), objective.parameters.b
+    moving = [(now, now.copy(), off) for now in factors] + [(now, now.copy(), SINGLE) for now in biases]
     rng, moved = np.random.default_rng(0), [0.0] * len(right)
     for _ in range(DRAWS):
-        for now, own in zip((objective.X, *objective.parameters.W), (X, *W), strict=True):
-            now[...] = own * (1 + BITS * rng.uniform(-1, 1, own.shape))
+        for now, own, far in moving:
+            now[...] = own * (1 + far * rng.uniform(-1, 1, own.shape))
         others = _shown(step, objective.gradient())
         moved = [max(far, float(np.abs(a - b).max())) for far, a, b in zip(moved, others, right, strict=True)]
     room = [np.full(part.size, 2 * far) for far, part in zip(moved, right, strict=True)]
     for l, layer in enumerate(step.layers):
         h, delta = np.abs(moment.passes.h[l][:, layer.inputs]), np.abs(moment.passes.delta[l][:, layer.units])
-        room[2 * l] += BITS * (h.T @ delta).ravel() / step.loss.weight_sum
+        room[2 * l] += off * (h.T @ delta).ravel() / step.loss.weight_sum
     return np.concatenate(room)
 
 
@@ -106,7 +98,7 @@ def _shown(step: Step, gradient: Parameters) -> list[np.ndarray]:
     return parts
 
 
-def _affordable(tails: Tails, entries: _Entries) -> np.ndarray:
+def _affordable(tails: Tails, entries: Entries) -> np.ndarray:
     """The entries that are looked at: those of the largest gradients."""
     flops = [0.0, *(LOSSES_PER_ENTRY * tails.flops(l) for l in range(1, len(tails.network.layers)))]
     order = np.argsort(-np.abs(entries.gradient), kind="stable")
@@ -114,13 +106,14 @@ def _affordable(tails: Tails, entries: _Entries) -> np.ndarray:
     return np.sort(order[: max(FEWEST, int((cost <= FLOPS).sum()))])
 
 
-def _differences(tails: Tails, entries: _Entries, taken: np.ndarray, line: _Line) -> Differences:
-    """Central differences of the entries taken."""
+def differences_of(tails: Tails, entries: Entries, progress: bool = False) -> Differences:
+    """Central differences of these entries; `progress` shows on standard error how far it is, where it takes long."""
     parts: list[Differences] = []
     order = []
-    for function, places, members in tails.shares(*(column[taken] for column in entries[:3])):
-        parts.append(central_differences(function, places, line.one_more))
-        order.append(members)
+    with _Line(progress, len(entries.gradient)) as line:
+        for function, places, members in tails.shares(entries.layer, entries.unit, entries.source):
+            parts.append(central_differences(function, places, line.one_more))
+            order.append(members)
     back = np.argsort(np.concatenate(order))
     return Differences(*(np.concatenate(column)[back] for column in zip(*parts, strict=True)))
 
@@ -152,7 +145,7 @@ def _tensors(layers: tuple[Layer, ...]) -> list[Tensor]:
     return [tensor for layer in layers for tensor in (layer.weights, layer.biases)]
 
 
-def _entries(step: Step) -> _Entries:
+def _entries(step: Step) -> Entries:
     places: list[Any] = []
     for l, layer in enumerate(step.layers, start=1):
         units, inputs = np.array(layer.units), np.array(layer.inputs)
@@ -161,7 +154,7 @@ def _entries(step: Step) -> _Entries:
     layers, units, sources = (np.concatenate(column) for column in zip(*places, strict=True))
     gradients = [tensor.gradient.ravel() for tensor in _tensors(step.layers)]
     tensors = [np.full(gradient.size, number) for number, gradient in enumerate(gradients)]
-    return _Entries(layers, units, sources, np.concatenate(gradients), np.concatenate(tensors))
+    return Entries(layers, units, sources, np.concatenate(gradients), np.concatenate(tensors))
 
 
 def _with_differences(layers: tuple[Layer, ...], differences: np.ndarray) -> tuple[Layer, ...]:

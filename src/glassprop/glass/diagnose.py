@@ -13,7 +13,7 @@ import numpy as np
 from glassprop.core.arrays import check_parameters
 from glassprop.core.network import Network, Parameters
 from glassprop.core.update import Optimizer
-from glassprop.errors import names_arguments
+from glassprop.errors import is_whole, names_arguments
 from glassprop.glass.measure import Facts, LayerFacts, Subject, checked, measure
 from glassprop.glass.rules import RULES
 from glassprop.training.run import Run
@@ -47,16 +47,19 @@ class Diagnosis:
 
     def __init__(self, facts: Facts) -> None:
         self.facts, self.layers, self.loss, self.baseline = facts, facts.layers, facts.loss, facts.baseline
-        told = ((rule, rule.seen(facts)) for rule in RULES)
-        self.findings = tuple(Finding(rule.name, text, rule.advice) for rule, text in told if text)
+        findings: list[Finding] = []
+        for rule in RULES:
+            if not (rule.alone and findings) and (text := rule.seen(facts)):
+                findings.append(Finding(rule.name, text, rule.advice))
+        self.findings = tuple(findings)
 
     def __bool__(self) -> bool:
         return not self.findings
 
     def __str__(self) -> str:
         head = (
-            f"{'layer':<6}{'units':>6} {'activation':<11}{'g':>16}{'h':>16}{'dead':>6}{'flat':>6}{'δ':>10}{'∂L/∂W':>10}"
-            f"{'W':>10}{'ΔW/W':>10}"
+            f"{'layer':<6}{'units':>6} {'activation':<11}{'g':>16}{'h':>16}{'dead':>6}{'flat':>6}{'same':>6}{'useless':>9}"
+            f"{'δ':>10}{'∂L/∂W':>10}{'W':>10}{'ΔW/W':>10}"
         )
         lines = [f"loss {self.loss:.4g}; of the best constant outputs {self.baseline:.4g}", "", head]
         lines += [_line(layer) for layer in self.layers]
@@ -80,7 +83,7 @@ class Diagnosis:
         )
 
     def plot(self) -> Any:
-        """A matplotlib figure: g, δ and gradients, steps, dead and flat neurons by layer; the history where there is one."""
+        """A matplotlib figure: g, δ and gradients, steps, neurons by layer; the history, or the trials where there is none."""
         from glassprop.glass.pictures import draw_diagnosis
 
         return draw_diagnosis(self.facts)
@@ -93,8 +96,9 @@ def _finite(value: Any) -> Any:
 def _line(layer: LayerFacts) -> str:
     update = "" if layer.update is None else f"{layer.update:.1e}"
     g, h = f"{layer.g_mean:.2g} ± {layer.g_std:.2g}", f"{layer.h_mean:.2g} ± {layer.h_std:.2g}"
+    shares = f"{layer.dead:>6.0%}{layer.saturated:>6.0%}{layer.duplicates:>6.0%}{layer.useless:>9.0%}"
     return (
-        f"{layer.layer:<6}{layer.units:>6} {layer.activation:<11}{g:>16}{h:>16}{layer.dead:>6.0%}{layer.saturated:>6.0%}"
+        f"{layer.layer:<6}{layer.units:>6} {layer.activation:<11}{g:>16}{h:>16}{shares}"
         f"{layer.delta:>10.1e}{layer.gradient:>10.1e}{layer.weight:>10.1e}{update:>10}"
     )
 
@@ -114,7 +118,7 @@ def diagnose(
     """Measure a network layer by layer, and say in words what is wrong with it and what to try.
 
     At most 2000 rows are looked at. Where the update rule is known, a few steps more are tried with a tenth of its highest
-    learning rate, with it and with ten times as much.
+    learning rate, with it and with ten times as much, and with still more where that hardly changes the loss.
 
     Parameters
     ----------
@@ -167,7 +171,7 @@ def diagnose(
             raise ValueError(f"{name} must be given beside a network")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be an update rule such as glassprop.Adam(1e-3); got {optimizer!r}")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+    if not is_whole(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1; got {batch_size!r}")
     if validation is not None and not (isinstance(validation, tuple) and len(validation) in (2, 3)):
         raise TypeError(f"validation must be (X, Y) or (X, Y, weights); got {type(validation).__name__}")

@@ -14,7 +14,7 @@ from glassprop.core.arrays import check_inputs, check_parameters, check_targets,
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors
 from glassprop.core.update import SGD, Optimizer
-from glassprop.errors import names_arguments
+from glassprop.errors import is_whole, names_arguments
 from glassprop.glass.checked import with_check
 from glassprop.glass.explanation import Explanation, Step
 from glassprop.glass.moment import Moment
@@ -226,7 +226,7 @@ def _check_state(state: Any, parameters: Parameters) -> np.ndarray:
 
 
 def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    if not is_whole(value):
         raise TypeError(f"{name} must be a whole number; got {value!r}")
     if value < least or (most is not None and value > most):
         wanted = f"at least {least}" if most is None else f"from {least} to {most}, the last row of the batch"

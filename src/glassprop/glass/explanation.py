@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from glassprop.errors import unknown_name
+from glassprop.errors import is_whole, unknown_name
 
 
 @dataclass(frozen=True)
@@ -223,25 +223,25 @@ class Explanation:
         """Lines of text of at most `width` letters, in colours of a terminal where `color` is true."""
         from glassprop.glass.text import to_text
 
-        return to_text(self, digits, width, color)
+        return to_text(self, _checked(digits), width, color)
 
     def to_markdown(self, digits: int = 6) -> str:
         """Markdown with formulas in LaTeX between dollars."""
         from glassprop.glass.markup import to_markdown
 
-        return to_markdown(self, digits)
+        return to_markdown(self, _checked(digits))
 
     def to_latex(self, digits: int = 6) -> str:
         """A LaTeX document that compiles by itself."""
         from glassprop.glass.markup import to_latex
 
-        return to_latex(self, digits)
+        return to_latex(self, _checked(digits))
 
     def to_html(self, digits: int = 6) -> str:
         """One page for a browser that needs nothing else: the network drawn, with every step of the calculation."""
         from glassprop.glass.page import to_html
 
-        return to_html(self, digits)
+        return to_html(self, _checked(digits))
 
     def save(self, path: str | os.PathLike[str], digits: int = 6) -> None:
         """Write to a file, in the form that its name ends in: .html, .md, .tex, .json or .txt.
@@ -280,6 +280,12 @@ class Explanation:
 
 #: Endings of file names, and the forms that they stand for.
 ENDINGS = {".html": "html", ".md": "markdown", ".tex": "latex", ".json": "json", ".txt": "text"}
+
+
+def _checked(digits: Any) -> int:
+    if not is_whole(digits) or not 1 <= digits <= 17:
+        raise ValueError(f"digits must be a whole number from 1 to 17, those of a double; got {digits!r}")
+    return int(digits)
 
 
 def _plain(value: Any) -> Any:

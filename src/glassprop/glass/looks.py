@@ -13,6 +13,7 @@ import numpy as np
 from glassprop.core.network import Network
 
 ALIKE = 1e-5  # relative to the largest of a tensor
+FAR = 10.0  # times as far as from what it looks like, a gradient must be from what it should be
 
 
 class Sample(NamedTuple):
@@ -25,7 +26,6 @@ class Sample(NamedTuple):
     mine: np.ndarray  # (entries,): the gradient there
     slope: np.ndarray  # (entries,): the central differences
     judged: np.ndarray  # (entries,) bool
-    scale: float  # the largest magnitude of either
 
     @property
     def factor(self) -> float:
@@ -33,16 +33,17 @@ class Sample(NamedTuple):
         mine, slope = self.mine[self.judged], self.slope[self.judged]
         return float(slope @ mine / (slope @ slope)) if slope.any() else 0.0
 
-    def resembles(self, other: np.ndarray) -> bool:
-        """Whether the gradient is `other`, (entries,)."""
-        apart = np.abs(self.mine - other)[self.judged]
-        return bool(apart.max() <= ALIKE * np.abs(other[self.judged]).max())
+    def resembles(self, other: np.ndarray, mine: np.ndarray | None = None) -> bool:
+        """Whether the gradient, or `mine` made of it, is `other`, (entries,), and much rather so than what it should be."""
+        off = np.abs(self.mine - self.slope)[self.judged].max()
+        apart = np.abs((self.mine if mine is None else mine) - other)[self.judged].max()
+        return bool(apart <= min(ALIKE * np.abs(other[self.judged]).max(), off / FAR))
 
 
 def _transposed(sample: Sample, rows: int, network: Network) -> bool:
     shape = sample.own.shape
     turned = sample.own.T.ravel()[sample.chosen] if len(shape) == 2 and shape[0] == shape[1] > 1 else None
-    return turned is not None and sample._replace(mine=turned).resembles(sample.slope)
+    return turned is not None and sample.resembles(sample.slope, turned)
 
 
 def _without_penalty(sample: Sample, rows: int, network: Network) -> bool:
@@ -56,7 +57,7 @@ def _by_rows(sample: Sample, rows: int, network: Network) -> bool:
 
 
 def _by_factor(sample: Sample, rows: int, network: Network) -> bool:
-    return sample.factor != 0 and sample.resembles(sample.factor * sample.slope)
+    return sample.factor != 0 and abs(sample.factor - 1) > ALIKE and sample.resembles(sample.factor * sample.slope)
 
 
 class Look(NamedTuple):

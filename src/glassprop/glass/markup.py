@@ -16,9 +16,13 @@ from glassprop.glass.typeset import Latex, MathML, Plain, tex_text
 
 LINE = 84  # letters of plain text in a line of a formula, about what fits on a page
 
-PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
+PREAMBLE = r"""% For pdflatex, run twice: the first run measures the columns of tables.
+% U+ and a number is a letter that its fonts lack.
+\documentclass[10pt,a4paper]{article}
 \usepackage[utf8]{inputenc}
 \usepackage[T1]{fontenc}
+\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
+\usepackage{textcomp}
 \usepackage{amsmath}
 \usepackage{longtable}
 \usepackage[margin=18mm]{geometry}

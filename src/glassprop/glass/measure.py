@@ -25,7 +25,9 @@ from glassprop.training.run import train
 
 MOST_ROWS = 2000  # looked at, drawn by seed 0
 TRIAL_STEPS = 200
-FACTORS = (0.1, 1.0, 10.0)  # of the learning rate
+FACTORS = (0.1, 1.0, 10.0)  # of the learning rate; and higher ones where the loss hardly moves
+GAIN = 0.1  # of the baseline's loss, that a learning rate must change in a few steps
+HIGHEST = 1.0  # the learning rate from which on no higher one is tried
 FLAT = 0.05  # of an activation's steepest slope: below it a neuron is saturated
 DEAD = 1e-6  # likewise: below it on all rows nothing reaches the weights
 UNHEARD = 0.01  # of what the layer's most telling neuron does to the layer above: below it a neuron is useless
@@ -136,16 +138,17 @@ def measure(subject: Subject) -> Facts:
     back = backward(network, parameters, fwd, Y, w)
     rate = _highest_rate(subject)
     spread = _targets(network, subject.Y)
-    constant = _best_constant(network, Y)
+    constant, floor = _best_constant(network, Y, w), _floor(network, Y)
+    loss, baseline = _loss(network, parameters, X, Y, w), _constant_loss(*constant, Y, w)
     validation = validation_baseline = None
     if subject.validation is not None:
         validation = _loss(network, parameters, *subject.validation)
         validation_baseline = _constant_loss(*constant, *subject.validation[1:])
-    trials = {} if rate is None or subject.stopped else _trials(subject, X, Y, w, rate)
+    unmoved = GAIN * (max(baseline, loss) - floor)
+    trials = {} if rate is None or subject.stopped else _trials(subject, X, Y, w, rate, unmoved)
     return Facts(
-        network, _layers(subject, fwd, back, rate), X.mean(0), X.std(0), *spread, _loss(network, parameters, X, Y, w),
-        _constant_loss(*constant, Y), _floor(network, Y), validation, validation_baseline, rate, trials,
-        subject.history, subject.stopped, subject.restored,
+        network, _layers(subject, fwd, back, rate), X.mean(0), X.std(0), *spread, loss, baseline, floor, validation,
+        validation_baseline, rate, trials, subject.history, subject.stopped, subject.restored,
     )  # fmt: skip
 
 
@@ -192,17 +195,18 @@ def _constant_loss(bias: Network, constant: Parameters, Y: Any, weights: Any = N
     return loss if np.isfinite(loss) else np.inf
 
 
-def _best_constant(network: Network, Y: np.ndarray) -> tuple[Network, Parameters]:
+def _best_constant(network: Network, Y: np.ndarray, w: np.ndarray | None) -> tuple[Network, Parameters]:
     """The best constant outputs: of a bias alone, at the link's inverse of the mean (or median, or quantile)."""
     loss, outputs = network.loss, network.layers[-1]
     if loss.own:
-        return _trained_constant(network, Y)
+        return _trained_constant(network, Y, w)
     if _by_class(network, Y):
-        constant = np.bincount(Y[:, 0].astype(int), minlength=outputs) / len(Y)
+        constant = np.bincount(Y[:, 0].astype(int), w, minlength=outputs) / (len(Y) if w is None else w.sum())
     elif loss.name in ("absolute_error", "quantile"):
-        constant = np.quantile(Y, loss.options.get("quantile", 0.5), axis=0)
+        quantile = loss.options.get("quantile", 0.5)
+        constant = np.quantile(Y, quantile, axis=0, weights=w, method="inverted_cdf")  # no other method takes weights
     else:
-        constant = Y.mean(0)
+        constant = np.average(Y, axis=0, weights=w)
     smoothing = loss.label_smoothing
     constant = (1 - smoothing) * constant + smoothing / max(outputs, 2) if smoothing else constant
     inverse: dict[str, Callable] = {
@@ -214,7 +218,7 @@ def _best_constant(network: Network, Y: np.ndarray) -> tuple[Network, Parameters
     return Network((1, outputs), loss=loss), Parameters.from_arrays([np.zeros((1, outputs))], [inverse[loss.link](constant)])
 
 
-def _trained_constant(network: Network, Y: np.ndarray) -> tuple[Network, Parameters]:
+def _trained_constant(network: Network, Y: np.ndarray, w: np.ndarray | None) -> tuple[Network, Parameters]:
     """The same of a loss of which nothing is known: the bias is trained."""
     bias = Network((1, network.layers[-1]), output_activation=network.output_activation, loss=network.loss)
     start, X = bias.initialize(method="zeros"), np.zeros((len(Y), 1))
@@ -222,7 +226,7 @@ def _trained_constant(network: Network, Y: np.ndarray) -> tuple[Network, Paramet
         start.b[0][:] = np.median(Y, axis=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
-        run = train(bias, X, Y, parameters=start, optimizer=Rprop(), epochs=TRIAL_STEPS, batch_size=len(Y), seed=0)
+        run = train(bias, X, Y, weights=w, parameters=start, optimizer=Rprop(), epochs=TRIAL_STEPS, batch_size=len(Y), seed=0)
     return bias, run.parameters
 
 
@@ -301,8 +305,10 @@ def _one_step(subject: Subject, rate: float) -> Parameters:
     return update(subject.parameters, back, optimizer=rule, state=state, step=subject.step if state is not None else 0)
 
 
-def _trials(subject: Subject, X: np.ndarray, Y: np.ndarray, w: np.ndarray | None, rate: float) -> dict[float, Trial]:
-    """Some steps more on two thirds of the rows with other learning rates."""
+def _trials(
+    subject: Subject, X: np.ndarray, Y: np.ndarray, w: np.ndarray | None, rate: float, unmoved: float
+) -> dict[float, Trial]:
+    """Some steps more on two thirds of the rows with other learning rates, up to one that changes the loss of the others."""
     network, order = subject.network, np.random.default_rng(1).permutation(len(X))
     held, rest = order[: len(X) // 3], order[len(X) // 3 :]
     if len(held) < 10 or (_by_class(network, Y) and len(np.unique(Y[rest])) < 2) or w is not None:
@@ -313,8 +319,7 @@ def _trials(subject: Subject, X: np.ndarray, Y: np.ndarray, w: np.ndarray | None
     def losses(parameters: Parameters) -> Trial:
         return Trial(*(_loss(network, parameters, X[part], Y[part]) for part in (rest, held)))
 
-    found = {0.0: losses(subject.parameters)}
-    for factor in FACTORS:
+    def after_steps(factor: float) -> Trial:
         rule: Any = replace(subject.optimizer, learning_rate=rate * factor)  # type: ignore[type-var]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
@@ -322,7 +327,13 @@ def _trials(subject: Subject, X: np.ndarray, Y: np.ndarray, w: np.ndarray | None
                 network, X[rest], Y[rest], parameters=subject.parameters, optimizer=rule, epochs=epochs,
                 batch_size=subject.batch_size, seed=0,
             )  # fmt: skip
-        found[factor] = Trial(np.inf, np.inf) if run.diverged else losses(run.parameters)
+        return Trial(np.inf, np.inf) if run.diverged else losses(run.parameters)
+
+    found = {0.0: losses(subject.parameters)} | {factor: after_steps(factor) for factor in FACTORS}
+    highest = FACTORS[-1]
+    while abs(found[highest].held - found[1.0].held) < unmoved < np.inf and rate * highest < HIGHEST:
+        highest *= 10
+        found[highest] = after_steps(highest)
     return found
 
 

@@ -153,7 +153,7 @@ class Passes:
             setattr(self, name, [self._panels(int(row[name]), int(row["units"]), rows) for row in self.work.layers[1:]])
         self.h.insert(0, self.moment.X.astype(np.float64))
         self.targets = self._panels(int(self.work.plan["targets"][0]), self.moment.network.layers[-1], rows)
-        self.losses = _row_losses(self.work, rows)
+        self.losses = row_losses(self.work, rows)
         self.objective = float(self.work.progress["loss"][0])
         self.gradient_norm = float(self.work.progress["gradient_norm"][0])
         self.gradient = self.moment.parameters.with_theta(self.work["gradient"])
@@ -222,10 +222,10 @@ def _output_alone(activation: Activation | str, loss: Loss | str, W: Any, X: Any
     work = Workspace(network, theta, X, Y, batch_size=len(X), keep_g=True)
     work.run(0, 1, FORWARD | LOSS)
     delta = read_panels(work["scratch"], int(work.layers[1]["delta"]), units, len(X))
-    return _row_losses(work, len(X)), delta.astype(np.float64)
+    return row_losses(work, len(X)), delta.astype(np.float64)
 
 
-def _row_losses(work: Workspace, rows: int) -> np.ndarray:
+def row_losses(work: Workspace, rows: int) -> np.ndarray:
     """ℓ of every row of the batch, before weights: panel after panel, a number a row."""
     first = int(work.plan["losses"][0])
     return work["scratch"][first : first + rows].astype(np.float64)

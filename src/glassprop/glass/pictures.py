@@ -27,16 +27,22 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, A
 
 
 def draw_diagnosis(facts: Facts) -> Any:
-    """Panels: what flows forward, what flows back and how much weights move, neurons, and the history where there is one."""
-    drawn, axes = figure(2, 2, 10, 7)
-    _forward(axes[0, 0], facts)
-    _backward(axes[0, 1], facts)
-    _neurons(axes[1, 0], facts)
+    """Panels: what flows forward, what flows back and how much weights move, neurons, and the history, or else the trials."""
+    panels = [_forward, _backward, _neurons]
     if facts.history is not None and len(facts.history):
-        _history(axes[1, 1], facts)
-    else:
-        axes[1, 1].set_visible(False)
+        panels.append(_history)
+    elif facts.trials:
+        panels.append(_trials)
+    drawn, axes = figure(2, 2, 10, 8) if len(panels) == 4 else figure(1, 3, 14, 4.5)
+    for draw, one in zip(panels, axes.ravel(), strict=True):
+        draw(one, facts)
     return drawn
+
+
+def _name(axes: Any, title: str) -> None:
+    """The panel's title, and between it and the panel what its colours mean: there no number lies beneath."""
+    axes.set_title(title, pad=24)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8, frameon=False, columnspacing=1.2)
 
 
 def _depth(axes: Any, facts: Facts) -> np.ndarray:
@@ -61,8 +67,7 @@ def _forward(axes: Any, facts: Facts) -> None:
             layers + shift, _series(facts, f"{name}_mean"), _series(facts, f"{name}_std"), fmt="o", capsize=4, color=colour,
             label=name,
         )  # fmt: skip
-    axes.set_title("Forward: mean and spread of g and h")
-    axes.legend(frameon=False)
+    _name(axes, "Forward: mean and spread of g and h")
 
 
 def _backward(axes: Any, facts: Facts) -> None:
@@ -74,21 +79,19 @@ def _backward(axes: Any, facts: Facts) -> None:
             continue
         axes.plot(layers, np.where(values > 0, values, np.nan), "o-", color=colour, label=label)
     axes.set_yscale("log")
-    axes.set_title("Backward: root mean squares, and a step")
-    axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
+    _name(axes, "Backward: root mean squares, and a step")
 
 
 def _neurons(axes: Any, facts: Facts) -> None:
     layers = _depth(axes, facts)
-    names = ("dead", "saturated", "duplicates", "useless")
-    for i, (name, colour) in enumerate(zip(names, COLOURS, strict=True)):
-        axes.bar(layers + 0.18 * (i - 1.5), 100 * _series(facts, name), 0.18, color=colour, label=name)
+    names = {"dead": "dead", "saturated": "flat", "duplicates": "same", "useless": "useless"}  # as the table has them
+    for i, ((name, label), colour) in enumerate(zip(names.items(), COLOURS, strict=True)):
+        axes.bar(layers + 0.18 * (i - 1.5), 100 * _series(facts, name), 0.18, color=colour, label=label)
     axes.set_ylim(0, 100)
     axes.set_ylabel("%")
     if not any(_series(facts, name).any() for name in names):
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color="grey")
-    axes.set_title("Neurons that do nothing, or the same")
-    axes.legend(frameon=False)
+    _name(axes, "Neurons that do nothing, or the same")
 
 
 def _history(axes: Any, facts: Facts) -> None:
@@ -102,8 +105,21 @@ def _history(axes: Any, facts: Facts) -> None:
     if len(positive) and 0 < 10 * positive.min() < positive.max():
         axes.set_yscale("log")
     axes.set_xlabel("epoch")
-    axes.set_title("Loss")
-    axes.legend(frameon=False)
+    _name(axes, "Loss")
+
+
+def _trials(axes: Any, facts: Facts) -> None:
+    """By learning rate the losses that some steps more lead to; they diverge where there is no mark."""
+    assert facts.learning_rate is not None
+    before, *trials = sorted(facts.trials.items())
+    rates = [factor * facts.learning_rate for factor, _ in trials]
+    for name, label, colour in (("trained", "rows of these steps", COLOURS[0]), ("held", "other rows", COLOURS[1])):
+        losses = np.array([getattr(trial, name) for _, trial in trials])
+        axes.plot(rates, np.where(np.isfinite(losses), losses, np.nan), "o-", color=colour, label=label)
+    axes.axhline(before[1].held, color="grey", ls=":", label="without them, other rows")
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    _name(axes, "Loss after some steps more")
 
 
 def draw_watched(name: str, steps: np.recarray) -> Any:

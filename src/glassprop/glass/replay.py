@@ -20,8 +20,8 @@ from glassprop.core.arrays import check_inputs, check_targets, check_weights
 from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import BACKWARD, DIVERGED, FORWARD, LOSS, PROGRESS, UPDATE
-from glassprop.errors import names_arguments
-from glassprop.files import missing_file
+from glassprop.errors import is_whole, names_arguments
+from glassprop.files import missing_file, write_atomically
 from glassprop.glass.explain import explain_moments
 from glassprop.glass.explanation import Explanation
 from glassprop.glass.moment import Moment
@@ -51,11 +51,11 @@ class Watched:
     name: str
     steps: np.recarray
 
-    def to_csv(self) -> str:
-        """As CSV, every number in full."""
-        names = self.steps.dtype.names or ()
-        lines = [",".join(names), *(",".join(repr(value) for value in row.tolist()) for row in self.steps)]
-        return "\n".join(lines) + "\n"
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """As CSV, every number in full: a text, or, where `path` is given, a file."""
+        lines = [self.steps.dtype.names or (), *(map(repr, row.tolist()) for row in self.steps)]
+        text = "".join(",".join(line) + "\n" for line in lines)
+        return text if path is None else write_atomically(path, text.encode())
 
     def plot(self) -> Any:
         """A matplotlib figure: value, gradient and change by step."""
@@ -121,11 +121,10 @@ class Replay:
         Parameters
         ----------
         step : int
-            From 0.
+            From 0; the one after the last is that which the run would have taken next, and is said to be so.
         row : int
             Of its minibatch, from 0.
-        steps, neurons, full, progress
-            As of `explain`.
+        steps, neurons, full, progress : as of `explain`
         names : mapping, optional
             ``input_names`` and ``output_names`` as of `explain`.
 
@@ -140,8 +139,8 @@ class Replay:
             while True:
                 moment, rows = self._moment(loop)
                 rows = rows if self.table_rows is None else self.table_rows[rows]
-                epoch = loop.step // self.steps_per_epoch
-                yield moment, f"row {{}} of the table, in epoch {epoch + 1}", rows
+                end = "" if loop.step < self.steps else ", in a step that the run did not take"
+                yield moment, f"row {{}} of the table, in epoch {loop.step // self.steps_per_epoch + 1}{end}", rows
                 self._take(loop, loop.step + 1)
 
         return explain_moments(moments(), steps, row, None if full else neurons, dict(names or {}), True, progress)
@@ -200,8 +199,9 @@ class Replay:
 
     def _check(self, step: Any, name: str = "step") -> int:
         """A step that was taken, or that would come next."""
-        if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or not 0 <= step <= self.steps:
-            raise ValueError(f"{name} must be a whole number from 0 to {self.steps}, the steps of the run; got {step!r}")
+        if not is_whole(step) or not 0 <= step <= self.steps:
+            told = f"{self.steps}, the step that would come after those of the run"
+            raise ValueError(f"{name} must be a whole number from 0 to {told}; got {step!r}")
         return int(step)
 
     def _entry(self, name: str) -> tuple[str, tuple[int, ...]]:

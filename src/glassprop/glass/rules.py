@@ -11,14 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassprop.glass.measure import Facts, LayerFacts
+from glassprop.glass.measure import GAIN, Facts, LayerFacts
 
 FADED = 1e-3  # of the size of δ at the output, in the first layer
 SWOLLEN = 1e2
 MOST_DEAD, MOST_SATURATED, MOST_DUPLICATES, MOST_USELESS = 0.4, 0.6, 0.2, 0.5  # shares
 LARGE, SMALL, FAR = 30.0, 0.05, 30.0  # standard deviations and means of inputs and targets; 1 and 0 are wanted
-GAIN = 0.1  # of the baseline's loss, that another learning rate gains in a few steps
-GAP = 0.25  # likewise, between training and validation
+GAP = 0.25  # of the baseline's loss, between training and validation
 WORSE = 0.25  # of the best validation loss, by which the last is above it
 
 
@@ -28,6 +27,7 @@ class Rule(NamedTuple):
     name: str
     seen: Callable[[Facts], str]  # the facts in a sentence; empty where it is not so
     advice: str
+    alone: bool = False  # told only where nothing else is: it is what others lead to
 
 
 def _hidden(facts: Facts) -> tuple[LayerFacts, ...]:
@@ -62,13 +62,14 @@ def _rate_too_low(facts: Facts) -> str:
     if not facts.trials:
         return ""
     # on rows that these steps leave out: that more can be learnt by heart is no sign
-    before, here, higher = (facts.trials[factor].held for factor in (0.0, 1.0, 10.0))
+    highest = max(facts.trials)
+    before, here, higher = (facts.trials[factor].held for factor in (0.0, 1.0, highest))
     # not where the loss falls fast as it is
     if _gain(facts, here, higher) < GAIN or here - higher < 3 * (before - here):
         return ""
     return (
-        f"with ten times the learning rate {facts.learning_rate:g}, a few steps more lower the loss from {before:.3g} to "
-        f"{higher:.3g}; with it as it is, to {here:.3g}"
+        f"with {'ten' if highest == 10 else f'{highest:,.0f}'} times the learning rate {facts.learning_rate:g}, a few steps "
+        f"more lower the loss from {before:.3g} to {higher:.3g}; with it as it is, to {here:.3g}"
     )
 
 
@@ -148,6 +149,13 @@ def _overfitting(facts: Facts) -> str:
     return ""
 
 
+def _nothing_learnt(facts: Facts) -> str:
+    if facts.loss < facts.baseline:
+        return ""
+    constant = "with the best constant outputs, which know nothing of the inputs"
+    return f"the loss is {facts.loss:.4g}, and {facts.baseline:.4g} {constant}"
+
+
 #: In the order in which they are told: what explains most comes first.
 RULES: tuple[Rule, ...] = (
     Rule("divergence", _diverged, "lower the learning rate, give the rule clip_norm=1, or standardise inputs and targets"),
@@ -168,4 +176,6 @@ RULES: tuple[Rule, ...] = (
     Rule("learning rate too high", _rate_too_high, "a lower learning rate, or one that falls: gp.Cosine"),
     Rule("learning rate too low", _rate_too_low, "a higher learning rate, or more epochs"),
     Rule("overfitting", _overfitting, "more rows, a penalty l2, dropout, a smaller network, or patience to stop in time"),
+    Rule("nothing learnt", _nothing_learnt,
+         "more epochs, another learning rate, a weaker penalty; or the inputs tell nothing of the targets", alone=True),
 )  # fmt: skip

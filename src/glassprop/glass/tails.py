@@ -14,9 +14,9 @@ import numpy as np
 
 from glassprop.core.network import Network, Parameters, panel_columns, round_up
 from glassprop.core.passes import forward
-from glassprop.core.plan import BACKWARD, FORWARD, LOSS, OUTPUT
+from glassprop.core.plan import FORWARD, OUTPUT
 from glassprop.core.workspace import Workspace
-from glassprop.glass.differences import Function, Objective, entry_numbers
+from glassprop.glass.differences import Function, Objective, Penalty, entry_numbers, rounding_noise
 
 LITTLE = 2e5  # floating-point operations of a loss, below which another call of the core takes longer than it saves
 MOVED, CALLED = 100, 5e5  # operations that take as long as moving a number into the batch's memory, and as calling the core
@@ -42,8 +42,8 @@ class Tails:
     >>> parameters = gp.Parameters.from_arrays([[[3.0]]], [[0.5]])
     >>> entry = [np.array([number]) for number in (1, 0, -1)]  # of layer 1 the bias of neuron 0
     >>> for function, places, _ in Tails(network, parameters, [[1.0]], [1.0]).shares(*entry):
-    ...     function(), function.parameters.theta[places].tolist()
-    (3.125, [0.5])
+    ...     function.parts().tolist(), function.parameters.theta[places].tolist()
+    ([3.125, 0.0], [0.5])
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class _Neuron:
     ) -> None:
         self.layer, self._unit, self._h, self._above = l, 0, h, above
         self._W, self._b = parameters.W[l - 1], parameters.b[l - 1]
-        # of rows that weigh nothing the objective is the penalty; this loss takes any φ
+        # this loss takes any φ
         alone = Network(
             (below.shape[1], 1),
             output_activation=network.activations[l - 1],
@@ -153,10 +153,8 @@ class _Neuron:
             l1=network.l1,
         )
         self.parameters, rows = Parameters(alone.layers), len(below)
-        self._work = Workspace(
-            alone, self.parameters.theta, below, np.zeros((rows, 1)), np.zeros(rows), batch_size=rows, output=True
-        )
-        self._parts = FORWARD | OUTPUT | (LOSS | BACKWARD if network.l2 or network.l1 else 0)
+        self._work = Workspace(alone, self.parameters.theta, below, np.zeros((rows, 1)), batch_size=rows, output=True)
+        self._penalty = Penalty(alone, self.parameters.theta)
 
     def take(self, unit: int) -> None:
         """From now on this neuron."""
@@ -167,8 +165,14 @@ class _Neuron:
         """What the layers above are given is as it was."""
         self._above.X[:, self._unit] = self._h[:, self._unit]
 
-    def __call__(self) -> float:
-        """The objective, but for the penalties of all other weights."""
-        self._work.run(0, 1, self._parts)
+    def parts(self) -> np.ndarray:
+        """What every row adds to the objective, and the penalty of these weights."""
+        self._work.run(0, 1, FORWARD | OUTPUT)
         self._above.X[:, self._unit] = self._work["output"][:, 0]
-        return self._above() + float(self._work.progress["loss"][0])
+        parts = self._above.parts()
+        parts[-1] = self._penalty()
+        return parts
+
+    def noise(self) -> np.ndarray:
+        """By how much rounding may put off each part, here and above."""
+        return np.maximum(rounding_noise(self), self._above.noise())

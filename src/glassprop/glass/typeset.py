@@ -6,6 +6,7 @@ It knows signs, not what they mean.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from html import escape
 
@@ -237,11 +238,12 @@ _TEX_FUNCTIONS = {"log": r"\log", "max": r"\max", "min": r"\min", "tanh": r"\tan
 _TEX_SPECIAL = {sign: "\\" + sign for sign in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "--", "\n": " ",
     "₀": r"\ensuremath{_0}", "₁": r"\ensuremath{_1}", "₂": r"\ensuremath{_2}", "′": "'", "–": "--", "“": "``", "”": "''",
+    "€": r"\texteuro{}",
 }  # fmt: skip
 
 
 def tex_text(text: str) -> str:
-    """Running text for LaTeX, in letters that its ordinary fonts have; others become question marks."""
+    """Running text for LaTeX, in letters that its fonts have; another is its base letter, or else its code, as U+9AD8."""
     return "".join(map(_tex_letter, text))
 
 
@@ -250,7 +252,15 @@ def _tex_letter(letter: str) -> str:
         return _TEX_SPECIAL[letter]
     if letter in _TEX:
         return rf"\ensuremath{{{_TEX[letter].strip()}}}"
-    return letter if ord(letter) < 0x180 else "?"
+    if _in_fonts(letter):
+        return letter
+    base = "".join(part for part in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(part))
+    return tex_text(base) if base and _in_fonts(base) else f"U+{ord(letter):04X}"
+
+
+def _in_fonts(text: str) -> bool:
+    """Whether LaTeX's fonts in T1 have these letters."""
+    return all(letter.isprintable() and ord(letter) < 0x180 and letter not in "ĦħĸĿŀŉŦŧſ" for letter in text)
 
 
 class Latex(Typesetter):

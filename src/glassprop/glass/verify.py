@@ -15,7 +15,7 @@ from glassprop.core.arrays import check_inputs, check_parameters, check_targets,
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors
 from glassprop.core.update import Optimizer
-from glassprop.errors import names_arguments
+from glassprop.errors import is_whole, names_arguments
 from glassprop.glass.check import named_tensors
 from glassprop.glass.mistakes import MISTAKES, Step
 
@@ -184,7 +184,7 @@ def verify_step(
             raise type(error)(str(error).replace("parameters must", f"{name} must", 1)) from None
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be an update rule such as glassprop.Adam(1e-3); got {optimizer!r}")
-    if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 0:
+    if not is_whole(step) or step < 0:
         raise ValueError(f"step must be a whole number of at least 0; got {step!r}")
     check_factors(optimizer, network.layers)
     X = check_inputs(network, X, np.float64)

@@ -173,7 +173,7 @@ def _read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[st
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).exists():
-        raise missing_file(path, "model")
+        raise missing_file(path, "model", (".safetensors",))
     if Path(path).is_dir():
         raise _not_a_model(path, "a folder")
     if not os.access(path, os.R_OK):

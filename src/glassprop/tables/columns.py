@@ -89,7 +89,8 @@ def numbers(column: Any, name: str, advice: str) -> np.ndarray:
         if parsed.isna().any():
             row = int(np.argmax(parsed.isna().to_numpy()))
             raise ValueError(
-                f"column {name!r} must hold numbers; it holds {_short(series.iloc[row])} in {row_text(row)}: {advice}"
+                f"column {name!r} must hold numbers; it holds {short(series.iloc[row])} in {row_text(row)}: "
+                f"{with_point(series.iloc[row]) or advice}"
             )
         series = parsed
     if pd.api.types.is_complex_dtype(series):
@@ -159,7 +160,15 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _short(value: object) -> str:
+def with_point(value: object) -> str:
+    """What to do with a text that is a number but for commas, in decimals or between thousands; else nothing."""
+    text = str(value)
+    commas = "," in text and _is_number(text.replace(",", ""))
+    return "write numbers as 1000.5, with a decimal point and without commas" if commas else ""
+
+
+def short(value: object) -> str:
+    """A value as messages show it."""
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "...'"
 

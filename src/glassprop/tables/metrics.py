@@ -32,11 +32,12 @@ def classification_scores(truth: np.ndarray, probabilities: np.ndarray, weights:
 
 def regression_scores(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None = None) -> Scores:
     """rmse, mae, and r2 (None where the truth is constant)."""
-    error = predicted - truth
+    unit = _unit(truth, predicted)
+    truth, error = truth / unit, predicted / unit - truth / unit
     squared, spread = _mean(error**2, weights), _mean((truth - _mean(truth, weights)) ** 2, weights)
     return {
-        "rmse": float(np.sqrt(squared)),
-        "mae": _mean(np.abs(error), weights),
+        "rmse": float(np.sqrt(squared)) * unit,
+        "mae": _mean(np.abs(error), weights) * unit,
         "r2": 1 - squared / spread if spread > 0 else None,
     }
 
@@ -61,6 +62,22 @@ def roc_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray | None 
     down = np.bincount(place, w * ~positive, len(levels))
     total = up.sum() * down.sum()
     return float((up * (np.cumsum(down) - down / 2)).sum() / total) if total > 0 else None
+
+
+def short_number(value: float | None) -> str:
+    """A number as tables of scores show it."""
+    if value is None:
+        return "undefined"
+    return f"{value:,.1f}" if 1e3 <= abs(value) < 1e8 else f"{value:.4g}"
+
+
+def _unit(*numbers: np.ndarray) -> float:
+    """About the largest magnitude, a power of two: in it squares of huge numbers are finite, those of tiny ones not zero.
+
+    Dividing by it rounds nothing.
+    """
+    largest = max(float(np.abs(each).max(initial=0.0)) for each in numbers)
+    return float(np.ldexp(1.0, np.frexp(largest)[1] - 1))
 
 
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 
 from glassprop.core.losses import Loss, get_loss
 from glassprop.core.network import Network
+from glassprop.errors import is_whole
 from glassprop.tables.columns import (
     check_all_complete,
     check_column,
@@ -24,8 +25,11 @@ from glassprop.tables.columns import (
     matrix,
     numbers,
     row_text,
+    short,
     spread,
+    with_point,
 )
+from glassprop.tables.metrics import short_number
 from glassprop.training.data import held_out_rows
 
 CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
@@ -100,7 +104,7 @@ class Preparation:
     def baseline_text(self) -> str:
         """What the baseline of `Model.baseline` answers."""
         if self.task == "regression":
-            return f"always the mean, {self.center:,.1f}" if abs(self.center) >= 1e3 else f"always the mean, {self.center:.4g}"
+            return f"always the mean, {short_number(self.center)}"
         return f"always {self.classes[int(np.argmax(self.class_shares))]!r}"
 
     def describe(self) -> dict[str, Any]:
@@ -297,7 +301,7 @@ def split_rows(
     rows: int, test: float, validation: float, seed: int, classes: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sorted row numbers of training, validation and test part."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise ValueError(f"seed must be a whole number of at least 0; got {seed!r}")
     for argument, fraction in (("test", test), ("validation", validation)):
         if not 0 <= fraction < 1:
@@ -346,13 +350,11 @@ def _classes(column: Any, name: str, loss: Loss) -> tuple[list[Any], np.ndarray]
     if len(found) == 1:
         raise ValueError(f"column {name!r} must hold at least two classes; all {len(codes)} rows are {found[0]!r}")
     if len(found) > max(2, len(codes) / 2):
-        kind = (
-            "texts: is it an identifier?"
-            if isinstance(found[0], str)
-            else "numbers: for regression choose the loss half_squared_error"
-        )
+        kind, advice = "numbers", "for regression choose the loss half_squared_error"
+        if isinstance(found[0], str):
+            kind, advice = f"texts, such as {short(found[0])}", max(map(with_point, found)) or "is it an identifier?"
         raise ValueError(
-            f"column {name!r} cannot be learnt as classes: its {len(codes)} rows hold {len(found)} different {kind}"
+            f"column {name!r} cannot be learnt as classes: its {len(codes)} rows hold {len(found)} different {kind}: {advice}"
         )
     if loss.name == "binary_cross_entropy" and len(found) > 2:
         raise ValueError(

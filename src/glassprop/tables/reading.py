@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import gzip
 import io
 import os
 import re
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glassprop.errors import unknown_name
 from glassprop.files import missing_file
-from glassprop.tables.columns import without_names
+from glassprop.tables.columns import row_text, without_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
 READY = ("iris", "wine", "breast_cancer", "digits", "diabetes")
 READY_PREFIX = "sklearn:"
 READY_TARGET = "target"
+STANDARD_INPUT = "-"
+#: What files of tables are called.
+ENDINGS = (".csv", ".tsv", ".txt", ".gz")
 
 
 def read_table(source: str | os.PathLike[str]) -> pd.DataFrame:
@@ -28,8 +35,9 @@ def read_table(source: str | os.PathLike[str]) -> pd.DataFrame:
     Parameters
     ----------
     source : str or path
-        A CSV file in UTF-8 (separated by commas, semicolons, tabs or bars; ``.gz`` too), or ``sklearn:NAME`` for a table that
-        comes with scikit-learn: iris, wine, breast_cancer, digits, diabetes. Their target column is called ``target``.
+        A CSV file in UTF-8 (separated by commas, semicolons, tabs or bars; ``.gz`` too), ``-`` for one on standard input, or
+        ``sklearn:NAME`` for a table that comes with scikit-learn: iris, wine, breast_cancer, digits, diabetes. Their target
+        column is called ``target``.
 
     Returns
     -------
@@ -51,11 +59,16 @@ def read_table(source: str | os.PathLike[str]) -> pd.DataFrame:
     name = os.fspath(source)
     if name.startswith(READY_PREFIX):
         return _ready_table(name.removeprefix(READY_PREFIX))
+    if name == STANDARD_INPUT:
+        return _read_csv(name, sys.stdin.buffer.read())
     if not Path(name).exists():
         if name in READY:
             raise FileNotFoundError(f"{name}: no such file; did you mean {READY_PREFIX + name!r}?")
-        raise missing_file(name)
-    return _read_csv(name)
+        raise missing_file(name, endings=ENDINGS)
+    if Path(name).is_dir():
+        raise IsADirectoryError(f"{name}: is a folder; give a CSV file")
+    data = Path(name).read_bytes()
+    return _read_csv(name, gzip.decompress(data) if name.endswith(".gz") else data)
 
 
 def default_target(source: str | os.PathLike[str]) -> str | None:
@@ -76,18 +89,17 @@ def _ready_table(name: str) -> pd.DataFrame:
     return table
 
 
-def _read_csv(name: str) -> pd.DataFrame:
+def _read_csv(name: str, data: bytes) -> pd.DataFrame:
     import pandas as pd
 
-    if Path(name).is_dir():
-        raise IsADirectoryError(f"{name}: is a folder; give a CSV file")
-    data = Path(name).read_bytes()
-    if name.endswith(".gz"):
-        data = gzip.decompress(data)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f'{name}: not a CSV file in UTF-8 (it is in UTF-16, Excel\'s "Unicode text"); save it as UTF-8')
     if b"\0" in data[:65536]:
         raise ValueError(f"{name}: not a CSV file (it holds bytes that are not text)")
     try:
         header = data[:65536].partition(b"\n")[0].decode("utf-8-sig", errors="replace")
+        if re.match(r'\s*[\[{]\s*([\[{"]|$)', header):
+            raise ValueError(f"{name}: not a CSV file (it looks like JSON)")
         separator = _separator(header)
         table = pd.read_csv(io.BytesIO(data), sep=separator, low_memory=False)
         first = pd.read_csv(io.BytesIO(data), sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
@@ -101,6 +113,8 @@ def _read_csv(name: str) -> pd.DataFrame:
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError(f"{name}: not a CSV table (the rows have more fields than the first line has column names)")
     _check_names(name, first.iloc[0].tolist())
+    if table.iloc[:, -1].isna().any():
+        _check_lengths(name, data, separator, len(table.columns))
     if table.empty:
         raise ValueError(f"{name}: the table has no rows, only column names")
     table.columns = table.columns.astype(str)
@@ -113,6 +127,17 @@ def _check_names(file: str, names: list[str]) -> None:
         if name and names.count(name) > 1:
             advice = without_names(names) or "; rename all but one"
             raise ValueError(f"{file}: {names.count(name)} columns are named {name!r}{advice}")
+
+
+def _check_lengths(file: str, data: bytes, separator: str, columns: int) -> None:
+    """pandas would call the fields that a row lacks missing values."""
+    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=separator)
+    rows = (fields for fields in lines if any(field.strip() for field in fields) or len(fields) > 1)
+    with suppress(csv.Error):  # a field too long for it, which pandas has read
+        for number, fields in enumerate(rows, -1):
+            if len(fields) < columns:
+                has = f"{row_text(number)} has {len(fields)} of the {columns} fields"
+                raise ValueError(f"{file}: {has}: fill it up, or leave it out")
 
 
 def _separator(header: str) -> str:

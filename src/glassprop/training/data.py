@@ -139,11 +139,8 @@ class RowOrder:
     """The order of rows in every epoch: a function of (seed, epoch)."""
 
     def __init__(self, data: Data, seed: int, shuffle: bool) -> None:
-        self._unshuffled, self._seed, self._shuffle = (
-            np.arange(data.rows) if data.chosen is None else data.chosen,
-            seed,
-            shuffle,
-        )
+        self._unshuffled = np.arange(data.rows) if data.chosen is None else data.chosen
+        self._seed, self._shuffle = seed, shuffle
         self.needed = shuffle or data.chosen is not None  # else rows are taken as they lie
 
     def write(self, epoch: int, out: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from glassprop.core.arrays import check_parameters
 from glassprop.core.bfloat16 import has_bfloat16
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors, predict
-from glassprop.core.update import Adam, Optimizer
+from glassprop.core.update import Adam, Optimizer, check_optimizer
 from glassprop.errors import DivergenceWarning, is_number, is_whole, names_arguments, unknown_name
 from glassprop.training.data import Data, Once, check_data
 from glassprop.training.loop import HISTORY, Callback, Epoch, Loop, Settings
@@ -234,8 +234,8 @@ def prepare(
     if not isinstance(network, Network):
         raise TypeError(f"network must be a glassprop.Network; got {type(network).__name__}")
     epochs, batch_size = _whole("epochs", epochs), _whole("batch_size", batch_size)
-    if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be an update rule such as glassprop.Adam(1e-3); got {optimizer!r}")
+    if optimizer is not None:
+        check_optimizer(optimizer)
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
     if not is_whole(seed) or not 0 <= seed < 2**63:

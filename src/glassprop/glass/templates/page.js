@@ -44,18 +44,20 @@
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.style.height = `${height}px`;
     edges = []; nodes = []; heads = [];
+    const labels = make("g", {});
     for (let l = 1; l <= last; l++) {
       columns[l - 1].nodes.forEach((_, i) => columns[l].nodes.forEach((_, j) => {
         const few = columns[l - 1].nodes.length <= 4 && columns[l].nodes.length <= 4;
         const [x1, y1, x2, y2] = [x(l - 1) + box.width / 2, y(l - 1, i), x(l) - box.width / 2, y(l, j)], bend = (x2 - x1) * (few ? 0 : 0.35);
         const d = `M${x1},${y1} C${x1 + bend},${y1} ${x2 - bend},${y2} ${x2},${y2}`;
         const group = make("g", { class: "edge", "data-go": `e-${l}-${i}-${j}` }, svg);
-        const seen = make("path", { d, class: "seen" }, group), at = 0.3;
+        const seen = make("path", { d, class: "seen" }, group);
         make("path", { d, class: "hit" }, group);
-        const label = few && x2 - x1 > 60 ? make("text", { x: x1 + at * (x2 - x1), y: y1 + at * (y2 - y1) - 4, class: "weight" }, group) : null;
-        edges.push({ l, i, j, group, seen, label });
+        const label = few && x2 - x1 > 60 ? make("text", { class: "weight" }, labels) : null;
+        edges.push({ l, i, j, group, seen, label, line: [x1, y1, x2, y2] });
       }));
     }
+    svg.append(labels);  // above all lines
     columns.forEach((column, c) => {
       drawHead(column, c, x(c));
       column.nodes.forEach(([letter, sub, name], n) => drawNode(c, n, x(c), y(c, n), box, letter, sub, name));
@@ -137,8 +139,8 @@
     }
   }
   function showEdges(phase, layer, shown, step) {
-    const scale = step.edges[shown.edge].map((weights) => largest(weights));
-    for (const { l, i, j, group, seen, label } of edges) {
+    const scale = step.edges[shown.edge].map((weights) => largest(weights)), labelled = [];
+    for (const { l, i, j, group, seen, label, line } of edges) {
       const value = step.edges[shown.edge][l - 1][i][j], size = Math.abs(value) / scale[l - 1];
       const here = phase === "forward" || phase === "backward" ? l === layer : phase !== "loss";
       const past = phase === "forward" ? l < layer : phase === "backward" ? l > layer : true;
@@ -146,7 +148,25 @@
       seen.setAttribute("stroke-width", value === 0 ? 0.6 : 0.6 + thickest * size);
       seen.setAttribute("opacity", here ? 0.35 + 0.6 * size : past ? 0.22 : 0.1);
       if (label) label.textContent = here && step.weights[shown.edge][l - 1].length ? step.weights[shown.edge][l - 1][i][j] : "";
+      if (label && label.textContent) labelled.push({ label, line, size });
       group.classList.toggle("chosen", state.chosen === `e-${l}-${i}-${j}`);
+    }
+    placeLabels(labelled);
+  }
+
+  // Along its line each label goes where it is clear of those placed before, the largest weights first; without room it is left out.
+  const ALONG = [0.3, 0.5, 0.7, 0.4, 0.6, 0.2, 0.8];
+  function placeLabels(labelled) {
+    const taken = [];
+    for (const { label, line: [x1, y1, x2, y2] } of labelled.sort((a, b) => b.size - a.size)) {
+      const width = label.getComputedTextLength() + 6, height = 14;
+      const places = ALONG.map((at) => ({ x: x1 + at * (x2 - x1), y: y1 + at * (y2 - y1) - 4, width }));
+      const place = places.find(({ x, y }) => x - width / 2 >= x1 && x + width / 2 <= x2
+        && taken.every((other) => Math.abs(other.x - x) >= (other.width + width) / 2 || Math.abs(other.y - y) >= height));
+      if (!place) { label.textContent = ""; continue; }
+      taken.push(place);
+      label.setAttribute("x", place.x);
+      label.setAttribute("y", place.y);
     }
   }
 
