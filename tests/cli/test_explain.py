@@ -172,8 +172,8 @@ def test_a_model_without_a_table(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("form", "ending", "begins"),
-    [("text", ".txt", "One training step"), ("markdown", ".md", "# One training step"), ("latex", ".tex", "% For pdflatex, run twice"),
-     ("html", ".html", "<!doctype html>"), ("json", ".json", "{")],
+    [("text", ".txt", "One training step"), ("markdown", ".md", "# One training step"),
+     ("latex", ".tex", "% For pdflatex, run twice"), ("html", ".html", "<!doctype html>"), ("json", ".json", "{")],
 )  # fmt: skip
 def test_forms_and_files(run, homework, tmp_path, form, ending, begins):
     shown = run(*homework, "--format", form)
