@@ -69,7 +69,7 @@ def layer_backward(plan, below, layer, first, last, together, batch_rows, parts,
             delta = at(scratch, below.delta + (panel * below.padded + start) * width, one)
             above = at(scratch, layer.delta + panel * layer.padded * width, one)
             if parts == 0 and not in_portions:
-                columns = columns_taken(batch_rows - panel * width, rows, one)
+                columns = columns_taken(min(width, batch_rows - panel * width), rows, one)
                 left = delta, width, rows, columns, W, ZERO, row, column
                 call_kernel(plan.product, (*left, above, ZERO, zero, ZERO, layer.units, layer.units, zero, ZERO))
                 for u in range(rows if columns < width else ZERO):

@@ -105,16 +105,16 @@ def layer_forward(
         elif in_portions:
             call_kernel(plan.add_rows, (plan, below, layer, start, rows, low, high, thread, one))
         for panel in range(low, high):
+            count = min(width, batch_rows - panel * width)
             g = at(scratch, layer.g + (panel * layer.padded + start) * width, one)
             h_below = at(scratch, below.h + panel * below.padded * width, one)
             if listed != 0:
                 column, lines = lines_of_panel(plan, below, panel)
             if ready == 0 and parts == 0 and not in_portions:
-                columns = width if listed != 0 else columns_taken(batch_rows - panel * width, rows, one)
+                columns = width if listed != 0 else columns_taken(count, rows, one)
                 left = g, width, rows, columns, W, ZERO, layer.stride, column
                 call_kernel(product, (*left, h_below, ZERO, b, ONE, lines, lines, b, ZERO))
                 fill_places(g, rows, columns)
-            count = min(width, batch_rows - panel * width)
             _finish_panel(plan, layer, panel, start, rows, count, wanted, slopes, whole, above, rate, key, thread, one)
         start += rows
         if shared:
@@ -130,7 +130,7 @@ def layer_forward(
 def forward(plan, layers, first, last, together, batch_rows, slopes, training, parts, step, thread, one):
     """g_l and h_l of all layers for panels first..last of the `batch_rows` rows in layer 0; dropout acts in training.
 
-    `together` is as for `layer_forward`; `slopes` are parts of the step: δ_L goes with LOSS, all else with BACKWARD.
+    `together` is as for `layer_forward`; `slopes` are stages of the step: δ_L goes with LOSS, all else with BACKWARD.
     Partner: `backward.backward`.
     """
     top = layers.size - 1

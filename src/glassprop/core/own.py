@@ -49,9 +49,8 @@ def check_own(kind: str, name: str, takes: str, functions: Mapping[str, Any], bu
 def cannot_be_compiled(which: str, takes: str, error: Exception) -> TypeError:
     """The error for a function that the compiler refuses, with the first line of what it says that tells something."""
     told = (line.strip() for line in str(error).splitlines())
-    reason = next((line for line in told if line and not line.startswith(("Failed in", "During:", "File "))), "").split(": %")[
-        0
-    ]
+    reason = next((line for line in told if line and not line.startswith(("Failed in", "During:", "File "))), "")
+    reason, *_ = reason.split(": %")  # LLVM's own words for the value
     return TypeError(
         f"{which} cannot be compiled: it must be a function of {takes} in the Python that Numba understands "
         f"({reason or type(error).__name__})"

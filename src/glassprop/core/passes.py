@@ -215,9 +215,8 @@ def update(
     )
     norm = float(np.linalg.norm(back.gradient.theta.astype(np.float64)))
     as_it_was = math.isclose(norm, back.gradient_norm, rel_tol=1000 * np.finfo(new.dtype).eps)
-    workspace.progress["gradient_norm"] = (
-        back.gradient_norm if as_it_was else norm
-    )  # the core's, to the bit, or of what it is now
+    # the core's to the bit, or that of a gradient which was changed since
+    workspace.progress["gradient_norm"] = back.gradient_norm if as_it_was else norm
     if state is not None:
         wanted = workspace["state"].shape
         if not isinstance(state, np.ndarray) or state.shape != wanted or state.dtype != new.dtype:

@@ -85,10 +85,7 @@ PROGRESS = np.dtype(
         ("loss_sum", np.float64),  # of the epoch so far
         ("weight_sum", np.float64),
         ("norm_sum", np.float64),
-        (
-            "monitored",
-            np.float64,
-        ),  # value of the last epoch: the validation loss, without validation the loss; or minus the score
+        ("monitored", np.float64),  # value of the last epoch: the validation loss, else the loss; or minus the score
         ("best", np.float64),  # lowest so far
         ("best_epoch", np.int64),  # epochs done when it was reached
         ("stale", np.int64),  # epochs since it fell by more than the tolerance

@@ -25,7 +25,6 @@ def keep_plain_numbers(record: Any) -> None:
 
 
 def _check_numbers(owner: object, *names: str) -> None:
-    keep_plain_numbers(owner)
     for name in names:
         value = getattr(owner, name)
         if not is_number(value):
@@ -59,6 +58,7 @@ class InverseScaling:
     formula: ClassVar[str] = "η₀ / (s + 1)^power"
 
     def __post_init__(self) -> None:
+        keep_plain_numbers(self)
         _check_positive(self, "learning_rate", "power")
 
     def __call__(self, step: Any) -> Any:
@@ -84,6 +84,7 @@ class Exponential:
     formula: ClassVar[str] = "η₀ decay^(s / steps)"
 
     def __post_init__(self) -> None:
+        keep_plain_numbers(self)
         _check_positive(self, "learning_rate", "decay", "steps")
 
     def __call__(self, step: Any) -> Any:
@@ -116,6 +117,7 @@ class Cosine:
     )
 
     def __post_init__(self) -> None:
+        keep_plain_numbers(self)
         _check_positive(self, "learning_rate", "steps")
         _check_numbers(self, "warmup", "final")
         if not 0 <= self.warmup < self.steps:
@@ -156,6 +158,7 @@ class OneCycle:
     )
 
     def __post_init__(self) -> None:
+        keep_plain_numbers(self)
         _check_positive(self, "learning_rate", "steps")
         _check_numbers(self, "start", "final", "rise")
         for name in ("start", "final", "rise"):

@@ -83,6 +83,14 @@ def _following(builder, first, row, rows, align):
     return places
 
 
+def _first_sums(builder, places, align, vectors, adding):
+    """Emit what the sums of a tile begin with, row by row: what is in C, or the bias in every column."""
+    if adding:
+        return [load(builder, place, index(first), kind, align) for place in places for first, kind in vectors]
+    numbers = [builder.load(place) for place in places]
+    return [splat(builder, number, kind) for number in numbers for _, kind in vectors]
+
+
 def _store(builder, sums, c, c_row, columns, align, vectors):
     """Emit the stores of a tile: to each row of C its vectors, of which only the first `columns` columns are there."""
 
@@ -148,13 +156,8 @@ def _make_tile(rows: int, halves: int, paired: bool, listed: bool, calling: bool
             multiply_add = [(multiply_pairs if paired else _multiply_add)(builder, kind) for _, kind in vectors]
             columns_of_a = builder.inttoptr(a_k, INDEX.as_pointer())
             place_of = _row_finder(builder, rows, a_row, align)
-            start = []
-            for place in _following(builder, *((c, c_row) if adding else (bias, bias_row)), rows, align):
-                if adding:
-                    start += [load(builder, place, index(first), kind, align) for first, kind in vectors]
-                else:
-                    number = builder.load(place)
-                    start += [splat(builder, number, kind) for _, kind in vectors]
+            places = _following(builder, *((c, c_row) if adding else (bias, bias_row)), rows, align)
+            start = _first_sums(builder, places, align, vectors, adding)
             start += [ir.Constant(x.type, None) for x in start] * (parts - 1)
 
             def add_segment(done, carried):
@@ -206,9 +209,8 @@ _PARTS = PANEL_BYTES // VECTOR_BYTES * (2 if TAKES_HALVES else 1)  # of a panel'
 @within
 def columns_taken(count, rows, one):
     """How many columns of a panel of C a product is asked for, where only the first `count` matter: what its main tile can."""
-    width = panel_width(one)
-    part = width // _PARTS
-    return width if rows < MAIN_ROWS else min(width, (count + part - 1) // part * part)
+    part = panel_width(one) // _PARTS
+    return panel_width(one) if rows < MAIN_ROWS else (count + part - 1) // part * part
 
 
 # Panel rows of sums, at most, that wait in registers while rows of a table are added up.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,10 @@ class Workspace:
         leaves the gradient alone: an epoch's loss is the mean of its batches' by their rows, not by their Σ w; half the
         squared error is the mean over outputs, not the sum; log losses are those of probabilities clipped to [ε, 1 − ε].
     turned : bool
-        Predictions of a sparse X take Wᵀ of its first layer, which the part TURN of a run makes.
+        Predictions of a sparse X take Wᵀ of its first layer, which the stage TURN of a run makes.
     """
+
+    _worked: Sequence[float] = ()  # seconds of a processor, of each thread in the last call
 
     def __init__(
         self,
@@ -112,7 +115,6 @@ class Workspace:
         validation_rows = 0 if held[0] is None else len(held[0])
         panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
         self.crew = Crew(useful_threads(network, batch_size, width, threads))
-        self._worked = [0.0]  # seconds of a processor, of each thread in the last call
         self.one = dtype.type(1)
         self.plan, self.progress = np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
@@ -260,15 +262,17 @@ class Workspace:
             first, stages = reached, stages & ~TURN  # W is turned around once
 
     def _run(self, first: int, last: int, stages: int, threads: int) -> int:
+        self.plan["threads"] = threads
+        self._worked = worked = [0.0] * threads
+
         def work(thread: int) -> int:
             return int(run(self.plan, self.progress, self.layers, first, last, stages, thread, self.one))
 
         def timed_work(thread: int) -> int:
             begun = time.thread_time()  # not that of the process, in which other runs may be at work
             reached = work(thread)
-            self._worked[thread] = time.thread_time() - begun
+            worked[thread] = time.thread_time() - begun
             return reached
 
-        self.plan["threads"], self._worked = threads, [0.0] * threads
         call = timed_work if self.crew.most > 1 else work
         return run_in_threads(call, threads, self["team"], lasting=last - first >= LASTING)

@@ -12,7 +12,7 @@ import numpy as np
 
 from glassprop.core.arrays import check_parameters
 from glassprop.core.network import Network, Parameters
-from glassprop.core.update import Optimizer
+from glassprop.core.update import Optimizer, check_optimizer
 from glassprop.errors import is_whole, names_arguments
 from glassprop.glass.measure import Facts, LayerFacts, Subject, checked, measure
 from glassprop.glass.rules import RULES
@@ -169,8 +169,8 @@ def diagnose(
     for name, value in given.items():
         if value is None:
             raise ValueError(f"{name} must be given beside a network")
-    if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be an update rule such as glassprop.Adam(1e-3); got {optimizer!r}")
+    if optimizer is not None:
+        check_optimizer(optimizer)
     if not is_whole(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1; got {batch_size!r}")
     if validation is not None and not (isinstance(validation, tuple) and len(validation) in (2, 3)):

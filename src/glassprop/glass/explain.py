@@ -13,7 +13,7 @@ import numpy as np
 from glassprop.core.arrays import check_inputs, check_parameters, check_targets, check_weights
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors
-from glassprop.core.update import SGD, Optimizer
+from glassprop.core.update import SGD, Optimizer, check_optimizer
 from glassprop.errors import is_whole, names_arguments
 from glassprop.glass.checked import with_check
 from glassprop.glass.explanation import Explanation, Step
@@ -209,8 +209,7 @@ def _of_run(run: Run, X: Any, Y: Any, weights: Any, optimizer: Any, state: Any, 
 
 
 def _check_rule(network: Network, rule: Any) -> Optimizer:
-    if not isinstance(rule, Optimizer):
-        raise TypeError(f"optimizer must be an update rule such as glassprop.Adam(1e-3); got {rule!r}")
+    check_optimizer(rule)
     check_factors(rule, network.layers)
     return rule
 

@@ -14,7 +14,7 @@ import numpy as np
 from glassprop.core.arrays import check_inputs, check_parameters, check_targets, check_weights
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors
-from glassprop.core.update import Optimizer
+from glassprop.core.update import Optimizer, check_optimizer
 from glassprop.errors import is_whole, names_arguments
 from glassprop.glass.check import named_tensors
 from glassprop.glass.mistakes import MISTAKES, Step
@@ -182,8 +182,7 @@ def verify_step(
             check_parameters(network, value)
         except (TypeError, ValueError) as error:
             raise type(error)(str(error).replace("parameters must", f"{name} must", 1)) from None
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be an update rule such as glassprop.Adam(1e-3); got {optimizer!r}")
+    check_optimizer(optimizer)
     if not is_whole(step) or step < 0:
         raise ValueError(f"step must be a whole number of at least 0; got {step!r}")
     check_factors(optimizer, network.layers)
