@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 import pandas
 import pytest
+from scipy.sparse import csr_array, csr_matrix
 from sklearn.datasets import load_digits, load_iris, make_classification, make_multilabel_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import PoissonRegressor, Ridge
@@ -443,7 +444,8 @@ def test_a_table_without_names_forgets_those_of_the_fit_before():
     (np.nan, "contains NaN"), (np.inf, "contains infinity"), ("rows", "inconsistent numbers of samples"),
 ])  # fmt: skip
 @pytest.mark.parametrize("place", ["X", "y"])
-def test_what_is_wrong_in_a_plain_table_is_refused_as_scikit_learn_does(place, wrong, message):
+@pytest.mark.parametrize("form", [np.asarray, csr_array, csr_matrix])
+def test_what_is_wrong_in_a_plain_table_is_refused_as_scikit_learn_does(form, place, wrong, message):
     X, y = X_IRIS.copy(), Y_IRIS.astype(float)
     if wrong == "rows":
         X, y = (X[1:], y) if place == "X" else (X, y[1:])
@@ -451,7 +453,18 @@ def test_what_is_wrong_in_a_plain_table_is_refused_as_scikit_learn_does(place, w
         (X if place == "X" else y)[3] = wrong
     for Estimator in (MLPClassifier, MLPRegressor):
         with pytest.raises(ValueError, match=message):
-            Estimator(hidden_layer_sizes=3, max_iter=2).fit(X, y)
+            Estimator(hidden_layer_sizes=3, max_iter=2).fit(form(X), y)
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array, csr_matrix])
+def test_wrong_rows_to_predict_are_refused_as_scikit_learn_does(form):
+    X = X_IRIS.copy()
+    X[7, 2] = np.nan
+    for Estimator in (MLPClassifier, MLPRegressor):
+        model = Estimator(hidden_layer_sizes=3, max_iter=2).fit(form(X_IRIS), Y_IRIS)
+        for wrong, message in ((X, "Input X contains NaN"), (X_IRIS[:, :3], "X has 3 features"), (X[:0], "0 sample")):
+            with pytest.raises(ValueError, match=message):
+                model.predict(form(wrong))
 
 
 def test_early_stopping_with_labels_of_text():

@@ -14,7 +14,7 @@ from glassprop.core.arrays import check_inputs, check_parameters, check_targets,
 from glassprop.core.crew import Crew
 from glassprop.core.network import Network, Parameters
 from glassprop.core.panels import read_panels
-from glassprop.core.plan import BACKWARD, FORWARD, LOSS, OUTPUT, TURN, UPDATE
+from glassprop.core.plan import BACKWARD, FORWARD, LOSS, OUTPUT, UPDATE
 from glassprop.core.schedules import learning_rates
 from glassprop.core.sparse import SparseTable
 from glassprop.core.update import SGD, Optimizer, check_optimizer
@@ -23,6 +23,7 @@ from glassprop.errors import is_whole
 
 # Operations of a prediction, in float32, from which on starting threads for it pays: two milliseconds of work.
 THREADED_FROM = 3e8
+NUMBERS_AT_ONCE = 2**20  # of h, for rows of a sparse table that make one batch, or a batch of the usual size
 MOST_IDLE = 8  # workspaces for predictions that a network keeps, at most, of a kind: as many as threads have asked at once
 IDLE_BYTES = 2**24  # of scratch memory, up to which one is kept; beyond, making one is little beside the prediction
 
@@ -245,7 +246,10 @@ def predict(network: Network, parameters: Parameters, X: Any, batch_size: int = 
 
 def threads_pay(network: Network, X: np.ndarray | SparseTable) -> bool:
     """Whether starting threads for a forward pass of all rows pays."""
-    return 2 * len(X) * network.n_parameters * X.dtype.itemsize / 4 >= THREADED_FROM
+    products = len(X) * network.n_parameters
+    if isinstance(X, SparseTable):
+        products -= (len(X) * X.inputs - X.values.size) * network.layers[1]
+    return 2 * products * X.dtype.itemsize / 4 >= THREADED_FROM
 
 
 def outputs_of(
@@ -264,27 +268,28 @@ def outputs_of(
     output = np.empty((len(X), network.layers[-1]), X.dtype)
     if not threads_pay(network, X):
         threads = 1
-    turned = isinstance(X, SparseTable) and X.rows_pay()
-    kept = turned or isinstance(X, np.ndarray)
     # a single smaller batch may be shared out otherwise; as powers of two, few kinds of memory are kept
-    room = min(batch_size, len(X) if not kept else batch_size if threads == 1 else 1 << (len(X) - 1).bit_length())
-    idle = network.idle.setdefault((X.dtype.char, batch_size, threads, room, turned), []) if kept else []
+    power = 1 << (len(X) - 1).bit_length()
+    room, by_rows = min(batch_size, batch_size if threads == 1 else power), isinstance(X, SparseTable)
+    if isinstance(X, SparseTable):  # W is turned around for every batch
+        rows = min(len(X), X.rows_for_turning(), NUMBERS_AT_ONCE // sum(network.layers[1:]))
+        room = batch_size = max(batch_size, 1 << rows.bit_length())
+    idle = network.idle.setdefault((X.dtype.char, batch_size, threads, room, by_rows), [])
     try:
         work = idle.pop()
     except IndexError:  # none is idle
-        work = Workspace(network, own.theta, X, batch_size=room, rows=room, threads=threads, turned=turned)
+        work = Workspace(network, own.theta, X, batch_size=room, rows=room, threads=threads, by_rows=by_rows)
     work.crew = Crew(work.crew.most)  # who wanted the processors at the last prediction says nothing of this one
     work.plan["rows"], work.plan["theta"] = len(X), own.theta.ctypes.data
     work.plan["output"] = output.ctypes.data
     work.set(X=X if isinstance(X, np.ndarray) else X.addresses())
     batches = -(-len(X) // batch_size)
     for batch in range(batches if g is not None else 1):  # g is gone when the next batch comes
-        work.run(batch, batches if g is None else batch + 1, FORWARD | OUTPUT | (TURN if turned and batch == 0 else 0))
+        work.run(batch, batches if g is None else batch + 1, FORWARD | OUTPUT)
         if g is not None:
             part = g[batch * batch_size : (batch + 1) * batch_size]
             part[...] = read_panels(work["scratch"], int(work.layers[-1]["g"]), network.layers[-1], len(part))
-    bytes_held = work["scratch"].nbytes + (work["turned"].nbytes if turned else 0)
-    if kept and len(idle) < MOST_IDLE and bytes_held <= IDLE_BYTES:
+    if len(idle) < MOST_IDLE and work["scratch"].nbytes <= IDLE_BYTES:
         work.let_go()
         idle.append(work)
     return output

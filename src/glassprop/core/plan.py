@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 # Parts of a step, to be added together.
-FORWARD, LOSS, BACKWARD, UPDATE, EPOCHS, NOTE, OUTPUT, TURN = 1, 2, 4, 8, 16, 32, 64, 128
+FORWARD, LOSS, BACKWARD, UPDATE, EPOCHS, NOTE, OUTPUT = 1, 2, 4, 8, 16, 32, 64
 TRAIN = FORWARD | LOSS | BACKWARD | UPDATE | EPOCHS  # with NOTE where the core itself watches the loss
 # Why a call ended before its last step.
 RAN, DIVERGED, PATIENCE_SPENT = 0, 1, 2
@@ -36,7 +36,7 @@ PLAN = np.dtype(
             "calling_product",  # of gradients where the rule acts at once, of pairs if there are any
             "adding_product", "add_rows", "add_columns",  # of portions of W, or absent; see portions.py
             "listed_product", "do_collect",  # of a sparse X, or absent; see sparse.py
-            "turned", "do_turn",  # Wᵀ of the first layer, for predictions of many rows of a sparse X, or absent
+            "turned", "turned_inputs",  # of each thread, Wᵀ of so many inputs, for predictions of a sparse X, or absent
             "theta_size",
             "theta", "gradient",  # (theta_size,)
             "state",  # (2, theta_size)
@@ -60,7 +60,7 @@ PLAN = np.dtype(
             "lines", "line_counts",  # int64, of a sparse X: inputs of every panel's lines, and how many
             "block_lines", "block_table",  # places of the rows of every block's lines, and (first line, lines) of blocks
             "share_lines",  # lines of blocks that one thread has room for
-            "seen", "places",  # int64, of each thread, for finding a panel's lines
+            "seen", "places",  # int64, for finding a panel's lines, of each thread; or what rows meet, see sparse.multiply_rows
             "threads", "team", "give_way", "nap",  # see threads.py
         )),
         *((name, np.float64) for name in (

@@ -5,8 +5,8 @@ lines are kept here, and lists of them: of a panel, the inputs that are not 0 in
 rows of the batch that are not 0 in all of them. Lists are ascending, so that sums add the same numbers in the same order as
 those of the dense table. A list is never empty: a line of zeros stands in it then.
 
-Predictions of many rows turn W around once and need no lines: of each row, as many rows of Wᵀ are added up as it has numbers.
-Steps of training cannot, since W is another after each.
+Predictions turn W around and need no lines: of each row, as many rows of Wᵀ are added up as it has numbers. Steps of training
+cannot, since W is another after each.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.jit import ONE, ZERO, at, panel_width, shift, within
-from glassprop.core.panels import note_largest, pack_columns, transpose_panel
-from glassprop.core.threads import share, share_units
+from glassprop.core.network import aligned_zeros, panel_columns
+from glassprop.core.panels import fill_places, note_largest, transpose_panel
+from glassprop.core.threads import share
 from glassprop.core.tile import add_listed_rows
 from glassprop.core.vectors import trailing_zeros
 
-TURNED = 1 << 18  # numbers of Wᵀ that stay in the second-level cache while they meet all rows of a batch
+# Numbers of Wᵀ that stay in the second-level cache while all rows of a batch meet them. Where more than one in so many of their
+# inputs has a number in the batch, all are turned around: reading on costs less than looking for the others.
+TURNED, MET = 1 << 18, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +49,9 @@ class SparseTable:
         """How many numbers so many rows can hold at most."""
         return int(np.sort(np.diff(self.starts))[-rows:].sum())
 
-    def rows_pay(self) -> bool:
-        """Whether predictions had better turn W around: that costs as much as it saves for two numbers of each input.
-
-        Of a table that is not so sparse, lines of P hold few zeros.
-        """
-        return 2 * self.inputs < self.values.size < len(self) * self.inputs // 8
+    def rows_for_turning(self) -> int:
+        """How many hold so many numbers that turning W around is little beside what is done with it: eight of each input."""
+        return 8 * len(self) * self.inputs // max(self.values.size, 1)
 
     def addresses(self) -> np.ndarray:
         """What the core takes for the address of X."""
@@ -75,6 +75,18 @@ def new_lists(inputs: int, lines: tuple[int, int], panels: int, threads: int, wi
         "share_lines": lines[1],
         "seen": np.zeros(threads * -(-inputs // 64), np.int64),
         "places": np.zeros(threads * inputs, np.int64),
+    }
+
+
+def new_turned(inputs: int, units: int, panels: int, threads: int, dtype: np.dtype) -> dict[str, Any]:
+    """Memory for rows of Wᵀ, each of so many `units` in whole squares, by its name in the plan."""
+    width = panel_columns(dtype)
+    blocks = min(-(-inputs // width), max(1, TURNED // (units * width)))
+    return {
+        "turned": aligned_zeros(threads * blocks * width * units, dtype),
+        "turned_inputs": blocks * width,
+        "seen": np.zeros(threads * -(-blocks * width // 64), np.int64),
+        "places": np.zeros(2 * panels * width, np.int64),
     }
 
 
@@ -126,17 +138,6 @@ def gather_sparse_rows(plan, X, order, start, stop, layers, first, last, wanted,
         note_largest(plan, p, lines * width, thread, 0)
 
 
-def turn_around(plan, layers, thread, one):
-    """This thread's rows of Wᵀ of the first layer, each an input's weights to all units."""
-    layer, width = layers[1], panel_width(one)
-    first, last = share_units(layers[0].units, thread, plan.threads, width)
-    W = at(plan.theta, layer.W, one)
-    some = 8 * width  # inputs, that the parts of rows be long: each lies on a page of its own
-    for start in range(first, last, some):
-        target = at(plan.turned, start * layer.padded, one)
-        pack_columns(shift(W, start), layer.stride, min(some, last - start), layer.units, target, layer.padded)
-
-
 @within
 def _first_from(columns, low, high, wanted):
     """The first place from `low` on, or `high`, where the ascending columns are at least `wanted`."""
@@ -149,33 +150,80 @@ def _first_from(columns, low, high, wanted):
     return low
 
 
-def multiply_rows(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
-    """g of the first layer for panels first..last of rows start..stop of X, from Wᵀ; rows beyond them as in panels.py.
+@within
+def _turn_all(W, stride, units, inputs, turned, padded):
+    """Rows of Wᵀ of all these inputs, each the weights of an input to all units, `padded` from one to the next."""
+    width = panel_width(W)
+    some = width // 2  # rows of W, which the processor reads ahead
+    whole = units // some * some
+    for u in range(0, whole, some):
+        for i in range(0, inputs, width):
+            columns, target = min(width, inputs - i), shift(turned, i * padded + u)
+            transpose_panel(shift(W, u * stride + i), stride, target, padded, some, columns)
+    for u in range(whole, units):
+        for i in range(inputs):
+            turned[i * padded + u] = W[u * stride + i]
 
-    Rows of Wᵀ that stay in the cache meet all rows of X before the next, where they are asked for more than once.
+
+@within
+def _turn_met(W, stride, units, met, words, turned, padded):
+    """Rows of Wᵀ of those inputs that are `met`, a bit for each."""
+    for word in range(words):
+        bits = met[word]
+        while bits != 0:
+            i = (word << 6) + trailing_zeros(bits)
+            bits &= bits - 1
+            source, target = shift(W, i), shift(turned, i * padded)
+            for u in range(units):
+                target[u] = source[u * stride]
+
+
+def multiply_rows(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
+    """g of the first layer for panels first..last of rows start..stop of X; rows beyond them as in panels.py.
+
+    Sums of a row are b and, for each of its numbers, a row of Wᵀ. W is turned around for as many inputs at a time as the cache
+    holds, all of them or those in which any of the rows has a number, and all rows meet them before the next. Of each row
+    ``numbers`` holds where its numbers of these inputs begin, and where they end.
     """
     starts, columns, values = _table(X, one)
-    layer, width, inputs = layers[1], panel_width(one), layers[0].units
-    b, padded, turned = at(plan.theta, layer.b, one), layer.padded, at(plan.turned, ZERO, one)
-    numbers = starts[min(start + last * width, stop)] - starts[min(start + first * width, stop)]
-    resident = max(TURNED // padded, width) if numbers > 2 * inputs else inputs
-    low = ZERO
-    while low < inputs:
-        for panel in range(first, last):
-            sums = at(plan.scratch, layer.delta + panel * padded * width, one)  # nobody asks for δ
-            for i in range(width):
-                row, of_row = min(start + panel * width + i, stop - 1), shift(sums, i * padded)
-                for u in range(layer.units if low == 0 else ZERO):
-                    of_row[u] = b[u]
-                begin = _first_from(columns, starts[row], starts[row + 1], low)
-                count = _first_from(columns, begin, starts[row + 1], low + resident) - begin
-                add_listed_rows(of_row, padded, shift(values, begin), shift(columns, begin), count, turned)
-        low += resident
+    layer, width, inputs, some = layers[1], panel_width(one), layers[0].units, plan.turned_inputs
+    W, b, stride, padded = at(plan.theta, layer.W, one), at(plan.theta, layer.b, one), layer.stride, layer.padded
+    words = (some + 63) // 64
+    turned, met = at(plan.turned, thread * some * padded, one), at(plan.seen, thread * words, ZERO)
+    begin, end, numbers = first * width, min(last * width, stop - start), at(plan.places, ZERO, ZERO)
+    sums = at(plan.scratch, layer.delta, one)  # nobody asks for δ
+    for i in range(begin, end):
+        numbers[2 * i + 1] = starts[start + i]
+        for u in range(layer.units):
+            sums[i * padded + u] = b[u]
+    for low in range(ZERO, inputs, some):
+        count = ZERO
+        for word in range(words):
+            met[word] = 0
+        for i in range(begin, end):
+            n, after = numbers[2 * i + 1], starts[start + i + 1]
+            numbers[2 * i] = n
+            while n < after and columns[n] < low + some:
+                j = columns[n] - low
+                count += ~(met[j >> 6] >> (j & 63)) & 1
+                met[j >> 6] |= ONE << (j & 63)
+                n += 1
+            numbers[2 * i + 1] = n
+        here = min(some, inputs - low)
+        if count * MET > here:
+            _turn_all(shift(W, low), stride, layer.units, here, turned, padded)
+        else:
+            _turn_met(shift(W, low), stride, layer.units, met, words, turned, padded)
+        table = shift(turned, -low * padded)
+        for i in range(begin, end):
+            n, count = numbers[2 * i], numbers[2 * i + 1] - numbers[2 * i]
+            add_listed_rows(shift(sums, i * padded), padded, shift(values, n), shift(columns, n), count, table)
     for panel in range(first, last):
         here = panel * padded * width
-        sums, g = at(plan.scratch, layer.delta + here, one), at(plan.scratch, layer.g + here, one)
+        g = at(plan.scratch, layer.g + here, one)
         for u in range(0, padded, width):
-            transpose_panel(shift(sums, u), padded, shift(g, u * width), width, width, width)
+            transpose_panel(shift(sums, here + u), padded, shift(g, u * width), width, width, width)
+        fill_places(g, layer.units, min(width, stop - start - panel * width))
 
 
 def collect_columns(plan, layers, order, start, stop, thread, one):

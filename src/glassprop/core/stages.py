@@ -30,7 +30,7 @@ from glassprop.core.parts import (
 )
 from glassprop.core.plan import PLAN, PROGRESS
 from glassprop.core.portions import add_by_columns, add_by_rows
-from glassprop.core.sparse import collect_columns, gather_sparse_rows, multiply_rows, turn_around
+from glassprop.core.sparse import collect_columns, gather_sparse_rows, multiply_rows
 from glassprop.core.step import batch_losses, run
 
 #: The stages of a step: kernels by the name of their address in the plan, and their arguments in the letters of `kernel`.
@@ -50,10 +50,9 @@ SPARSE_STAGES: dict[str, tuple[Callable, str]] = {
     "do_gather": (gather_sparse_rows, "PnnnnLnnnnnu"),
     "do_collect": (collect_columns, "PLnnnnu"),
 }
-#: Those of predictions of many rows of one.
+#: Those of its predictions.
 ROW_STAGES: dict[str, tuple[Callable, str]] = {
     "do_gather": (multiply_rows, "PnnnnLnnnnnu"),
-    "do_turn": (turn_around, "PLnu"),
 }
 #: Those of operands in parts of bfloat16, within the ones above.
 PARTS_STAGES: dict[str, tuple[Callable, str]] = {

@@ -37,7 +37,6 @@ from glassprop.core.plan import (
     OUTPUT,
     PATIENCE_SPENT,
     RAN,
-    TURN,
     UPDATE,
 )  # fmt: skip
 from glassprop.core.processor import FLUSH, float_mode, set_float_mode
@@ -274,9 +273,6 @@ def _steps(plan, now, layers, first, last, stages, thread, one):
         return first
     if leader:
         now.status = RAN
-    if stages & TURN:
-        call_kernel(plan.do_turn, (plan, layers, thread, one))
-        meet(plan)
     for step in range(first, last):
         epoch = step // steps_per_epoch
         start = (step - epoch * steps_per_epoch) * batch

@@ -15,9 +15,9 @@ import numpy as np
 from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads
 from glassprop.core.layout import Layout, lay_out, new_scratch, takes_blocks
-from glassprop.core.network import Network, aligned_zeros, panel_columns, round_up
-from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN, TURN
-from glassprop.core.sparse import SparseTable, new_lists, room_for_lines
+from glassprop.core.network import Network, aligned_zeros, panel_columns
+from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN
+from glassprop.core.sparse import SparseTable, new_lists, new_turned, room_for_lines
 from glassprop.core.stages import last_stages, prepare, stages
 from glassprop.core.step import run
 from glassprop.core.threads import SLOT, new_team, run_in_threads, waiting_addresses
@@ -77,8 +77,8 @@ class Workspace:
         The objective of scikit-learn's MLP: penalties divided by the Σ w of the batch at hand. And its bookkeeping, which
         leaves the gradient alone: an epoch's loss is the mean of its batches' by their rows, not by their Σ w; half the
         squared error is the mean over outputs, not the sum; log losses are those of probabilities clipped to [ε, 1 − ε].
-    turned : bool
-        Predictions of a sparse X take Wᵀ of its first layer, which the stage TURN of a run makes.
+    by_rows : bool
+        Of a sparse X: for predictions alone, which add up rows of Wᵀ of the first layer.
     """
 
     _worked: Sequence[float] = ()  # seconds of a processor, of each thread in the last call
@@ -106,7 +106,7 @@ class Workspace:
         paired: bool = False,
         at_once: bool = False,
         as_scikit_learn: bool = False,
-        turned: bool = False,
+        by_rows: bool = False,
     ) -> None:
         dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
         prepare(dtype)
@@ -132,13 +132,14 @@ class Workspace:
         self._take_data((X, Y, weights), held)
         self.set(**{name: array for name, array in self.arrays.items() if array is not None}, theta_size=theta.size)
         self.set(rows=rows, batch_size=batch_size, validation_rows=validation_rows, seed=seed, as_scikit_learn=as_scikit_learn)
-        needs_lines = isinstance(X, SparseTable) and not turned
-        lines = room_for_lines(self._tables, batch_size, width) if needs_lines else (1, 1) if turned else None
+        lines = None
+        if isinstance(X, SparseTable):
+            lines = (1, 1) if by_rows else room_for_lines(self._tables, batch_size, width)
         layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, paired, lines, backward=Y is not None)
         self.layers = layout.layers
         self._take_batch(layout, panels, validation_panels, paired)
         if lines:
-            self._take_sparse(network.layers[0], lines, turned)
+            self._take_sparse(network.layers[0], lines, by_rows)
         self._take_objective(network, as_scikit_learn)
         if optimizer:
             self._take_optimizer(network, optimizer, at_once, paired)
@@ -178,15 +179,15 @@ class Workspace:
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, **waiting_addresses())
         self.set(delta_pairs=layout.delta_pairs, pairs_of_panel=layout.pairs_of_panel)
 
-    def _take_sparse(self, inputs: int, lines: tuple[int, int], turned: bool) -> None:
+    def _take_sparse(self, inputs: int, lines: tuple[int, int], by_rows: bool) -> None:
         """Memory and kernels of a sparse X: lists of lines, or Wᵀ."""
-        dtype = self.one.dtype
+        dtype, panels = self.one.dtype, int(self.plan["most_panels"][0])
         width = panel_columns(dtype)
-        if turned:
-            numbers = round_up(inputs, width) * int(self.layers[1]["padded"])
-            self.set(turned=aligned_zeros(numbers, dtype), **stages(dtype, "rows"))
+        if by_rows:
+            rows_of_W = new_turned(inputs, int(self.layers[1]["padded"]), panels, self.crew.most, dtype)
+            self.set(**rows_of_W, **stages(dtype, "rows"))
         else:
-            lists = new_lists(inputs, lines, int(self.plan["most_panels"][0]), self.crew.most, width)
+            lists = new_lists(inputs, lines, panels, self.crew.most, width)
             self.set(**lists, **stages(dtype, "sparse"), listed_product=product_kernel(dtype, listed=True))
 
     def _take_objective(self, network: Network, as_scikit_learn: bool) -> None:
@@ -259,7 +260,7 @@ class Workspace:
             self.crew.learn(reached - first, time.perf_counter() - begun, sum(self._worked))
             if reached < until or until == last or self.progress["status"][0] != RAN:
                 return reached
-            first, stages = reached, stages & ~TURN  # W is turned around once
+            first = reached
 
     def _run(self, first: int, last: int, stages: int, threads: int) -> int:
         self.plan["threads"] = threads

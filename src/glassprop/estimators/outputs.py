@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array, csr_matrix
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from glassprop.core.network import Network, Parameters
@@ -23,10 +24,11 @@ LOSSES = {shown: loss for loss, shown in OUT_ACTIVATIONS.items()}  # one whose l
 
 def plain(array: Any) -> bool:
     """Whether it is a table, or a vector, of finite numbers that scikit-learn's checks would hand back as it is."""
-    if type(array) is not np.ndarray or array.dtype not in (np.float64, np.float32) or 0 in array.shape:
+    numbers = array.data if type(array) in (csr_array, csr_matrix) else array
+    if type(numbers) is not np.ndarray or numbers.dtype not in (np.float64, np.float32) or 0 in array.shape:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
-        return math.isfinite(array.sum())
+        return math.isfinite(numbers.sum())
 
 
 class Ready:
