@@ -166,7 +166,7 @@ def test_only_lines_that_hold_something_are_multiplied() -> None:
     X = table(500, 0.01, "float64", rows=16)
     network = gp.Network((500, 4))
     theta = network.initialize(seed=0).astype(np.float64).theta
-    work = Workspace(network, theta, sparse(X), batch_size=16)
+    work = Workspace(network, theta, sparse(X), X[:, :4].copy(), batch_size=16)
     work.run(0, 1, FORWARD)
     inputs = np.flatnonzero(X.any(axis=0))
     count = int(work["line_counts"][0])
@@ -178,5 +178,7 @@ def test_only_lines_that_hold_something_are_multiplied() -> None:
 
 def test_validation_rows_are_of_the_same_kind() -> None:
     network, X = gp.Network((9, 1)), table(9, 0.5, "float64")
-    with pytest.raises(TypeError, match="validation rows must be sparse where X is"):
-        Workspace(network, network.initialize().theta, sparse(X), X[:, :1], batch_size=9, validation=(X, X[:, :1], None))
+    theta, Y = network.initialize().theta, X[:, :1].copy()
+    for one, other in ((sparse(X), X), (X, sparse(X))):
+        with pytest.raises(TypeError, match="validation rows must be sparse where X is"):
+            Workspace(network, theta, one, Y, batch_size=9, validation=(other, Y, None))

@@ -270,15 +270,15 @@ def outputs_of(
         threads = 1
     # a single smaller batch may be shared out otherwise; as powers of two, few kinds of memory are kept
     power = 1 << (len(X) - 1).bit_length()
-    room, by_rows = min(batch_size, batch_size if threads == 1 else power), isinstance(X, SparseTable)
+    room = min(batch_size, batch_size if threads == 1 else power)
     if isinstance(X, SparseTable):  # W is turned around for every batch
         rows = min(len(X), X.rows_for_turning(), NUMBERS_AT_ONCE // sum(network.layers[1:]))
         room = batch_size = max(batch_size, 1 << rows.bit_length())
-    idle = network.idle.setdefault((X.dtype.char, batch_size, threads, room, by_rows), [])
+    idle = network.idle.setdefault((X.dtype.char, batch_size, threads, room, isinstance(X, SparseTable)), [])
     try:
         work = idle.pop()
     except IndexError:  # none is idle
-        work = Workspace(network, own.theta, X, batch_size=room, rows=room, threads=threads, by_rows=by_rows)
+        work = Workspace(network, own.theta, X, batch_size=room, rows=room, threads=threads)
     work.crew = Crew(work.crew.most)  # who wanted the processors at the last prediction says nothing of this one
     work.plan["rows"], work.plan["theta"] = len(X), own.theta.ctypes.data
     work.plan["output"] = output.ctypes.data

@@ -53,6 +53,7 @@ class Workspace:
         Flat parameters, float32 or float64, which decide the precision; updated in place.
     X : ndarray or SparseTable, (rows, inputs)
     Y : ndarray, (rows, outputs) or (rows, 1), optional
+        Without targets this is for predictions alone; those of a sparse X add up rows of Wᵀ of the first layer.
     weights : ndarray, (rows,), optional
         All as `arrays.py` prepares them, in the precision of `theta`.
     batch_size : int
@@ -77,8 +78,6 @@ class Workspace:
         The objective of scikit-learn's MLP: penalties divided by the Σ w of the batch at hand. And its bookkeeping, which
         leaves the gradient alone: an epoch's loss is the mean of its batches' by their rows, not by their Σ w; half the
         squared error is the mean over outputs, not the sum; log losses are those of probabilities clipped to [ε, 1 − ε].
-    by_rows : bool
-        Of a sparse X: for predictions alone, which add up rows of Wᵀ of the first layer.
     """
 
     _worked: Sequence[float] = ()  # seconds of a processor, of each thread in the last call
@@ -106,7 +105,6 @@ class Workspace:
         paired: bool = False,
         at_once: bool = False,
         as_scikit_learn: bool = False,
-        by_rows: bool = False,
     ) -> None:
         dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
         prepare(dtype)
@@ -132,9 +130,8 @@ class Workspace:
         self._take_data((X, Y, weights), held)
         self.set(**{name: array for name, array in self.arrays.items() if array is not None}, theta_size=theta.size)
         self.set(rows=rows, batch_size=batch_size, validation_rows=validation_rows, seed=seed, as_scikit_learn=as_scikit_learn)
-        lines = None
-        if isinstance(X, SparseTable):
-            lines = (1, 1) if by_rows else room_for_lines(self._tables, batch_size, width)
+        by_rows = isinstance(X, SparseTable) and Y is None
+        lines = (1, 1) if by_rows else room_for_lines(self._tables, batch_size, width) if self._tables else None
         layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, paired, lines, backward=Y is not None)
         self.layers = layout.layers
         self._take_batch(layout, panels, validation_panels, paired)
@@ -150,8 +147,8 @@ class Workspace:
         self._tables = tuple(
             table for table in (rows[0], held[0]) if isinstance(table, SparseTable)
         )  # given by address, must stay
-        if isinstance(rows[0], SparseTable) and held[0] is not None and len(self._tables) < 2:
-            raise TypeError("validation rows must be sparse where X is")
+        if held[0] is not None and len(self._tables) == 1:
+            raise TypeError("validation rows must be sparse where X is, and only there")
         for prefix, (X, Y, weights) in (("", rows), ("validation_", held)):
             given = X.addresses() if isinstance(X, SparseTable) else X
             self.arrays |= {f"{prefix}X": given, f"{prefix}Y": Y, f"{prefix}weights": weights}
