@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from glassprop.core.elementary import exp, exp_to_one, expm1, log1p_of_unit, normal_cdf, sigmoid, tanh
+from glassprop.core.elementary import exp, exp_to_one, expm1, larger, log1p_of_unit, normal_cdf, sigmoid, smaller, tanh
 from glassprop.core.jit import hidden, kernel, like, own_scalar, panel_width, scalar, separate_pointers
 from glassprop.core.own import cannot_be_compiled, check_own
 from glassprop.core.vectors import new_line
@@ -156,8 +156,7 @@ def _softmax(h, n):
         top[r], total[r] = h[r], like(0, h[0])
     for i in range(width, n, width):
         for r in range(rows):
-            # NaN compares false and may be lost here; its own exponential below keeps it
-            top[r] = top[r] if h[i + r] <= top[r] else h[i + r]
+            top[r] = larger(h[i + r], top[r])
     for i in range(0, n, width):
         for r in range(rows):
             h[i + r] -= top[r]
@@ -198,7 +197,7 @@ def _tanh_slope(h):
 
 
 def _relu(g):
-    return like(0, g) if g < like(0, g) else g  # NaN compares false and stays
+    return larger(g, like(0, g))
 
 
 def _relu_slope(h):
@@ -206,7 +205,7 @@ def _relu_slope(h):
 
 
 def _leaky_relu(g):
-    return g if g > like(0, g) else like(LEAK, g) * g
+    return larger(g, like(0, g)) + like(LEAK, g) * smaller(g, like(0, g))
 
 
 def _leaky_relu_slope(h):
@@ -214,7 +213,7 @@ def _leaky_relu_slope(h):
 
 
 def _elu(g):
-    return g if g > like(0, g) else expm1(g)
+    return larger(g, like(0, g)) + expm1(smaller(g, like(0, g)))
 
 
 def _elu_slope(h):
@@ -222,7 +221,7 @@ def _elu_slope(h):
 
 
 def _selu(g):
-    return like(SELU_LAMBDA, g) * (g if g > like(0, g) else like(SELU_ALPHA, g) * expm1(g))
+    return like(SELU_LAMBDA, g) * (larger(g, like(0, g)) + like(SELU_ALPHA, g) * expm1(smaller(g, like(0, g))))
 
 
 def _selu_slope(h):

@@ -10,6 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from glassprop.core.jit import FLAGS, like, scalar
@@ -33,6 +34,25 @@ def multiply_add(typingctx, a, b, c):
         return builder.fma(*args)
 
     return c(a, b, c), codegen
+
+
+def _extreme(of_two: str) -> Any:
+    @intrinsic
+    def extreme(typingctx, a, b):
+        def codegen(context, builder, sig, args):
+            number = args[0].type
+            name = f"llvm.{of_two}.f{sig.return_type.bitwidth}"
+            function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(number, [number, number]), name)
+            return builder.call(function, args, fastmath=("nsz",))
+
+        return a(a, a), codegen
+
+    return extreme
+
+
+#: The larger and the smaller of two numbers, NaN where one is; of two zeros either. A choice, ``b if a < b else a``, becomes a
+#: store by a mask where `a` was in its place before, which takes AMD's processors without AVX-512 20 cycles.
+larger, smaller = _extreme("maximum"), _extreme("minimum")
 
 
 def polynomial(single: list[float], double: list[float]) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from glassprop.core.elementary import log, polynomial
+from glassprop.core.elementary import larger, log, polynomial, smaller
 from glassprop.core.jit import hidden, like, panel_width, scalar, separate_pointers
 from glassprop.core.vectors import new_line
 
@@ -77,9 +77,8 @@ def cross_entropy_kernel(clip):
             top[r], most[r], mass[r], chosen[r] = g[r], h[r], like(0, h[0]), like(0, h[0])
         for o in range(1, n):
             for r in range(rows):
-                # written so that NaN, which compares false, stays
-                top[r] = top[r] if g[o * width + r] <= top[r] else g[o * width + r]
-                most[r] = most[r] if h[o * width + r] <= most[r] else h[o * width + r]
+                top[r] = larger(g[o * width + r], top[r])
+                most[r] = larger(h[o * width + r], most[r])
         for o in range(n):
             for r in range(rows):
                 target = y[o * width + r]
@@ -87,9 +86,8 @@ def cross_entropy_kernel(clip):
                 # 0 times a difference that has overflowed would be NaN
                 chosen[r] += target * (g[o * width + r] - top[r]) if target != 0 else like(0, target)
         for r in range(rows):
-            losses[r] = -mass[r] * log(most[r]) - chosen[r]
-            if clip and losses[r] > largest:
-                losses[r] = largest
+            loss = -mass[r] * log(most[r]) - chosen[r]
+            losses[r] = smaller(loss, largest) if clip else loss
         for o in range(n):
             for r in range(rows):
                 i = o * width + r

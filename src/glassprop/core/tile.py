@@ -26,6 +26,7 @@ from glassprop.core.matrix_unit import has_matrix_unit, pairs_product, split_pro
 from glassprop.core.processor import ARM, call_for
 from glassprop.core.vectors import (
     INDEX,
+    STORES_BY_MASKS,
     VECTOR_BYTES,
     first_lanes,
     fma_of,
@@ -37,6 +38,7 @@ from glassprop.core.vectors import (
     masked_store,
     numbers_in,
     splat,
+    store_first,
     vector_of,
     vector_pointer,
 )  # fmt: skip
@@ -103,8 +105,15 @@ def _store(builder, sums, c, c_row, columns, align, vectors):
         with whole:
             store_rows(lambda value, place, v: builder.store(value, place, align=align))
         with cut:
-            masks = [first_lanes(builder, builder.sub(columns, index(first)), vector.count) for first, vector in vectors]
-            store_rows(lambda value, place, v: masked_store(builder, value, place, align, masks[v]))
+            left = [builder.sub(columns, index(first)) for first, _ in vectors]
+            if STORES_BY_MASKS:
+                masks = [first_lanes(builder, left[v], vector.count) for v, (_, vector) in enumerate(vectors)]
+                store_rows(lambda value, place, v: masked_store(builder, value, place, align, masks[v]))
+            else:
+                rows = _following(builder, c, c_row, len(sums) // len(vectors), align)
+                for v, (first, _) in enumerate(vectors):
+                    places = [builder.gep(row, [index(first)]) for row in rows]
+                    store_first(builder, sums[v :: len(vectors)], places, left[v], align)
 
 
 def _vectors_of(vector, halves):

@@ -17,6 +17,8 @@ from numba.extending import intrinsic
 from glassprop.core.jit import PANEL_BYTES, host_vector_bytes
 
 VECTOR_BYTES = host_vector_bytes()
+# Whether a part of a vector is stored by a mask. AVX2 has masks as well, but on AMD's processors such a store takes 20 cycles.
+STORES_BY_MASKS = VECTOR_BYTES == 64
 INDEX = ir.IntType(64)
 ONE = INDEX(1)
 
@@ -58,6 +60,39 @@ def masked_store(builder, value, place, align, mask):
     function = ir.FunctionType(ir.VoidType(), [value.type, place.type, ir.IntType(32), mask.type])
     store = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.store.{kind}.p0")
     builder.call(store, [value, place, ir.IntType(32)(align), mask])
+
+
+def _store_lanes(builder, value, place, size, align):
+    """Store the first `size` lanes of `value`."""
+    part = builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(ir.IntType(32), size), list(range(size))))
+    builder.store(part, builder.bitcast(place, part.type.as_pointer()), align=align)
+
+
+def store_first(builder, values, places, count, align):
+    """Store the first `count` lanes of each of `values`, all of them or none where it is too large or below 0.
+
+    Without masks it stores as many as each binary digit of `count` says, the largest first, and moves the others down.
+    """
+    lanes = values[0].type.count
+    if STORES_BY_MASKS:
+        mask = first_lanes(builder, count, lanes)
+        for value, place in zip(values, places, strict=True):
+            masked_store(builder, value, vector_pointer(builder, place, index(0), value.type), align, mask)
+        return
+    count = builder.select(builder.icmp_signed("<", count, index(0)), index(0), count)
+    count, size = builder.select(builder.icmp_signed(">", count, index(lanes)), index(lanes), count), lanes
+    while size:
+        stored, before = builder.and_(count, index(-2 * size)), builder.block
+        down = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [(lane + size) % lanes for lane in range(lanes)])
+        with builder.if_then(builder.icmp_signed("!=", builder.and_(count, index(size)), index(0))):
+            for value, place in zip(values, places, strict=True):
+                _store_lanes(builder, value, builder.gep(place, [stored]), size, align)
+            moved, inside = [builder.shuffle_vector(value, value, down) for value in values], builder.block
+        merged = [builder.phi(value.type) for value in values]
+        for phi, value, other in zip(merged, values, moved, strict=True):
+            phi.add_incoming(value, before)
+            phi.add_incoming(other, inside)
+        values, size = merged, size // 2
 
 
 def first_of(builder, pointer, count, vector):
@@ -113,10 +148,19 @@ def fill_rest(typingctx, value, target, count):
         value, target, count = args
         vector, lanes = vector_of(sig.args[1])
         align = sig.args[1].dtype.bitwidth // 8
-        for start in range(0, PANEL_BYTES // align, lanes):
-            rest = builder.not_(first_lanes(builder, builder.sub(count, index(start)), lanes))
-            place = vector_pointer(builder, target, index(start), vector)
-            masked_store(builder, splat(builder, value, vector), place, align, rest)
+        width, values = PANEL_BYTES // align, splat(builder, value, vector)
+        if STORES_BY_MASKS:
+            for start in range(0, width, lanes):
+                rest = builder.not_(first_lanes(builder, builder.sub(count, index(start)), lanes))
+                masked_store(builder, values, vector_pointer(builder, target, index(start), vector), align, rest)
+            return context.get_dummy_value()
+        rest, size = builder.sub(index(width), count), width
+        while size:  # as in `store_first`, but all lanes are alike
+            place = builder.gep(target, [builder.add(count, builder.and_(rest, index(-2 * size)))])
+            with builder.if_then(builder.icmp_signed("!=", builder.and_(rest, index(size)), index(0))):
+                for start in range(0, size, lanes):
+                    _store_lanes(builder, values, builder.gep(place, [index(start)]), min(size, lanes), align)
+            size //= 2
         return context.get_dummy_value()
 
     return types.void(target.dtype, target, types.int64), codegen
@@ -255,7 +299,7 @@ def sum_rows(typingctx, source, source_panel, units, weights, weights_panel, cou
         def some_units(step, _):
             start = builder.mul(step, index(lanes))
             lines = builder.gep(source, [builder.mul(start, index(vectors * lanes))])
-            left = first_lanes(builder, builder.sub(units, start), lanes)
+            left = builder.sub(units, start)
 
             def some_weights(first, number):
                 line = builder.gep(weights, [builder.mul(first, index(vectors * lanes))])
@@ -275,7 +319,7 @@ def sum_rows(typingctx, source, source_panel, units, weights, weights_panel, cou
                 for o in range(number):
                     place = builder.add(builder.mul(builder.add(first, index(o)), target_row), start)
                     total = transpose_and_add(builder, sums[o * lanes : (o + 1) * lanes])
-                    masked_store(builder, total, vector_pointer(builder, target, place, vector), align, left)
+                    store_first(builder, [total], [builder.gep(target, [place])], left, align)
                 return []
 
             whole = builder.sdiv(count, index(at_a_time))
