@@ -47,6 +47,9 @@ SECOND_LEVEL = 1  # of the nearness of memory that is called for
 # Rows of the main tile: 12 rows of 2 vectors leave room in 32 registers, 6 rows of 2 in the 16 of AVX2 and SSE. The higher it
 # is, the less often B is read, from the second-level cache where it is long.
 MAIN_ROWS = 12 if VECTOR_BYTES == 64 or ARM else 6
+# Products of the main tile in one turn of its loop. With AVX2 a turn of one is 12 FMAs and 13 other instructions: more than a
+# core begins in their time that another thread uses, too. And the end of a loop of 32 turns is not foreseen (Zen 3).
+AT_ONCE = 4 if VECTOR_BYTES == 32 else 1
 
 
 def _multiply_add(builder, vector):
@@ -127,27 +130,31 @@ def _columns_of(vectors):
     return sum(vector.count for _, vector in vectors)
 
 
-def _in_turns(builder, count, sums, size, add):
-    """Emit ``sums = add(k, sums)`` for all k below `count`; of several times `size` sums for each part of them in turn."""
-    parts = len(sums) // size
-    if parts == 1:
+def _in_turns(builder, count, sums, size, at_once, add):
+    """Emit ``sums = add(k, sums)`` for all k below `count`, in turns of `at_once` after those that are left over.
+
+    Of several times `size` sums for each part of them by turns.
+    """
+    if at_once == 1:
         return loop(builder, count, sums, add)
-    whole = builder.sdiv(count, index(parts))
-    done = builder.mul(whole, index(parts))
+    turns, rest = builder.sdiv(count, index(at_once)), builder.srem(count, index(at_once))
 
-    def add_to_each(step, sums):
-        first = builder.mul(step, index(parts))
-        return [x for i in range(parts) for x in add(builder.add(first, index(i)), sums[i * size : (i + 1) * size])]
+    def add_some(turn, sums):
+        first, sums = builder.add(builder.mul(turn, index(at_once)), rest), list(sums)
+        for i in range(at_once):
+            part = slice(i * size % len(sums), i * size % len(sums) + size)
+            sums[part] = add(builder.add(first, index(i)), sums[part], i)
+        return sums
 
-    sums = loop_if_any(builder, whole, sums, add_to_each)
-    rest = loop_if_any(builder, builder.sub(count, done), sums[:size], lambda i, sums: add(builder.add(done, i), sums))
-    return rest + sums[size:]
+    sums = loop_if_any(builder, rest, sums[:size], add) + sums[size:]
+    return loop_if_any(builder, turns, sums, add_some)
 
 
 def _make_tile(rows: int, halves: int, paired: bool, listed: bool, calling: bool, adding: bool) -> Any:
     """The intrinsic for a tile of `rows` rows and so many half vector registers of columns; see `product_kernel`."""
     # an FMA takes four cycles and two begin in each: sums of a single row would wait for themselves, so each is kept in parts
     parts = 16 // halves if rows == 1 else 1
+    at_once = AT_ONCE if rows == MAIN_ROWS and halves == HALVES else parts
 
     @intrinsic
     def tile(
@@ -174,8 +181,8 @@ def _make_tile(rows: int, halves: int, paired: bool, listed: bool, calling: bool
                 left = builder.sub(depth, done)
                 count = builder.select(builder.icmp_signed("<", left, segment), left, segment)
 
-                def add_product(k, sums):
-                    if calling and rows == MAIN_ROWS:
+                def add_product(k, sums, turn=0):
+                    if calling and rows == MAIN_ROWS and turn % 2 == 0:
                         call_for(builder, builder.gep(ahead_block, [builder.mul(k, ahead_k)]), SECOND_LEVEL)
                     column = builder.load(builder.gep(columns_of_a, [k])) if listed else builder.mul(k, a_k)
                     line = builder.mul(k, index(width))
@@ -188,7 +195,7 @@ def _make_tile(rows: int, halves: int, paired: bool, listed: bool, calling: bool
                             results.append(multiply_add[v](left, right[v], sums[r * len(vectors) + v]))
                     return results
 
-                sums = _in_turns(builder, count, sums, rows * len(vectors), add_product)
+                sums = _in_turns(builder, count, sums, rows * len(vectors), at_once, add_product)
                 steps = (a_block, a_segment), (b_block, b_segment), (ahead_block, builder.mul(segment, ahead_k))
                 return [builder.gep(place, [step]) for place, step in steps] + sums
 
