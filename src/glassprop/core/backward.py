@@ -14,10 +14,11 @@ from glassprop.core.parts import lines_called_for
 from glassprop.core.portions import numbers_called_for
 from glassprop.core.processor import prefetch
 from glassprop.core.randomness import dropout_key
+from glassprop.core.row_sums import sum_rows
 from glassprop.core.sparse import lines_of_block
 from glassprop.core.threads import meet, meet_at_the_end, take_units
 from glassprop.core.tile import MAIN_ROWS, columns_taken
-from glassprop.core.vectors import fill_rest, sum_rows
+from glassprop.core.vectors import fill_rest
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
 FAR_Q = 1 << 18  # numbers of h in Q, from which on a block's are called for while those of the one before are multiplied

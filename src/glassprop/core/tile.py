@@ -109,7 +109,7 @@ def _store(builder, sums, c, c_row, columns, align, vectors):
             store_rows(lambda value, place, v: builder.store(value, place, align=align))
         with cut:
             left = [builder.sub(columns, index(first)) for first, _ in vectors]
-            if STORES_BY_MASKS:
+            if STORES_BY_MASKS:  # row by row: fewer addresses wait in registers
                 masks = [first_lanes(builder, left[v], vector.count) for v, (_, vector) in enumerate(vectors)]
                 store_rows(lambda value, place, v: masked_store(builder, value, place, align, masks[v]))
             else:
