@@ -60,11 +60,21 @@ def penalty_of(W, n, l2, l1):
 
 
 @inner_sum
-def scale_and_penalize(plan, dW, W, n, factor):
-    """dW := factor dW + the penalties' gradient; returns Σ dW², added up in the precision of dW, and l2/2 Σ W² + l1 Σ |W|."""
-    stay_apart(n)
-    of_mass = factor if plan.as_scikit_learn else like(1, factor)
-    l2, l1 = like(plan.l2, factor) * of_mass, like(plan.l1, factor) * of_mass
+def _add_l2(dW, W, n, factor, l2):
+    """dW := factor dW + l2 W; returns Σ dW² and Σ W²."""
+    squares, W_squares = like(0, factor), like(0, factor)
+    for i in range(n):
+        w = W[i]
+        x = dW[i] * factor + l2 * w
+        dW[i] = x
+        squares += x * x
+        W_squares += w * w
+    return squares, W_squares
+
+
+@inner_sum
+def _add_l2_and_l1(dW, W, n, factor, l2, l1):
+    """dW := factor dW + l2 W + l1 sign(W), NaN where W is; returns Σ dW², Σ W² and Σ |W|."""
     squares, W_squares, W_sizes = like(0, factor), like(0, factor), like(0, factor)
     for i in range(n):
         w = W[i]
@@ -73,6 +83,19 @@ def scale_and_penalize(plan, dW, W, n, factor):
         squares += x * x
         W_squares += w * w
         W_sizes += abs(w)
+    return squares, W_squares, W_sizes
+
+
+@inner
+def scale_and_penalize(plan, dW, W, n, factor):
+    """dW := factor dW + the penalties' gradient; returns Σ dW², added up in the precision of dW, and l2/2 Σ W² + l1 Σ |W|."""
+    stay_apart(n)
+    of_mass = factor if plan.as_scikit_learn else like(1, factor)
+    l2, l1, W_sizes = like(plan.l2, factor) * of_mass, like(plan.l1, factor) * of_mass, like(0, factor)
+    if plan.l1 == 0:  # a third of the instructions
+        squares, W_squares = _add_l2(dW, W, n, factor, l2)
+    else:
+        squares, W_squares, W_sizes = _add_l2_and_l1(dW, W, n, factor, l2, l1)
     if beyond(np.float64(W_squares)):
         return squares, penalty_of(W, n, l2, l1)
     return squares, 0.5 * np.float64(l2) * np.float64(W_squares) + np.float64(l1) * np.float64(W_sizes)
