@@ -256,11 +256,11 @@ def test_a_prediction_leaves_the_table_to_go(model):
 
 
 def test_what_a_network_keeps_between_predictions_is_bounded(monkeypatch):
-    network, wide, wider = (gp.Network((4, hidden, 2)) for hidden in (5, 3000, 6000))
+    network, wide, wider = (gp.Network((4, hidden, 2)) for hidden in (5, 3000, 300_000))
     rows = np.ones((3, 4))
     for each in (network, wide, wider):
         passes.predict(each, each.initialize(0), rows)
-    for each in (network, wide):  # without the room that a backward pass would need
+    for each in (network, wide):  # in batches of as many rows as may be kept
         assert [len(kept) for kept in each.idle.values()] == [1]
     assert [len(kept) for kept in wider.idle.values()] == [0]
     monkeypatch.setattr(passes, "MOST_IDLE", 0)

@@ -85,7 +85,9 @@ def layer_forward(
     Partner: `backward.layer_backward`.
     """
     width, scratch = panel_width(one), plan.scratch
-    product, lines, column = plan.product, below.units, ONE
+    product, lines, row, column = plan.product, below.units, layer.stride, ONE
+    if layer.by_inputs != 0:
+        row, column = ONE, layer.stride
     if listed != 0:
         product = listed
     # an output with its loss's own link, which may be softmax, a function of all units
@@ -96,10 +98,10 @@ def layer_forward(
         meet(plan)
         low, high = ZERO, together
         start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
-    in_portions = layer.parts == 0 and layer.input_portion < below.units and high - low > 1
+    in_portions = layer.parts == 0 and layer.input_portion < below.units and (high - low > 1 or layer.by_inputs != 0)
     while start < end:  # a range of this step would divide by it
         rows = min(layer.resident_rows, end - start)
-        W, b = at(plan.theta, layer.W + start * layer.stride, one), at(plan.theta, layer.b + start, one)
+        W, b = at(plan.theta, layer.W + start * row, one), at(plan.theta, layer.b + start, one)
         if parts != 0:
             call_kernel(plan.do_rows, (plan, below, layer, start, rows, low, high, parts, thread, one))
         elif in_portions:
@@ -112,7 +114,7 @@ def layer_forward(
                 column, lines = lines_of_panel(plan, below, panel)
             if ready == 0 and parts == 0 and not in_portions:
                 columns = width if listed != 0 else columns_taken(count, rows, one)
-                left = g, width, rows, columns, W, ZERO, layer.stride, column
+                left = g, width, rows, columns, W, ZERO, row, column
                 call_kernel(product, (*left, h_below, ZERO, b, ONE, lines, lines, b, ZERO))
                 fill_places(g, rows, columns)
             _finish_panel(plan, layer, panel, start, rows, count, wanted, slopes, whole, above, rate, key, thread, one)
@@ -153,7 +155,7 @@ def forward(plan, layers, first, last, together, batch_rows, slopes, training, p
             own,
             own_parts(layers[l + 1], parts) if l < top else ZERO,
             plan.listed_product if l == 1 else ZERO,
-            plan.turned if l == 1 else ZERO,
+            plan.by_rows if l == 1 else ZERO,
             rate,
             key,
             thread,

@@ -22,6 +22,7 @@ LAYER = np.dtype(
         ("padded", np.int64),  # units in whole squares: a panel of P is padded * width elements
         ("W", np.int64),  # (units, stride) in theta
         ("stride", np.int64),
+        ("by_inputs", np.int64),  # 1: W is (inputs, stride), see network.ByInputs
         ("b", np.int64),  # (units,)
         ("packed_row", np.int64),  # stride of Wᵀ when it is turned around for the backward product; 0: it is not
         ("parts", np.int64),  # of the operands of products: 1 in bfloat16, 3 of float32 for the matrix unit, 0: as they are
@@ -80,13 +81,16 @@ def resident(depth: int, width: int, lines: int, most: int) -> int:
     return max(32, min(most, lines * width // depth // 32 * 32))
 
 
-def portion(depth: int, rows: int, parts: int) -> int:
+def portion(depth: int, rows: int, parts: int, turned: bool = False) -> int:
     """How much of the depth of a product of so many `rows` is taken at a time, in pairs if in parts: all, or equal portions.
 
     In portions, a panel of the batch meets more rows of W while it is in the cache; sums go to memory and back for that. The
     register tile takes the last of an odd number of rows by itself, and adds it up in an order that portions would change.
+    A W that is to be `turned` around comes in portions wherever it can.
     """
-    if parts == 3:
+    if turned:
+        whole = depth <= PORTION
+    elif parts == 3:
         whole = depth < PAIR_PORTIONS_FROM
     else:
         whole = parts == 1 or depth < PORTIONS_FROM or rows <= RESIDENT_ROWS or rows % 2 == 1
@@ -137,12 +141,14 @@ def lay_out(
     paired: bool = False,
     lines: tuple[int, int] | None = None,
     backward: bool = True,
+    by_inputs: bool = False,
 ) -> Layout:
     """Lay out scratch memory for batches of up to `batch_size` rows.
 
     `keep_g` keeps the pre-activations of all layers, for showing them; otherwise only those that some φ′ or the loss reads.
     `paired` makes room for operands in bfloat16. `lines`, of a sparse input: of a panel and of a thread's blocks, at most.
-    Without a `backward` pass there is no room for what only that reads or writes.
+    Without a `backward` pass there is no room for what only that reads or writes; only then may W of the first layer lie
+    `by_inputs`.
     """
     width = panel_columns(dtype)
     panels = -(-batch_size // width)
@@ -154,11 +160,11 @@ def lay_out(
         start, end = end, end + round_up(units, width) * panels * width
         return start
 
-    offsets = layer_offsets(network.layers, dtype)
+    offsets = layer_offsets(network.layers, dtype, by_inputs)
     activations = (None, *network.activations, network.output_activation)
     rates = (0.0, *network.dropout, 0.0)
     packed_size = pieces = 0
-    parts = layer_parts(network, dtype, batch_size, paired, lines is not None)
+    parts = layer_parts(network, dtype, batch_size, paired, by_inputs or lines is not None)
     for l, (units, activation) in enumerate(zip(network.layers, activations, strict=True)):
         row, is_output = table[l], l == len(network.layers) - 1
         row["units"], row["padded"], row["rate_factor"], row["dropout"] = units, round_up(units, width), 1.0, rates[l]
@@ -167,10 +173,12 @@ def lay_out(
             end = int(row["q"]) + threads * lines[1] * width
             continue
         row["parts"], above = parts[l], 0 if is_output else parts[l + 1]
-        _take_h(row, l == 0 or (backward and not is_output), above == 3 and backward, claim, width)
+        in_q = units if (backward and not is_output) or (l == 0 and above) else int(l == 0)  # or a square, to gather rows in
+        _take_h(row, in_q, above == 3 and backward, claim, width)
         if activation is None:
             continue
         row["W"], row["stride"], row["b"] = offsets[l - 1]
+        row["by_inputs"] = by_inputs and l == 1
         row["size"] = units * (offsets[l - 1][1] + 1)
         if backward or lines:  # `sparse.multiply_rows` adds up there
             row["delta"] = claim(units)
@@ -191,13 +199,13 @@ def lay_out(
     return Layout(table, size, targets, weights, losses, zero, end, packed_size, places[1], of_panel, pieces)
 
 
-def _take_h(row: Any, in_q: bool, in_three_parts: bool, claim: Callable[[int], int], width: int) -> None:
-    """Room for a layer's h: in P, in Q, and in Q in three parts, where these are wanted."""
+def _take_h(row: Any, in_q: int, in_three_parts: bool, claim: Callable[[int], int], width: int) -> None:
+    """Room for a layer's h: in P, in Q for so many units, and in Q in three parts, where these are wanted."""
     units = int(row["units"])
     row["h"] = row["a"] = row["g"] = row["z"] = claim(units)
     row["pairs"] = round_up(-(-units // 2), width // 2)
     if in_q:  # beside three parts for batches too small for them, and for rows of the input on their way into parts
-        row["q"] = row["q_pairs"] = claim(units)
+        row["q"] = row["q_pairs"] = claim(in_q)
     if in_three_parts:
         row["q_pairs"] = claim(3 * round_up(units, width) // 2)
 
@@ -248,7 +256,8 @@ def _share_out(
     )
     packs = l > 1 and (parts > 0 or units * inputs >= PACK_FROM * width)
     whole = (int(below["pairs"]), int(row["pairs"])) if parts else (inputs, units)
-    taken = whole[0] if sparse else portion(whole[0], units, parts)  # of a sparse input, lines of it are taken
+    # of a sparse input, lines are taken, or rows of Wᵀ
+    taken = whole[0] if sparse else portion(whole[0], units, parts, bool(row["by_inputs"]))
     portions = taken, portion(whole[1], inputs, parts) if packs else whole[1]
     row["input_portion"], row["unit_portion"] = portions
     most = [RESIDENT_ROWS if taken == n else PORTION_ROWS for taken, n in zip(portions, whole, strict=True)]

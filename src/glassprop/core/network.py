@@ -190,6 +190,8 @@ def _number(name: str, value: Any, below: float = math.inf) -> float:
 
 # --- parameters ----------------------------------------------------------------------------------------------------------
 
+ROWS_COPIED = 512  # of W at a time, where rows of one may be columns of the other
+
 
 def round_up(n: int, multiple: int) -> int:
     """The smallest multiple that is not below n."""
@@ -209,18 +211,21 @@ def row_stride(n: int, width: int) -> int:
     return n + width if n % (16 * width) == 0 else n
 
 
-def layer_offsets(layers: Sequence[int], dtype: Any) -> list[tuple[int, int, int]]:
+def layer_offsets(layers: Sequence[int], dtype: Any, by_inputs: bool = False) -> list[tuple[int, int, int]]:
     """For each layer (start of W, row stride of W, start of b) in the flat vector, and last its length as a start.
 
-    W_l is stored (fan_out, stride): a row holds the weights into one unit. A layer starts on a cache line; what lies between
-    is padding, zero.
+    W_l is stored (fan_out, stride): a row holds the weights into one unit. Or else, of the first layer where it is `by_inputs`,
+    (fan_in, stride): those of one input, in whole panel rows. A layer starts on a cache line; what lies between is padding,
+    zero.
     """
     width = panel_columns(dtype)
     offsets, at = [], 0
-    for fan_in, fan_out in pairwise(layers):
-        stride = row_stride(fan_in, width)
-        offsets.append((at, stride, at + fan_out * stride))
-        at = round_up(at + fan_out * (stride + 1), width)
+    for l, (fan_in, fan_out) in enumerate(pairwise(layers)):
+        turned = by_inputs and l == 0
+        stride = round_up(fan_out, width) if turned else row_stride(fan_in, width)
+        b = at + (fan_in if turned else fan_out) * stride
+        offsets.append((at, stride, b))
+        at = round_up(b + fan_out, width)
     return [*offsets, (at, 0, at)]
 
 
@@ -253,6 +258,8 @@ class Parameters:
         The vector itself, padding included; padding is zero and must stay so.
     """
 
+    by_inputs = False  # see `ByInputs`
+
     def __init__(self, layers: Sequence[int], dtype: Any = "float64") -> None:
         self.layers = check_layers(layers)
         try:
@@ -261,15 +268,17 @@ class Parameters:
             known = False
         if not known:
             raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
-        offsets = layer_offsets(self.layers, dtype)
+        offsets = layer_offsets(self.layers, dtype, self.by_inputs)
         self._bind(aligned_zeros(offsets[-1][0], dtype), offsets)
 
     def _bind(self, theta: np.ndarray, offsets: list[tuple[int, int, int]]) -> None:
         self.theta = theta
-        self.W, self.b = [], []
+        self.W: list[np.ndarray] = []
+        self.b: list[np.ndarray] = []
         sizes = pairwise(self.layers)
         for (w, stride, b), (fan_in, fan_out) in zip(offsets, sizes, strict=False):
-            self.W.append(theta[w : w + fan_out * stride].reshape(fan_out, stride)[:, :fan_in].T)
+            rows = theta[w:b].reshape(-1, stride)
+            self.W.append(rows[:, :fan_out] if self.by_inputs and not self.b else rows[:, :fan_in].T)
             self.b.append(theta[b : b + fan_out])
 
     @classmethod
@@ -323,13 +332,18 @@ class Parameters:
 
     def astype(self, dtype: Any) -> Parameters:
         """A copy in another precision (or the same)."""
-        result = Parameters(self.layers, dtype)
+        result = type(self)(self.layers, dtype)
         if result.dtype == self.dtype:
             result.theta[:] = self.theta
         else:  # the padding differs
-            for mine, theirs in zip(result.W + result.b, self.W + self.b, strict=True):
-                mine[...] = theirs
+            result._take(self.W, self.b)
         return result
+
+    def _take(self, weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> None:
+        """Take over the numbers of these arrays, some rows at a time: they may lie column by column."""
+        for mine, theirs in zip(self.W + self.b, [*weights, *biases], strict=True):
+            for row in range(0, len(mine), ROWS_COPIED):
+                mine[row : row + ROWS_COPIED] = theirs[row : row + ROWS_COPIED]
 
     def copy(self) -> Parameters:
         """A copy that shares no memory."""
@@ -337,9 +351,9 @@ class Parameters:
 
     def with_theta(self, theta: np.ndarray) -> Parameters:
         """The same shapes over another vector of the same length, without a copy."""
-        result = object.__new__(Parameters)
+        result = object.__new__(type(self))
         result.layers = self.layers
-        result._bind(theta, layer_offsets(self.layers, theta.dtype))
+        result._bind(theta, layer_offsets(self.layers, theta.dtype, self.by_inputs))
         return result
 
     def __repr__(self) -> str:
@@ -353,6 +367,21 @@ def _parameters_of(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray], 
     """Parameters with a copy of arrays of fitting shapes, finite or not."""
     result = Parameters((weights[0].shape[0], *(w.shape[1] for w in weights)), dtype)
     with np.errstate(over="ignore"):
-        for mine, theirs in zip(result.W + result.b, [*weights, *biases], strict=True):
-            mine[...] = theirs
+        result._take(weights, biases)
     return result
+
+
+class ByInputs(Parameters):
+    """Parameters whose first W lies input by input, as predictions of a sparse table read it. They are not trained.
+
+    Of few rows these need a few rows of Wᵀ, which lie one number here and one number there where W lies unit by unit.
+    """
+
+    by_inputs = True
+
+    @classmethod
+    def of(cls, parameters: Parameters) -> ByInputs:
+        """A copy of other parameters."""
+        result = cls(parameters.layers, parameters.dtype)
+        result._take(parameters.W, parameters.b)
+        return result

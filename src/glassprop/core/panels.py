@@ -25,8 +25,6 @@ from glassprop.core.processor import prefetch
 from glassprop.core.threads import SLOT
 from glassprop.core.vectors import copy_part, copy_row, fill_rest, lanes_of, largest_bits, part_of, transpose_strip
 
-ROWS_AHEAD = 8  # rows of X between the one that is gathered and the one that is called for from memory
-
 
 def read_panels(scratch: np.ndarray, offset: int, units: int, rows: int) -> np.ndarray:
     """A copy, (rows, units), of a P buffer."""
@@ -103,32 +101,39 @@ def gather_rows(plan, X, order, start, stop, layers, first, last, wanted, parts,
     """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
 
     Places in P from `stop` on are filled with the last row; in Q they keep the finite numbers that they held, which error terms
-    of zero multiply. Where operands of products are in three `parts` of bfloat16, these are all that is kept, and the memory
-    of one panel, and of one square of P, serves all; those of Q are made where they are `wanted`.
+    of zero multiply. Where Q is not `wanted`, one square of it serves all. Where operands of products are in three `parts` of
+    bfloat16, these are all that is kept, and the memory of one panel, and of one square of P, serves all; those of Q are made
+    where they are wanted. While a square is gathered, the next one is called for from memory.
     """
     layer, numbers, width = layers[0], at(order, 0, start), panel_width(one)
     square, inputs, own = width * width, layer.units, own_parts(layers[1], parts)
-    lines, whole = (inputs + width // 2 - 1) // (width // 2), inputs // width
-    next_block, last_row = plan.most_panels * square, plan.rows - 1
+    blocks, last_row = layer.padded // width, plan.rows - 1
+    next_block = plan.most_panels * square if wanted != 0 or own != 0 else ZERO
     for panel in range(first, last):
         base, place = start + panel * width, panel if own != 3 else first
         count = min(width, stop - base)
         q, p = at(plan.scratch, layer.q + place * square, one), at(plan.scratch, layer.h + place * layer.padded * width, one)
-        for i in range(count):
-            ahead = base + i + ROWS_AHEAD  # a row of the next batch, perhaps; without an order, beyond the table, perhaps
-            coming = at(X, (numbers[min(ahead, last_row)] if order else ahead) * inputs, one)
-            for line in range(lines):
-                prefetch(shift(coming, line * (width // 2)))
-            source, target = at(X, (numbers[base + i] if order else base + i) * inputs, one), shift(q, i * width)
-            for block in range(whole):
-                copy_row(shift(source, block * width), shift(target, block * next_block))
-            copy_part(shift(source, whole * width), inputs - whole * width, shift(target, whole * next_block))
+        for block in range(blocks):
+            columns, here = min(width, inputs - block * width), shift(q, block * next_block)
+            for i in range(count):
+                row, after = numbers[base + i] if order else base + i, block * width + width
+                if block == blocks - 1:  # a row of the next batch, perhaps; without an order, beyond the table, perhaps
+                    ahead, after = base + i + width, ZERO
+                    coming = at(X, (numbers[min(ahead, last_row)] if order else ahead) * inputs, one)
+                else:
+                    coming = at(X, row * inputs + after, one)
+                prefetch(coming)
+                prefetch(shift(coming, width // 2))
+                source, target = at(X, row * inputs + block * width, one), shift(here, i * width)
+                if columns == width:
+                    copy_row(source, target)
+                else:
+                    copy_part(source, columns, target)
+            if own == 0:
+                transpose_panel(here, width, shift(p, block * square), width, count, columns)
         if own != 0:
             call_kernel(plan.do_pair_input, (plan, layer, q, p, next_block, count, panel, wanted, own, thread, one))
             continue
-        for block in range(layer.padded // width):
-            columns = min(width, inputs - block * width)
-            transpose_panel(shift(q, block * next_block), width, shift(p, block * square), width, count, columns)
         fill_places(p, inputs, count)
         note_largest(plan, p, inputs * width, thread, 0)
 

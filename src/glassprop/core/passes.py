@@ -12,7 +12,9 @@ import numpy as np
 
 from glassprop.core.arrays import check_inputs, check_parameters, check_targets, check_weights
 from glassprop.core.crew import Crew
-from glassprop.core.network import Network, Parameters
+from glassprop.core.jit import available_threads
+from glassprop.core.layout import SPLIT_ROWS, layer_parts
+from glassprop.core.network import Network, Parameters, panel_columns
 from glassprop.core.panels import read_panels
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS, OUTPUT, UPDATE
 from glassprop.core.schedules import learning_rates
@@ -24,6 +26,7 @@ from glassprop.errors import is_whole
 # Operations of a prediction, in float32, from which on starting threads for it pays: two milliseconds of work.
 THREADED_FROM = 3e8
 NUMBERS_AT_ONCE = 2**20  # of h, for rows of a sparse table that make one batch, or a batch of the usual size
+FEW = 4  # rows, up to which it takes longer to turn around a W that lies by inputs than to add up all its rows for each
 MOST_IDLE = 8  # workspaces for predictions that a network keeps, at most, of a kind: as many as threads have asked at once
 IDLE_BYTES = 2**24  # of scratch memory, up to which one is kept; beyond, making one is little beside the prediction
 
@@ -252,6 +255,25 @@ def threads_pay(network: Network, X: np.ndarray | SparseTable) -> bool:
     return 2 * products * X.dtype.itemsize / 4 >= THREADED_FROM
 
 
+def _rows_of_batch(
+    network: Network, X: np.ndarray | SparseTable, most: int, threads: int | None, by_inputs: bool
+) -> tuple[int, int]:
+    """Rows of a batch, at most `most` unless W is turned around for it, and rows that its memory has room for."""
+    if isinstance(X, SparseTable):
+        if not by_inputs:  # W is turned around for every batch
+            rows = min(len(X), X.rows_for_turning(), NUMBERS_AT_ONCE // sum(network.layers[1:]))
+            most = max(most, 1 << rows.bit_length())
+            return most, most
+    else:  # memory that may be kept, in whole panels: one at least for each thread
+        width, layers, numbers = panel_columns(X.dtype), network.layers, network.layers[0] + 3 * sum(network.layers[1:])
+        if any(layer_parts(network, X.dtype, SPLIT_ROWS, paired=False, sparse=by_inputs)):  # Q, and h in three parts twice
+            numbers += layers[0] + 3 * max(layers)
+        panels = IDLE_BYTES // (numbers * width * X.dtype.itemsize)
+        most = min(most, max(panels, 1 if threads == 1 else available_threads()) * width)
+    # a single smaller batch may be shared out otherwise; as powers of two, few kinds of memory are kept
+    return most, most if threads == 1 else min(most, 1 << (len(X) - 1).bit_length())
+
+
 def outputs_of(
     network: Network,
     parameters: Parameters,
@@ -268,17 +290,15 @@ def outputs_of(
     output = np.empty((len(X), network.layers[-1]), X.dtype)
     if not threads_pay(network, X):
         threads = 1
-    # a single smaller batch may be shared out otherwise; as powers of two, few kinds of memory are kept
-    power = 1 << (len(X) - 1).bit_length()
-    room = min(batch_size, batch_size if threads == 1 else power)
-    if isinstance(X, SparseTable):  # W is turned around for every batch
-        rows = min(len(X), X.rows_for_turning(), NUMBERS_AT_ONCE // sum(network.layers[1:]))
-        room = batch_size = max(batch_size, 1 << rows.bit_length())
-    idle = network.idle.setdefault((X.dtype.char, batch_size, threads, room, isinstance(X, SparseTable)), [])
+    if own.by_inputs and len(X) <= FEW and isinstance(X, np.ndarray):
+        X = SparseTable.of(X)
+    batch_size, room = _rows_of_batch(network, X, batch_size, threads, own.by_inputs)
+    kind = X.dtype.char, batch_size, threads, room, own.by_inputs, isinstance(X, SparseTable)
+    idle = network.idle.setdefault(kind, [])
     try:
         work = idle.pop()
     except IndexError:  # none is idle
-        work = Workspace(network, own.theta, X, batch_size=room, rows=room, threads=threads)
+        work = Workspace(network, own.theta, X, batch_size=room, rows=room, threads=threads, by_inputs=own.by_inputs)
     work.crew = Crew(work.crew.most)  # who wanted the processors at the last prediction says nothing of this one
     work.plan["rows"], work.plan["theta"] = len(X), own.theta.ctypes.data
     work.plan["output"] = output.ctypes.data

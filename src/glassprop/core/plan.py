@@ -36,6 +36,7 @@ PLAN = np.dtype(
             "calling_product",  # of gradients where the rule acts at once, of pairs if there are any
             "adding_product", "add_rows", "add_columns",  # of portions of W, or absent; see portions.py
             "listed_product", "do_collect",  # of a sparse X, or absent; see sparse.py
+            "by_rows",  # 1: predictions of a sparse X, of which gathering rows leaves g of the first layer
             "turned", "turned_inputs",  # of each thread, Wᵀ of so many inputs, for predictions of a sparse X, or absent
             "theta_size",
             "theta", "gradient",  # (theta_size,)

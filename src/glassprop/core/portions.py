@@ -21,10 +21,13 @@ def add_by_rows(plan, below, layer, start, rows, low, high, thread, one):
     """g of `rows` units from `start` for panels low..high: a portion of these rows of W after the other."""
     width, done, packed = panel_width(one), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, one)
     product, row, ahead = plan.product, layer.portion_row, numbers_called_for(rows, one)
-    W, b = at(plan.theta, layer.W + start * layer.stride, one), at(plan.theta, layer.b + start, one)
+    first = start if layer.by_inputs != 0 else start * layer.stride
+    W, b = at(plan.theta, layer.W + first, one), at(plan.theta, layer.b + start, one)
     while done < below.units:
         depth = min(layer.input_portion, below.units - done)
-        for r in range(rows):
+        if layer.by_inputs != 0:
+            pack_columns(shift(W, done * layer.stride), layer.stride, rows, depth, packed, row)
+        for r in range(rows if layer.by_inputs == 0 else ZERO):
             source, target = shift(W, r * layer.stride + done), shift(packed, r * row)
             for k in range(depth):
                 target[k] = source[k]

@@ -5,8 +5,8 @@ lines are kept here, and lists of them: of a panel, the inputs that are not 0 in
 rows of the batch that are not 0 in all of them. Lists are ascending, so that sums add the same numbers in the same order as
 those of the dense table. A list is never empty: a line of zeros stands in it then.
 
-Predictions turn W around and need no lines: of each row, as many rows of Wᵀ are added up as it has numbers. Steps of training
-cannot, since W is another after each.
+Predictions need no lines: of each row, as many rows of Wᵀ are added up as it has numbers. They lie there where W does so by
+inputs (network.ByInputs); else W is turned around. Steps of training cannot, since W is another after each.
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ class SparseTable:
     columns: np.ndarray  # int64
     values: np.ndarray  # of the computing precision
     inputs: int
+
+    @classmethod
+    def of(cls, X: np.ndarray) -> SparseTable:
+        """All numbers of a table, zeros among them."""
+        rows, inputs = X.shape
+        return cls(np.arange(rows + 1) * inputs, np.tile(np.arange(inputs), rows), np.ascontiguousarray(X).ravel(), inputs)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -178,24 +184,21 @@ def _turn_met(W, stride, units, met, words, turned, padded):
                 target[u] = source[u * stride]
 
 
-def multiply_rows(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
-    """g of the first layer for panels first..last of rows start..stop of X; rows beyond them as in panels.py.
+@within
+def _add_turned_rows(plan, layers, starts, columns, values, start, begin, end, thread, one):
+    """Add up rows of Wᵀ for rows begin..end of the batch, of W as it lies unit by unit.
 
-    Sums of a row are b and, for each of its numbers, a row of Wᵀ. W is turned around for as many inputs at a time as the cache
-    holds, all of them or those in which any of the rows has a number, and all rows meet them before the next. Of each row
-    ``numbers`` holds where its numbers of these inputs begin, and where they end.
+    It is turned around for as many inputs at a time as the cache holds, all of them or those in which any of the rows has a
+    number, and all rows meet them before the next. Of each row ``numbers`` holds where its numbers of these inputs begin, and
+    where they end.
     """
-    starts, columns, values = _table(X, one)
-    layer, width, inputs, some = layers[1], panel_width(one), layers[0].units, plan.turned_inputs
-    W, b, stride, padded = at(plan.theta, layer.W, one), at(plan.theta, layer.b, one), layer.stride, layer.padded
+    layer, inputs, some = layers[1], layers[0].units, plan.turned_inputs
+    W, stride, padded = at(plan.theta, layer.W, one), layer.stride, layer.padded
     words = (some + 63) // 64
     turned, met = at(plan.turned, thread * some * padded, one), at(plan.seen, thread * words, ZERO)
-    begin, end, numbers = first * width, min(last * width, stop - start), at(plan.places, ZERO, ZERO)
-    sums = at(plan.scratch, layer.delta, one)  # nobody asks for δ
+    numbers, sums = at(plan.places, ZERO, ZERO), at(plan.scratch, layer.delta, one)
     for i in range(begin, end):
         numbers[2 * i + 1] = starts[start + i]
-        for u in range(layer.units):
-            sums[i * padded + u] = b[u]
     for low in range(ZERO, inputs, some):
         count = ZERO
         for word in range(words):
@@ -218,6 +221,27 @@ def multiply_rows(plan, X, order, start, stop, layers, first, last, wanted, part
         for i in range(begin, end):
             n, count = numbers[2 * i], numbers[2 * i + 1] - numbers[2 * i]
             add_listed_rows(shift(sums, i * padded), padded, shift(values, n), shift(columns, n), count, table)
+
+
+def multiply_rows(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
+    """g of the first layer for panels first..last of rows start..stop of X; rows beyond them as in panels.py.
+
+    Sums of a row are b and, for each of its numbers, a row of Wᵀ.
+    """
+    starts, columns, values = _table(X, one)
+    layer, width, b = layers[1], panel_width(one), at(plan.theta, layers[1].b, one)
+    padded, table = layer.padded, at(plan.theta, layer.W, one)
+    begin, end = first * width, min(last * width, stop - start)
+    sums = at(plan.scratch, layer.delta, one)  # nobody asks for δ
+    for i in range(begin, end):
+        for u in range(layer.units):
+            sums[i * padded + u] = b[u]
+    if layer.by_inputs == 0:
+        _add_turned_rows(plan, layers, starts, columns, values, start, begin, end, thread, one)
+    for i in range(begin, end if layer.by_inputs != 0 else begin):
+        n = starts[start + i]
+        count = starts[start + i + 1] - n
+        add_listed_rows(shift(sums, i * padded), padded, shift(values, n), shift(columns, n), count, table)
     for panel in range(first, last):
         here = panel * padded * width
         g = at(plan.scratch, layer.g + here, one)

@@ -78,6 +78,8 @@ class Workspace:
         The objective of scikit-learn's MLP: penalties divided by the Σ w of the batch at hand. And its bookkeeping, which
         leaves the gradient alone: an epoch's loss is the mean of its batches' by their rows, not by their Σ w; half the
         squared error is the mean over outputs, not the sum; log losses are those of probabilities clipped to [ε, 1 − ε].
+    by_inputs : bool
+        `theta` is that of a `ByInputs`: for predictions alone.
     """
 
     _worked: Sequence[float] = ()  # seconds of a processor, of each thread in the last call
@@ -105,6 +107,7 @@ class Workspace:
         paired: bool = False,
         at_once: bool = False,
         as_scikit_learn: bool = False,
+        by_inputs: bool = False,
     ) -> None:
         dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
         prepare(dtype)
@@ -132,7 +135,7 @@ class Workspace:
         self.set(rows=rows, batch_size=batch_size, validation_rows=validation_rows, seed=seed, as_scikit_learn=as_scikit_learn)
         by_rows = isinstance(X, SparseTable) and Y is None
         lines = (1, 1) if by_rows else room_for_lines(self._tables, batch_size, width) if self._tables else None
-        layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, paired, lines, backward=Y is not None)
+        layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, paired, lines, Y is not None, by_inputs)
         self.layers = layout.layers
         self._take_batch(layout, panels, validation_panels, paired)
         if lines:
@@ -181,8 +184,9 @@ class Workspace:
         dtype, panels = self.one.dtype, int(self.plan["most_panels"][0])
         width = panel_columns(dtype)
         if by_rows:
-            rows_of_W = new_turned(inputs, int(self.layers[1]["padded"]), panels, self.crew.most, dtype)
-            self.set(**rows_of_W, **stages(dtype, "rows"))
+            self.set(by_rows=1, **stages(dtype, "rows"))
+            if not self.layers[1]["by_inputs"]:
+                self.set(**new_turned(inputs, int(self.layers[1]["padded"]), panels, self.crew.most, dtype))
         else:
             lists = new_lists(inputs, lines, panels, self.crew.most, width)
             self.set(**lists, **stages(dtype, "sparse"), listed_product=product_kernel(dtype, listed=True))

@@ -201,6 +201,7 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         Y, outputs = self._targets(y)
         layers = (X.shape[1], *hidden, outputs)
         network = self._network(layers)
+        self._by_inputs = issparse(X)
         left = None if first else self.__dict__.get("_optimizer")
         goes_on = not (first or incremental) and isinstance(self.random_state, Integral) and hasattr(self, "_random_state")
         if not goes_on or (left is not None and left.changed(("random_state",), settings_of(self))):

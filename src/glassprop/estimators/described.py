@@ -61,6 +61,8 @@ def describe_estimator(model: Any) -> tuple[Network, Parameters, dict[str, Any],
         facts["feature_names"] = [str(name) for name in model.feature_names_in_]
     if "classes_" in fitted:
         facts["labels"] = _describe_labels(model._label_binarizer, tensors)
+    if "_by_inputs" in fitted:
+        facts["by_inputs"] = bool(model._by_inputs)
     if "_balanced" in fitted:
         facts["balanced"] = _data("class_weight", model._balanced)
     generator = fitted.get("_random_state") if isinstance(model.random_state, int | np.integer) else model.random_state
@@ -113,6 +115,8 @@ def estimator_of(
         fitted["_balanced"] = _value(facts["balanced"], known, None)
     if generator is not None:
         fitted["_random_state"] = generator
+    if "by_inputs" in facts:
+        fitted["_by_inputs"] = bool(facts["by_inputs"])
     model._show(parameters)
     if "memory" in facts:
         settings = {name: _value(facts["memory"]["settings"][name], known, generator) for name in settings_of(model)}

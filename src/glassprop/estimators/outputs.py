@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array, csr_matrix
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from glassprop.core.network import Network, Parameters
+from glassprop.core.network import ByInputs, Network, Parameters
 from glassprop.core.passes import outputs_of
 from glassprop.estimators.settings import OUT_ACTIVATIONS, core_activations
 from glassprop.estimators.sparse import core_table
@@ -77,8 +77,8 @@ class Outputs:
         return Parameters.from_arrays(self.coefs_, self.intercepts_, dtype)
 
     def _shown(self, parameters: Parameters) -> dict[str, Any]:
-        """Fitted attributes with a copy of the parameters."""
-        own = parameters.copy()
+        """Fitted attributes with a copy of the parameters, by inputs where a sparse table is learnt from."""
+        own = ByInputs.of(parameters) if self.__dict__.get("_by_inputs") else parameters.copy()
         return {"coefs_": [*own.W], "intercepts_": [*own.b], "_ready": Ready(own)}
 
     def _show(self, parameters: Parameters) -> None:
