@@ -31,6 +31,8 @@ CASES = {  # name: (table, what differs from the defaults, epochs, the gain that
     "sparse, 1 number in 100, defaults": ("sparse-100", {}, 5, 1),
     "sparse, 1 number in 1,000, defaults": ("sparse-1000", {}, 5, 1),
     "sparse, 1 number in 100, predict of 4,000 rows 10 times": ("sparse-100", {"calls": 10, "rows": 4000}, 2, 1),
+    "sparse, 1 number in 1,000, predict of 100 rows 100 times": ("sparse-1000", {"calls": 100, "rows": 100}, 2, 1),
+    "10,000 columns, predict of 300 rows 10 times": ("wide", {"calls": 10, "rows": 300}, 1, 1),
     "California housing, defaults": ("california", {}, 20, 5),
     "California housing, batch_size=32": ("california", {"batch_size": 32}, 5, 10),
     "California housing, hidden_layer_sizes=(512, 512)": ("california", {"hidden_layer_sizes": (512, 512)}, 2, 3),
@@ -63,6 +65,8 @@ def tables() -> dict:
     for every in (100, 1000):  # as tables of words are
         X = csr_array(random_array((4000, 10_000), density=1 / every, rng=rng))
         found[f"sparse-{every}"] = X, (X @ rng.standard_normal(10_000) > 0).astype(int)
+    X = rng.standard_normal((300, 10_000))
+    found["wide"] = X, (X[:, 0] > 0).astype(int)
     folder = data_folder("california-housing")
     if folder is not None:
         rows = np.genfromtxt(folder / "housing.csv", delimiter=",", skip_header=1, usecols=range(9))

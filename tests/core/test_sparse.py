@@ -11,6 +11,7 @@ import pytest
 
 import glassprop as gp
 from glassprop.core import passes, workspace
+from glassprop.core.network import ByInputs
 from glassprop.core.passes import outputs_of
 from glassprop.core.plan import FORWARD, TRAIN
 from glassprop.core.sparse import MET, TURNED, SparseTable
@@ -145,6 +146,32 @@ def test_predictions_by_more_rows_of_a_turned_W_than_the_cache_holds(
     for threads in (1, 2):
         started.clear()
         np.testing.assert_array_equal(outputs_of(network, parameters, mine, threads=threads), dense)
+        assert max(started) == threads
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("layers", [(700, 40, 2), (700, 37), (520, 130, 3), (35, 16), (1, 4)])
+def test_predictions_by_a_W_that_lies_by_inputs(layers: tuple[int, ...], dtype: str, started: list[int]) -> None:
+    """Of a sparse table, and of a dense one: of few rows, of a panel, of many, by portions of W and where it is no more."""
+    network, X = gp.Network(layers), table(layers[0], 0.05, dtype, rows=300)
+    parameters = network.initialize(seed=0).astype(X.dtype)
+    parameters.b[0][...] = 0.5
+    by_inputs = ByInputs.of(parameters)
+    tolerance = 1e-13 if dtype == "float64" else 2e-6
+    for mine, other in zip(by_inputs.W + by_inputs.b, parameters.W + parameters.b, strict=True):
+        np.testing.assert_array_equal(mine, other)
+    whole = outputs_of(network, parameters, X, threads=1)
+    for threads in (1, 2):
+        started.clear()
+        for rows in (1, passes.FEW, passes.FEW + 1, 16, 33, 300):
+            found = outputs_of(network, by_inputs, sparse(X[:rows]), threads=threads)
+            np.testing.assert_array_equal(found, outputs_of(network, parameters, sparse(X[:rows]), threads=threads))
+            found = outputs_of(network, by_inputs, X[:rows], threads=threads)
+            np.testing.assert_allclose(found, whole[:rows], rtol=tolerance, atol=tolerance)
+            own = by_inputs.astype("float64" if dtype == "float32" else "float32")
+            assert own.by_inputs
+            found = outputs_of(network, own, X[:rows].astype(own.dtype), threads=threads)
+            np.testing.assert_allclose(found, whole[:rows], rtol=2e-6, atol=2e-6)
         assert max(started) == threads
 
 

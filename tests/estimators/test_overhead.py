@@ -272,6 +272,23 @@ def test_what_a_network_keeps_between_predictions_is_bounded(monkeypatch):
         assert copied.idle == {}
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layers", [(20_000, 5), (20_000, 200, 2), (30, 20_000, 1), (300, 7000, 300)])
+def test_memory_for_a_table_of_many_columns_is_kept(layers, dtype):
+    """Batches hold as many rows as memory that may be kept; made anew each time, it would take longer than the prediction."""
+    network = gp.Network(layers)
+    parameters = network.initialize(0, dtype=dtype)
+    rows = np.random.default_rng(0).normal(size=(700, layers[0])).astype(dtype)
+    found = passes.predict(network, parameters, rows, threads=1)
+    assert [work["scratch"].nbytes <= passes.IDLE_BYTES for kept in network.idle.values() for work in kept] == [True]
+    by_hand = np.asarray(rows, np.float64)
+    for l, (W, b) in enumerate(zip(parameters.W, parameters.b, strict=True)):
+        by_hand = by_hand @ np.asarray(W, np.float64) + b
+        by_hand = np.maximum(by_hand, 0) if l < len(layers) - 2 else by_hand
+    tolerance = 1e-11 if dtype == "float64" else 1e-3
+    np.testing.assert_allclose(found, by_hand, rtol=tolerance, atol=tolerance)
+
+
 def test_what_is_kept_serves_as_many_threads_again(monkeypatch):
     """And tables of many sizes leave few kinds of memory."""
     monkeypatch.setattr(passes, "THREADED_FROM", 0)

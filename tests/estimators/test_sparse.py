@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -160,3 +162,23 @@ def test_columns_that_are_not_there_are_refused(column):
     for method, given in ((model.predict, (table,)), (model.fit, (table, np.arange(40.0)))):
         with pytest.raises(ValueError, match="indices"):
             method(*given)
+
+
+def test_weights_of_a_sparse_table_lie_by_inputs(tmp_path):
+    """Where a prediction of few rows finds them together: until the next dense table, wherever the estimator goes."""
+    X = random_array((60, 300), density=0.02, rng=np.random.default_rng(0), format="csr")
+    y = np.arange(60) % 3
+    model = MLPClassifier((7,), max_iter=3, random_state=0).fit(X, y)
+    saved = tmp_path / "model.safetensors"
+    gp.save(model, saved)
+    for each in (model, pickle.loads(pickle.dumps(model)), copy.deepcopy(model), gp.load(saved), copy.copy(model)):
+        assert each.coefs_[0].shape == (300, 7)
+        assert each.coefs_[0].strides[1] == each.coefs_[0].itemsize
+        for rows in (X, X[:1], X.toarray(), X[:2].toarray()):
+            np.testing.assert_allclose(each.predict_proba(rows), model.predict_proba(X)[: rows.shape[0]], rtol=1e-12)
+    before = model.predict_proba(X)
+    model.coefs_[0][X.indices[0]] += 10  # in place, and seen at once
+    assert (model.predict_proba(X) != before)[0].all()
+    assert model.partial_fit(X, y).coefs_[0].strides[1] == 8
+    assert model.partial_fit(X.toarray(), y).coefs_[0].strides[0] == 8
+    np.testing.assert_allclose(model.predict_proba(X), model.predict_proba(X.toarray()), rtol=1e-12)
