@@ -27,10 +27,11 @@ def add_by_rows(plan, below, layer, start, rows, low, high, thread, one):
         depth = min(layer.input_portion, below.units - done)
         if layer.by_inputs != 0:
             pack_columns(shift(W, done * layer.stride), layer.stride, rows, depth, packed, row)
-        for r in range(rows if layer.by_inputs == 0 else ZERO):
-            source, target = shift(W, r * layer.stride + done), shift(packed, r * row)
-            for k in range(depth):
-                target[k] = source[k]
+        else:
+            for r in range(rows):
+                source, target = shift(W, r * layer.stride + done), shift(packed, r * row)
+                for k in range(depth):
+                    target[k] = source[k]
         for panel in range(low, high):
             g = at(plan.scratch, layer.g + (panel * layer.padded + start) * width, one)
             h = at(plan.scratch, below.h + (panel * below.padded + done) * width, one)

@@ -238,10 +238,11 @@ def multiply_rows(plan, X, order, start, stop, layers, first, last, wanted, part
             sums[i * padded + u] = b[u]
     if layer.by_inputs == 0:
         _add_turned_rows(plan, layers, starts, columns, values, start, begin, end, thread, one)
-    for i in range(begin, end if layer.by_inputs != 0 else begin):
-        n = starts[start + i]
-        count = starts[start + i + 1] - n
-        add_listed_rows(shift(sums, i * padded), padded, shift(values, n), shift(columns, n), count, table)
+    else:
+        for i in range(begin, end):
+            n = starts[start + i]
+            count = starts[start + i + 1] - n
+            add_listed_rows(shift(sums, i * padded), padded, shift(values, n), shift(columns, n), count, table)
     for panel in range(first, last):
         here = panel * padded * width
         g = at(plan.scratch, layer.g + here, one)
