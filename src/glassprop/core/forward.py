@@ -86,8 +86,6 @@ def layer_forward(
     """
     width, scratch = panel_width(one), plan.scratch
     product, lines, row, column = plan.product, below.units, layer.stride, ONE
-    if layer.by_inputs != 0:
-        row, column = ONE, layer.stride
     if listed != 0:
         product = listed
     # an output with its loss's own link, which may be softmax, a function of all units
@@ -98,7 +96,7 @@ def layer_forward(
         meet(plan)
         low, high = ZERO, together
         start, end, turn = take_units(plan, layer.units, layer.resident_rows, width, thread, turn)
-    in_portions = layer.parts == 0 and layer.input_portion < below.units and (high - low > 1 or layer.by_inputs != 0)
+    in_portions = layer.parts == 0 and layer.input_portion < below.units and high - low > 1
     while start < end:  # a range of this step would divide by it
         rows = min(layer.resident_rows, end - start)
         W, b = at(plan.theta, layer.W + start * row, one), at(plan.theta, layer.b + start, one)
@@ -106,13 +104,15 @@ def layer_forward(
             call_kernel(plan.do_rows, (plan, below, layer, start, rows, low, high, parts, thread, one))
         elif in_portions:
             call_kernel(plan.add_rows, (plan, below, layer, start, rows, low, high, thread, one))
+        elif layer.dots != 0:
+            call_kernel(plan.add_dots, (plan, below, layer, start, rows, thread, one))
         for panel in range(low, high):
             count = min(width, batch_rows - panel * width)
             g = at(scratch, layer.g + (panel * layer.padded + start) * width, one)
             h_below = at(scratch, below.h + panel * below.padded * width, one)
             if listed != 0:
                 column, lines = lines_of_panel(plan, below, panel)
-            if ready == 0 and parts == 0 and not in_portions:
+            if ready == 0 and parts == 0 and layer.dots == 0 and not in_portions:
                 columns = width if listed != 0 else columns_taken(count, rows, one)
                 left = g, width, rows, columns, W, ZERO, row, column
                 call_kernel(product, (*left, h_below, ZERO, b, ONE, lines, lines, b, ZERO))

@@ -30,6 +30,7 @@ LAYER = np.dtype(
         ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
         ("input_portion", np.int64),  # inputs, in pairs if in parts, that its product takes for all panels before the next
         ("unit_portion", np.int64),  # the same of units, in the backward product
+        ("dots", np.int64),  # 1: its product for a single row is a dot product for each row of W
         ("size", np.int64),  # elements of W and b together, from W on
         ("by_units", np.int64),  # 1: threads share out the units that its products compute, each for all panels
         ("sums", np.int64),  # 1: dW is taken as sums of rows of h, each times its δ, without h in Q
@@ -73,6 +74,10 @@ RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-leve
 MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than h in Q
 ROWS_OF_SUMS = 8  # of a batch, for each of these units: the sums of lanes cost the same for any batch
 MEETING_FLOPS = 1e6  # of a product, which a thread could do while it meets the others before and after it
+DOTS_FROM = 1 << 14  # numbers of W from which on predictions of a single row are dot products
+# Inputs, and inputs for each unit, from which on predictions of more rows than a panel has read X where it lies; and what of W
+# meets these rows at a time: inputs, and panels of units.
+IN_PLACE_FROM, IN_PLACE_PER_UNIT, IN_PLACE_INPUTS, IN_PLACE_PANELS = 1024, 4, 256, 8
 PACK_FROM = 4096  # panel rows of W from which on it pays to turn it around before the backward product
 
 
@@ -81,16 +86,12 @@ def resident(depth: int, width: int, lines: int, most: int) -> int:
     return max(32, min(most, lines * width // depth // 32 * 32))
 
 
-def portion(depth: int, rows: int, parts: int, turned: bool = False) -> int:
+def portion(depth: int, rows: int, parts: int) -> int:
     """How much of the depth of a product of so many `rows` is taken at a time, in pairs if in parts: all, or equal portions.
 
     In portions, a panel of the batch meets more rows of W while it is in the cache; sums go to memory and back for that. The
-    register tile takes the last of an odd number of rows by itself, and adds it up in an order that portions would change.
-    A W that is to be `turned` around comes in portions wherever it can.
-    """
-    if turned:
-        whole = depth <= PORTION
-    elif parts == 3:
+    register tile takes the last of an odd number of rows by itself, and adds it up in an order that portions would change."""
+    if parts == 3:
         whole = depth < PAIR_PORTIONS_FROM
     else:
         whole = parts == 1 or depth < PORTIONS_FROM or rows <= RESIDENT_ROWS or rows % 2 == 1
@@ -142,13 +143,14 @@ def lay_out(
     lines: tuple[int, int] | None = None,
     backward: bool = True,
     by_inputs: bool = False,
+    in_place: bool = False,
 ) -> Layout:
     """Lay out scratch memory for batches of up to `batch_size` rows.
 
     `keep_g` keeps the pre-activations of all layers, for showing them; otherwise only those that some φ′ or the loss reads.
     `paired` makes room for operands in bfloat16. `lines`, of a sparse input: of a panel and of a thread's blocks, at most.
     Without a `backward` pass there is no room for what only that reads or writes; only then may W of the first layer lie
-    `by_inputs`.
+    `by_inputs`, or X be read `in_place`.
     """
     width = panel_columns(dtype)
     panels = -(-batch_size // width)
@@ -164,7 +166,9 @@ def lay_out(
     activations = (None, *network.activations, network.output_activation)
     rates = (0.0, *network.dropout, 0.0)
     packed_size = pieces = 0
-    parts = layer_parts(network, dtype, batch_size, paired, by_inputs or lines is not None)
+    parts = layer_parts(network, dtype, batch_size, paired, in_place or lines is not None)
+    if in_place:
+        lines = 1, 1
     for l, (units, activation) in enumerate(zip(network.layers, activations, strict=True)):
         row, is_output = table[l], l == len(network.layers) - 1
         row["units"], row["padded"], row["rate_factor"], row["dropout"] = units, round_up(units, width), 1.0, rates[l]
@@ -184,6 +188,10 @@ def lay_out(
             row["delta"] = claim(units)
         sparse = l == 1 and lines is not None
         share = _share_out(row, table[l - 1], l, network, batch_size, dtype, threads, backward, sparse)
+        if in_place and l == 1:  # a portion of W
+            share = max(share, IN_PLACE_INPUTS * min(int(row["padded"]), IN_PLACE_PANELS * width))
+        elif in_place and batch_size == 1 and units * row["stride"] >= DOTS_FROM:  # a row of h
+            row["dots"], share = 1, max(share, int(table[l - 1]["units"]))
         packed_size = max(packed_size, share)
         pieces += int(row["pieces"])
         if rates[l]:
@@ -226,6 +234,15 @@ def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool
     return [0, 0, *parts[1:]] if sparse else [0, *parts]
 
 
+def reads_in_place(network: Network, dtype: np.dtype, batch_size: int) -> bool:
+    """Whether predictions of so many rows read X where it lies, of a W that lies unit by unit."""
+    layers = network.layers
+    if batch_size == 1:
+        return max(a * b for a, b in pairwise(layers)) >= DOTS_FROM
+    wide = layers[0] >= max(IN_PLACE_FROM, IN_PLACE_PER_UNIT * layers[1]) and batch_size > panel_columns(dtype)
+    return wide and layer_parts(network, dtype, batch_size, paired=False, sparse=False)[1] == 0
+
+
 def shares_units(units: int, below: int, inputs: int, batch_size: int, width: int, threads: int) -> bool:
     """Whether threads share out the units of a product, of the layer or of that `below`, or the panels of the batch.
 
@@ -257,7 +274,7 @@ def _share_out(
     packs = l > 1 and (parts > 0 or units * inputs >= PACK_FROM * width)
     whole = (int(below["pairs"]), int(row["pairs"])) if parts else (inputs, units)
     # of a sparse input, lines are taken, or rows of Wᵀ
-    taken = whole[0] if sparse else portion(whole[0], units, parts, bool(row["by_inputs"]))
+    taken = whole[0] if sparse else portion(whole[0], units, parts)
     portions = taken, portion(whole[1], inputs, parts) if packs else whole[1]
     row["input_portion"], row["unit_portion"] = portions
     most = [RESIDENT_ROWS if taken == n else PORTION_ROWS for taken, n in zip(portions, whole, strict=True)]

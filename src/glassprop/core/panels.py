@@ -155,6 +155,18 @@ def pack_columns(W, stride, rows, depth, packed, packed_row):
             packed[r * packed_row + k] = W[k * stride + r]
 
 
+@within
+def rows_to_panels(plan, layer, first, last, count, one):
+    """g of panels first..last of a batch of `count` rows, from rows, which lie where nobody asks for δ."""
+    width, padded = panel_width(one), layer.padded
+    for panel in range(first, last):
+        here = panel * padded * width
+        g, rows = at(plan.scratch, layer.g + here, one), at(plan.scratch, layer.delta + here, one)
+        for u in range(0, padded, width):
+            transpose_panel(shift(rows, u), padded, shift(g, u * width), width, width, width)
+        fill_places(g, layer.units, min(width, count - panel * width))
+
+
 @inner
 def scatter_rows(scratch, row, start, stop, output, first, last, one):
     """The outputs h_L of panels first..last of a batch, from P into rows start..stop of `output` (rows, outputs)."""

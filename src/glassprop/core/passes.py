@@ -13,7 +13,7 @@ import numpy as np
 from glassprop.core.arrays import check_inputs, check_parameters, check_targets, check_weights
 from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads
-from glassprop.core.layout import SPLIT_ROWS, layer_parts
+from glassprop.core.layout import SPLIT_ROWS, layer_parts, reads_in_place
 from glassprop.core.network import Network, Parameters, panel_columns
 from glassprop.core.panels import read_panels
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS, OUTPUT, UPDATE
@@ -26,7 +26,7 @@ from glassprop.errors import is_whole
 # Operations of a prediction, in float32, from which on starting threads for it pays: two milliseconds of work.
 THREADED_FROM = 3e8
 NUMBERS_AT_ONCE = 2**20  # of h, for rows of a sparse table that make one batch, or a batch of the usual size
-FEW = 4  # rows, up to which it takes longer to turn around a W that lies by inputs than to add up all its rows for each
+FEW = 2  # rows of a dense table, up to which all rows of a W that lies by inputs are added up, as for those of a sparse one
 MOST_IDLE = 8  # workspaces for predictions that a network keeps, at most, of a kind: as many as threads have asked at once
 IDLE_BYTES = 2**24  # of scratch memory, up to which one is kept; beyond, making one is little beside the prediction
 
@@ -264,8 +264,11 @@ def _rows_of_batch(
             rows = min(len(X), X.rows_for_turning(), NUMBERS_AT_ONCE // sum(network.layers[1:]))
             most = max(most, 1 << rows.bit_length())
             return most, most
+    elif len(X) <= panel_columns(X.dtype):  # one is taken otherwise than some, and than more
+        most = panel_columns(X.dtype) if len(X) > 1 else 1
     else:  # memory that may be kept, in whole panels: one at least for each thread
-        width, layers, numbers = panel_columns(X.dtype), network.layers, network.layers[0] + 3 * sum(network.layers[1:])
+        width, layers, numbers = panel_columns(X.dtype), network.layers, 3 * sum(network.layers[1:])
+        numbers += 0 if by_inputs or reads_in_place(network, X.dtype, most) else layers[0]
         if any(layer_parts(network, X.dtype, SPLIT_ROWS, paired=False, sparse=by_inputs)):  # Q, and h in three parts twice
             numbers += layers[0] + 3 * max(layers)
         panels = IDLE_BYTES // (numbers * width * X.dtype.itemsize)

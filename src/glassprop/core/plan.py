@@ -36,7 +36,8 @@ PLAN = np.dtype(
             "calling_product",  # of gradients where the rule acts at once, of pairs if there are any
             "adding_product", "add_rows", "add_columns",  # of portions of W, or absent; see portions.py
             "listed_product", "do_collect",  # of a sparse X, or absent; see sparse.py
-            "by_rows",  # 1: predictions of a sparse X, of which gathering rows leaves g of the first layer
+            "by_rows",  # 1: predictions for which gathering rows leaves g of the first layer, see sparse.py and in_place.py
+            "add_dots",  # of predictions of a single row, or absent; see in_place.py
             "turned", "turned_inputs",  # of each thread, Wᵀ of so many inputs, for predictions of a sparse X, or absent
             "theta_size",
             "theta", "gradient",  # (theta_size,)

@@ -21,17 +21,13 @@ def add_by_rows(plan, below, layer, start, rows, low, high, thread, one):
     """g of `rows` units from `start` for panels low..high: a portion of these rows of W after the other."""
     width, done, packed = panel_width(one), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, one)
     product, row, ahead = plan.product, layer.portion_row, numbers_called_for(rows, one)
-    first = start if layer.by_inputs != 0 else start * layer.stride
-    W, b = at(plan.theta, layer.W + first, one), at(plan.theta, layer.b + start, one)
+    W, b = at(plan.theta, layer.W + start * layer.stride, one), at(plan.theta, layer.b + start, one)
     while done < below.units:
         depth = min(layer.input_portion, below.units - done)
-        if layer.by_inputs != 0:
-            pack_columns(shift(W, done * layer.stride), layer.stride, rows, depth, packed, row)
-        else:
-            for r in range(rows):
-                source, target = shift(W, r * layer.stride + done), shift(packed, r * row)
-                for k in range(depth):
-                    target[k] = source[k]
+        for r in range(rows):
+            source, target = shift(W, r * layer.stride + done), shift(packed, r * row)
+            for k in range(depth):
+                target[k] = source[k]
         for panel in range(low, high):
             g = at(plan.scratch, layer.g + (panel * layer.padded + start) * width, one)
             h = at(plan.scratch, below.h + (panel * below.padded + done) * width, one)

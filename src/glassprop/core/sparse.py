@@ -19,7 +19,7 @@ import numpy as np
 
 from glassprop.core.jit import ONE, ZERO, at, panel_width, shift, within
 from glassprop.core.network import aligned_zeros, panel_columns
-from glassprop.core.panels import fill_places, note_largest, transpose_panel
+from glassprop.core.panels import note_largest, rows_to_panels, transpose_panel
 from glassprop.core.threads import share
 from glassprop.core.tile import add_listed_rows
 from glassprop.core.vectors import trailing_zeros
@@ -243,12 +243,7 @@ def multiply_rows(plan, X, order, start, stop, layers, first, last, wanted, part
             n = starts[start + i]
             count = starts[start + i + 1] - n
             add_listed_rows(shift(sums, i * padded), padded, shift(values, n), shift(columns, n), count, table)
-    for panel in range(first, last):
-        here = panel * padded * width
-        g = at(plan.scratch, layer.g + here, one)
-        for u in range(0, padded, width):
-            transpose_panel(shift(sums, here + u), padded, shift(g, u * width), width, width, width)
-        fill_places(g, layer.units, min(width, stop - start - panel * width))
+    rows_to_panels(plan, layer, first, last, stop - start, one)
 
 
 def collect_columns(plan, layers, order, start, stop, thread, one):

@@ -17,6 +17,7 @@ import numpy as np
 from glassprop.core.backward import backward
 from glassprop.core.blocks import gradient, update
 from glassprop.core.forward import forward
+from glassprop.core.in_place import add_dots, multiply_in_place
 from glassprop.core.jit import available_threads, compile_entry, keeps_code, kernel, must_compile
 from glassprop.core.layout import LAYER
 from glassprop.core.panels import gather_rows
@@ -54,6 +55,11 @@ SPARSE_STAGES: dict[str, tuple[Callable, str]] = {
 ROW_STAGES: dict[str, tuple[Callable, str]] = {
     "do_gather": (multiply_rows, "PnnnnLnnnnnu"),
 }
+#: Those of predictions that read X where it lies, and of single rows.
+IN_PLACE_STAGES: dict[str, tuple[Callable, str]] = {
+    "do_gather": (multiply_in_place, "PnnnnLnnnnnu"),
+    "add_dots": (add_dots, "PRRnnnu"),
+}
 #: Those of operands in parts of bfloat16, within the ones above.
 PARTS_STAGES: dict[str, tuple[Callable, str]] = {
     "do_pair_input": (pair_input, "PRppnnnnnnu"),
@@ -73,6 +79,7 @@ _TABLES = {
     "last": LAST_STAGES,
     "sparse": SPARSE_STAGES,
     "rows": ROW_STAGES,
+    "in_place": IN_PLACE_STAGES,
     "parts": PARTS_STAGES,
     "portions": PORTION_STAGES,
 }

@@ -315,7 +315,7 @@ def _make_product(paired: bool, listed: bool, calling: bool, adding: bool) -> An
     main_rows, rows_4, rows_2, rows_1 = (_make_rows(n, HALVES, *kind) for n in (MAIN_ROWS, 4, 2, 1))
     rows_8 = _make_rows(8, HALVES, *kind) if MAIN_ROWS > 8 else rows_4  # or nothing is left for it
     # the main tile of fewer columns: a gradient's last ones, or all that a table has; sparse ones have many
-    fewer = not (listed or adding)
+    fewer = not listed
     halves = fewer and TAKES_HALVES
     narrow_rows = _make_rows(MAIN_ROWS, HALVES // 2, *kind) if fewer else main_rows
     half_rows, wider_rows = (_make_rows(MAIN_ROWS, n, *kind) if halves else narrow_rows for n in (1, 3))

@@ -14,9 +14,9 @@ import numpy as np
 
 from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads
-from glassprop.core.layout import Layout, lay_out, new_scratch, takes_blocks
+from glassprop.core.layout import Layout, lay_out, new_scratch, reads_in_place, takes_blocks
 from glassprop.core.network import Network, aligned_zeros, panel_columns
-from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN
+from glassprop.core.plan import EPOCH, FORWARD, NOTE, OUTPUT, PATIENCE_SPENT, PLAN, PROGRESS, RAN
 from glassprop.core.sparse import SparseTable, new_lists, new_turned, room_for_lines
 from glassprop.core.stages import last_stages, prepare, stages
 from glassprop.core.step import run
@@ -28,6 +28,7 @@ from glassprop.core.update import Optimizer
 # meeting, and each reads what the others wrote. And those of a step for each thread that has no panel of the batch, only units.
 FLOPS_FOR_THREADS, FLOPS_PER_SHARER = 4e5, 9e6
 # Steps of a call, from which on its threads part: between calls of single steps, as L-BFGS takes them, BLAS's threads may work.
+# Predictions part always.
 LASTING = 2
 
 
@@ -135,9 +136,16 @@ class Workspace:
         self.set(rows=rows, batch_size=batch_size, validation_rows=validation_rows, seed=seed, as_scikit_learn=as_scikit_learn)
         by_rows = isinstance(X, SparseTable) and Y is None
         lines = (1, 1) if by_rows else room_for_lines(self._tables, batch_size, width) if self._tables else None
-        layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, paired, lines, Y is not None, by_inputs)
+        in_place = not (self._tables or keep_g or optimizer or Y is not None) and (
+            by_inputs or reads_in_place(network, dtype, batch_size)
+        )
+        given = paired, lines, Y is not None, by_inputs, in_place
+        layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, *given)
         self.layers = layout.layers
         self._take_batch(layout, panels, validation_panels, paired)
+        if in_place:
+            adding = product_kernel(dtype, calling=True, adding=True)
+            self.set(by_rows=1, adding_product=adding, **stages(dtype, "in_place"))
         if lines:
             self._take_sparse(network.layers[0], lines, by_rows)
         self._take_objective(network, as_scikit_learn)
@@ -277,4 +285,5 @@ class Workspace:
             return reached
 
         call = timed_work if self.crew.most > 1 else work
-        return run_in_threads(call, threads, self["team"], lasting=last - first >= LASTING)
+        lasting = last - first >= LASTING or bool(stages & OUTPUT)
+        return run_in_threads(call, threads, self["team"], lasting)

@@ -1,0 +1,89 @@
+"""Predictions that read rows of a wide X where they lie: they are not gathered into panels first.
+
+It knows the first layer, and single rows. Rows of X take the place of rows of W in the register tile, and a portion of W,
+turned around, that of a panel: sums are those of `forward.layer_forward`, in the same order but for the last of an odd
+number of rows. A single row meets one row of W after another, each read from end to end. Partner, for sparse rows: sparse.py.
+"""
+
+from __future__ import annotations
+
+from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner_sum, like, panel_width, shift, within
+from glassprop.core.layout import IN_PLACE_INPUTS, IN_PLACE_PANELS
+from glassprop.core.panels import fill_places, pack_columns, rows_to_panels
+from glassprop.core.tile import columns_taken
+from glassprop.core.vectors import copy_part, copy_row
+
+
+@inner_sum
+def _dot(w, h, n):
+    total = like(0, w[0])
+    for k in range(n):
+        total += w[k] * h[k]
+    return total
+
+
+@within
+def _add_dots(plan, layer, h, inputs, start, rows, one):
+    """g of `rows` units from `start` for a batch of one row, whose h below lies at `h`."""
+    W, b = at(plan.theta, layer.W + start * layer.stride, one), at(plan.theta, layer.b + start, one)
+    g, width = at(plan.scratch, layer.g + start * panel_width(one), one), panel_width(one)
+    for u in range(rows):
+        g[u * width] = b[u] + _dot(shift(W, u * layer.stride), h, inputs)
+    fill_places(g, rows, ONE)
+
+
+def add_dots(plan, below, layer, start, rows, thread, one):
+    """g of `rows` units from `start` for a batch of one row."""
+    h, line = at(plan.scratch, below.h, one), at(plan.scratch, plan.packed + thread * plan.packed_size, one)
+    for k in range(below.units):
+        line[k] = h[k * panel_width(one)]
+    _add_dots(plan, layer, line, below.units, start, rows, one)
+
+
+@within
+def _pack_portion(W, layer, start, end, done, depth, packed):
+    """W of units start..end and `depth` inputs from `done` on: of a panel's width of units after the other, input by input."""
+    width = panel_width(W)
+    for u in range(start, end, width):
+        count, target = min(width, end - u), shift(packed, (u - start) * IN_PLACE_INPUTS)
+        if layer.by_inputs == 0:
+            pack_columns(shift(W, u * layer.stride + done), layer.stride, depth, count, target, width)
+            continue
+        for k in range(depth):
+            source = shift(W, (done + k) * layer.stride + u)
+            if count == width:
+                copy_row(source, shift(target, k * width))
+            else:
+                copy_part(source, count, shift(target, k * width))
+
+
+def multiply_in_place(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
+    """g of the first layer for panels first..last of rows start..stop of X; rows beyond them as in panels.py.
+
+    A portion of W, of some units and inputs, meets all these rows before the next one; sums stay in the second-level cache.
+    """
+    layer, inputs, width = layers[1], layers[0].units, panel_width(one)
+    begin, end = first * width, min(last * width, stop - start)
+    if begin >= end:
+        return
+    rows, padded = at(X, (start + begin) * inputs, one), layer.padded
+    if plan.batch_size == 1 and layer.by_inputs == 0:
+        _add_dots(plan, layer, rows, inputs, ZERO, layer.units, one)
+        return
+    W, b, zero = at(plan.theta, layer.W, one), at(plan.theta, layer.b, one), at(plan.scratch, plan.zero, one)
+    sums = at(plan.scratch, layer.delta + begin * padded, one)  # nobody asks for δ
+    packed = at(plan.scratch, plan.packed + thread * plan.packed_size, one)
+    for i in range(end - begin):
+        for u in range(layer.units):
+            sums[i * padded + u] = b[u]
+    for low in range(0, layer.units, IN_PLACE_PANELS * width):
+        high = min(low + IN_PLACE_PANELS * width, layer.units)
+        for done in range(0, inputs, IN_PLACE_INPUTS):
+            depth = min(IN_PLACE_INPUTS, inputs - done)
+            _pack_portion(W, layer, low, high, done, depth, packed)
+            for u in range(low, high, width):
+                columns = columns_taken(min(width, high - u), end - begin, one)
+                left = shift(sums, u), padded, end - begin, columns, shift(rows, done), ZERO, inputs, ONE
+                right = shift(packed, (u - low) * IN_PLACE_INPUTS), ZERO, zero, ZERO, depth, depth, zero, ZERO
+                call_kernel(plan.adding_product, (*left, *right))
+    rows_to_panels(plan, layer, first, last, stop - start, one)
