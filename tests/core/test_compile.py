@@ -32,6 +32,7 @@ _NAMES = (
     "bfloat16.py",
     "matrix_unit.py",
     "tile.py",
+    "quads.py",
     "elementary.py",
 )
 MAY_COMPILE = {CORE / name for name in _NAMES} | {BENCH / "peak.py"}

@@ -147,8 +147,14 @@ def block_gradient(plan, below, layer, start, units, dW, panels, batch_rows, at_
         ahead = shift(right, plan.most_panels * square)
         if coming != 0:
             ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, one)
-        left = target, layer.stride, units, columns_here, delta, panel, row, ONE
-        call_kernel(product, (*left, right, square, zero, ZERO, depth, segment, ahead, ahead_k))
+        few = layer.few_columns if block == blocks - 1 else ZERO
+        if few < columns_here:
+            left = target, layer.stride, units, columns_here - few, delta, panel, row, ONE
+            call_kernel(product, (*left, right, square, zero, ZERO, depth, segment, ahead, ahead_k))
+        if few != 0:
+            lines = at(scratch, below.h + (below.units - few) * width, one)
+            left = shift(target, columns_here - few), layer.stride, units, few, delta, panel
+            call_kernel(plan.quads, (*left, lines, below.padded * width, batch_rows))
 
 
 @within

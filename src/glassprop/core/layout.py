@@ -14,6 +14,7 @@ import numpy as np
 from glassprop.core.activations import Activation, multiply_kernel
 from glassprop.core.matrix_unit import has_matrix_unit
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
+from glassprop.core.quads import few_columns
 
 #: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
 LAYER = np.dtype(
@@ -34,6 +35,7 @@ LAYER = np.dtype(
         ("size", np.int64),  # elements of W and b together, from W on
         ("by_units", np.int64),  # 1: threads share out the units that its products compute, each for all panels
         ("sums", np.int64),  # 1: dW is taken as sums of rows of h, each times its δ, without h in Q
+        ("few_columns", np.int64),  # of dW, the last ones, that are taken four at a time
         ("piece", np.int64),  # rows of W in a piece of dW: what threads share out, and what partial sums are of
         ("pieces", np.int64),
         ("block", np.int64),  # pieces that a thread takes at a time
@@ -262,6 +264,8 @@ def _share_out(
     # the rows of X are in Q anyway
     pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
     row["sums"] = parts != 1 and (units == 1 or pays)
+    if backward and not (sparse or parts or row["sums"]):
+        row["few_columns"] = few_columns(inputs, dtype)
     row["by_units"] = threads > 1 and shares_units(units, inputs if l > 1 else units, inputs, batch_size, width, threads)
     by_matrix_unit = parts > 0 and has_matrix_unit()
     stride = int(row["stride"])

@@ -1,5 +1,5 @@
 """Vectors of LLVM's, built by hand where no loop becomes them: parts of them, transposes, the largest of many. Only this file,
-row_sums.py, roots.py, bfloat16.py and tile.py build any.
+row_sums.py, roots.py, bfloat16.py, tile.py and quads.py build any.
 
 It knows pointers and strides, nothing of products or layers.
 """
@@ -216,25 +216,31 @@ def transpose_strip(typingctx, source, source_row, target, target_row):
         source, source_row, target, target_row = args
         vector, lanes = vector_of(sig.args[0])
         align = sig.args[0].dtype.bitwidth // 8
-        columns, unit = PART // align, 1
+        columns = PART // align
         parts = [builder.gep(source, [builder.mul(source_row, index(r))]) for r in range(lanes)]
-        rows = [_gather_parts(builder, parts[first::columns], vector, align) for first in range(columns)]
-        while unit < columns:
-            rows = [
-                builder.shuffle_vector(rows[i], rows[i + unit], _interleaved(lanes, columns, unit, high))
-                for block in range(0, columns, 2 * unit)
-                for i in range(block, block + unit)
-                for high in (0, 1)
-            ]
-            unit *= 2
-        for r, row in enumerate(rows):
+        rows = [gather_parts(builder, parts[first::columns], vector, align) for first in range(columns)]
+        for r, row in enumerate(transpose_groups(builder, rows)):
             builder.store(row, vector_pointer(builder, target, builder.mul(target_row, index(r)), vector), align=align)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-def _gather_parts(builder, places, vector, align):
+def transpose_groups(builder, rows):
+    """Transpose within groups of as many lanes as there are vectors, two or four."""
+    columns, unit = len(rows), 1
+    while unit < columns:
+        rows = [
+            builder.shuffle_vector(rows[i], rows[i + unit], _interleaved(rows[0].type.count, columns, unit, high))
+            for block in range(0, columns, 2 * unit)
+            for i in range(block, block + unit)
+            for high in (0, 1)
+        ]
+        unit *= 2
+    return rows
+
+
+def gather_parts(builder, places, vector, align):
     """A vector of the part at each of `places`."""
     group = vector.count // len(places)
     part = ir.VectorType(vector.element, group)

@@ -17,6 +17,7 @@ from glassprop.core.jit import available_threads
 from glassprop.core.layout import Layout, lay_out, new_scratch, reads_in_place, takes_blocks
 from glassprop.core.network import Network, aligned_zeros, panel_columns
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, OUTPUT, PATIENCE_SPENT, PLAN, PROGRESS, RAN
+from glassprop.core.quads import quad_kernel
 from glassprop.core.sparse import SparseTable, new_lists, new_turned, room_for_lines
 from glassprop.core.stages import last_stages, prepare, stages
 from glassprop.core.step import run
@@ -181,6 +182,8 @@ class Workspace:
             **stages(dtype),
             **(stages(dtype, "parts") if layout.layers["parts"].any() else {}),
         )
+        if layout.layers["few_columns"].any():
+            self.set(quads=quad_kernel(dtype))
         if layout.takes_portions():
             self.set(adding_product=product_kernel(dtype, calling=True, adding=True), **stages(dtype, "portions"))
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
