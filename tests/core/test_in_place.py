@@ -94,17 +94,3 @@ def test_no_room_for_panels_of_the_table() -> None:
     passes.predict(network, parameters, X, threads=1)
     [[work]] = network.idle.values()
     assert work["scratch"].nbytes < X.nbytes / 10
-
-
-def test_threads_of_a_prediction_part(eager: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a pause Linux may start a thread on the processor of the one that starts it, and leave both there."""
-    parted, run_in_threads = [], workspace.run_in_threads
-
-    def seen(function: object, threads: int, team: np.ndarray, lasting: bool) -> int:
-        parted.append(lasting)
-        return run_in_threads(function, threads, team, lasting)
-
-    monkeypatch.setattr(workspace, "run_in_threads", seen)
-    network, parameters, X = made((40, 20, 1), 200, "float32")
-    passes.predict(network, parameters, X, threads=2)
-    assert parted == [True]

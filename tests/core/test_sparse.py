@@ -26,9 +26,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """As many threads as are asked for, however small the work; how many there were at each call."""
     counts: list[int] = []
 
-    def run_and_note(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
+    def run_and_note(function: Any, threads: int, team: np.ndarray) -> int:
         counts.append(threads)
-        return run_in_threads(function, threads, team, lasting)
+        return run_in_threads(function, threads, team)
 
     monkeypatch.setattr(passes, "THREADED_FROM", 0)
     monkeypatch.setattr(workspace, "FLOPS_FOR_THREADS", 1e-9)

@@ -94,7 +94,7 @@ def test_threads_share_out_units_where_there_are_too_few_panels() -> None:
 def test_a_thread_takes_what_others_have_not_come_to(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of two does nothing but come to the meetings: the other, whose the batch's one panel is, does all of the work."""
 
-    def one_and_an_idler(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
+    def one_and_an_idler(function: Any, threads: int, team: np.ndarray) -> int:
         reached: list[int] = []
         worker = threading.Thread(target=lambda: reached.append(function(1)))
         worker.start()
@@ -187,7 +187,7 @@ def test_a_thread_that_never_comes_lets_the_others_go(monkeypatch: pytest.Monkey
     memory = cases.workspace(case, gp.SGD(), 64, 1, threads=2)
     start = case.parameters.theta.copy()
 
-    def interrupted(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
+    def interrupted(function: Any, threads: int, team: np.ndarray) -> int:
         def first_interrupted(thread: int) -> int:
             if thread == 0:
                 raise KeyboardInterrupt
@@ -208,7 +208,7 @@ def test_what_is_raised_in_another_thread_is_raised_here(monkeypatch: pytest.Mon
     case = cases.case((5, 40, 1), rows=64)
     memory = cases.workspace(case, gp.SGD(), 64, 1, threads=2)
 
-    def broken(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
+    def broken(function: Any, threads: int, team: np.ndarray) -> int:
         def second_broken(thread: int) -> int:
             if thread == 1:
                 raise MemoryError("in the other thread")
@@ -230,7 +230,7 @@ def test_a_thread_that_waits_for_long_sleeps(monkeypatch: pytest.MonkeyPatch) ->
     memory.run(0, 1, 15)  # compiles
     awake: list[float] = []
 
-    def late(function: Any, threads: int, team: np.ndarray, lasting: bool) -> int:
+    def late(function: Any, threads: int, team: np.ndarray) -> int:
         def second_late(thread: int) -> int:
             if thread == 1:
                 time.sleep(0.3)
@@ -252,9 +252,7 @@ def test_a_thread_that_waits_for_long_sleeps(monkeypatch: pytest.MonkeyPatch) ->
 def test_predictions_have_the_same_bits_for_any_number_of_threads(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passes, "THREADED_FROM", 0)
     started: list[int] = []
-    monkeypatch.setattr(
-        workspace, "run_in_threads", lambda f, n, team, lasting: started.append(n) or run_in_threads(f, n, team, lasting)
-    )
+    monkeypatch.setattr(workspace, "run_in_threads", lambda f, n, team: started.append(n) or run_in_threads(f, n, team))
     case = cases.case((7, 40, 30, 3), rows=rows, activation="tanh").of("float32")
     one, three = (passes.predict(case.network, case.parameters, case.X, threads=threads) for threads in (1, 3))
     np.testing.assert_array_equal(one, three)
@@ -263,9 +261,7 @@ def test_predictions_have_the_same_bits_for_any_number_of_threads(rows: int, mon
 
 def test_a_small_prediction_starts_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
-    monkeypatch.setattr(
-        workspace, "run_in_threads", lambda f, n, team, lasting: started.append(n) or run_in_threads(f, n, team, lasting)
-    )
+    monkeypatch.setattr(workspace, "run_in_threads", lambda f, n, team: started.append(n) or run_in_threads(f, n, team))
     monkeypatch.setattr(workspace, "available_threads", lambda: 2)
     network = gp.Network((64, 256, 256, 10))
     for rows in (1024, 2048):
@@ -306,12 +302,10 @@ def test_threads_part(monkeypatch: pytest.MonkeyPatch) -> None:
         assert parted({1}, 1, 1) == {1}
 
 
-def test_every_thread_parts_from_the_others_where_the_call_is_lasting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_thread_parts_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first one, too: it is woken where the thread that it has started runs."""
     who: list[int] = []
     monkeypatch.setattr(threads, "part", lambda taken: who.append(threading.get_ident()))
     assert run_in_threads(lambda thread: thread, 3, threads.new_team(3)) == 0
     assert len(who) == 3
     assert threading.get_ident() in who
-    assert run_in_threads(lambda thread: thread, 2, threads.new_team(2), lasting=False) == 0
-    assert len(who) == 3

@@ -148,11 +148,10 @@ def part(taken: set[int]) -> None:
     taken.add(number())
 
 
-def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarray, lasting: bool = True) -> int:
+def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarray) -> int:
     """Call ``function(thread)`` in each of `threads` threads, 0 being this one; return what that one returned.
 
-    What is raised in another thread is raised here. Where the call is not `lasting`, moving to another processor would cost
-    more than it gains.
+    What is raised in another thread is raised here.
     """
     if threads == 1:
         return function(0)
@@ -163,8 +162,7 @@ def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarra
 
     def guarded(thread: int) -> None:
         try:
-            if lasting:
-                part(taken)
+            part(taken)
             function(thread)
         except BaseException as error:
             team[LEFT] = 1
@@ -174,8 +172,7 @@ def run_in_threads(function: Callable[[int], int], threads: int, team: np.ndarra
     try:
         for other in others:
             other.start()
-        if lasting:
-            part(taken)
+        part(taken)
         result = function(0)
     except BaseException:
         team[LEFT] = 1  # before this thread has met the others, or after the last time

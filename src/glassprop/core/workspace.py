@@ -16,7 +16,7 @@ from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads
 from glassprop.core.layout import Layout, lay_out, new_scratch, reads_in_place, takes_blocks
 from glassprop.core.network import Network, aligned_zeros, panel_columns
-from glassprop.core.plan import EPOCH, FORWARD, NOTE, OUTPUT, PATIENCE_SPENT, PLAN, PROGRESS, RAN
+from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN
 from glassprop.core.quads import quad_kernel
 from glassprop.core.sparse import SparseTable, new_lists, new_turned, room_for_lines
 from glassprop.core.stages import last_stages, prepare, stages
@@ -28,9 +28,8 @@ from glassprop.core.update import Optimizer
 # Operations of a layer, on average, that pay for as many threads as the root of their number: all wait for one another at every
 # meeting, and each reads what the others wrote. And those of a step for each thread that has no panel of the batch, only units.
 FLOPS_FOR_THREADS, FLOPS_PER_SHARER = 4e5, 9e6
-# Steps of a call, from which on its threads part: between calls of single steps, as L-BFGS takes them, BLAS's threads may work.
-# Predictions part always.
-LASTING = 2
+# How many times the former, in all its steps, a call must be worth, or starting threads would take longer than they save.
+LEAST_OF_CALL = 250
 
 
 def useful_threads(network: Network, batch_size: int, width: int, most: int | None) -> int:
@@ -118,6 +117,7 @@ class Workspace:
         validation_rows = 0 if held[0] is None else len(held[0])
         panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
         self.crew = Crew(useful_threads(network, batch_size, width, threads))
+        self._flops = 6 * batch_size * network.n_parameters * dtype.itemsize / 4  # of a step, as if in float32
         self.one = dtype.type(1)
         self.plan, self.progress = np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
@@ -251,9 +251,16 @@ class Workspace:
             self.plan[name] = value
 
     def let_go(self) -> None:
-        """Keep neither X nor the parameters: others are given before the next run."""
-        self.arrays["X"] = self.arrays["theta"] = None
+        """Keep neither rows nor parameters and their state: others are given before the next run."""
+        self.arrays |= dict.fromkeys(("X", "Y", "weights", "theta", "state"))
         self._tables = ()
+
+    def begin_anew(self, theta: np.ndarray, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> None:
+        """Another run of the same kind, with other parameters and as many rows, where nothing is done yet."""
+        self.crew = Crew(self.crew.most)
+        self.progress[:] = 0
+        self.progress["best"] = math.inf
+        self.set(theta=theta, X=X, Y=Y, **({} if weights is None else {"weights": weights}))
 
     def note(self, value: float, epochs_done: int) -> bool:
         """Judge an epoch by `value` (lower is better) in place of its loss; True when patience is spent."""
@@ -264,7 +271,8 @@ class Workspace:
 
     def run(self, first: int, last: int, stages: int) -> int:
         """Call the compiled entry; see `run`."""
-        if self.crew.most == 1 or not stages & FORWARD:
+        little = (last - first) * self._flops < LEAST_OF_CALL * FLOPS_FOR_THREADS
+        if self.crew.most == 1 or not stages & FORWARD or little:
             return self._run(first, last, stages, 1)
         while True:
             until, begun = min(last, first + self.crew.steps()), time.perf_counter()
@@ -288,5 +296,4 @@ class Workspace:
             return reached
 
         call = timed_work if self.crew.most > 1 else work
-        lasting = last - first >= LASTING or bool(stages & OUTPUT)
-        return run_in_threads(call, threads, self["team"], lasting)
+        return run_in_threads(call, threads, self["team"])

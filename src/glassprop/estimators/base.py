@@ -228,6 +228,9 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
             self._show(parameters.astype(np.float64))  # as SciPy returns them
         else:
             memory = self._optimizer = memory_of_call(self, parameters, left, incremental)
+            if left is not None and left.network == network:
+                network = left.network  # with the workspace of the call before
+            memory.network = network if incremental else None
             warning = self._go_by_epochs(network, table, y, parameters, memory, listeners, first, eval_set)
         if listeners is not None:
             listeners.end()
@@ -249,10 +252,12 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
     def _check_arrays(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """As scikit-learn checks them: nothing is asked of a plain table and targets that are as they should be."""
         vector = type(y) is np.ndarray and y.ndim == 1 and (y.dtype.kind in "biu" or plain(y))
-        if reset and vector and plain(X) and X.ndim == 2 and X.shape[0] == len(y):
-            self.n_features_in_ = X.shape[1]
-            self.__dict__.pop("feature_names_in_", None)
-            return X, y
+        if vector and plain(X) and X.ndim == 2 and X.shape[0] == len(y):
+            if reset:
+                self.n_features_in_ = X.shape[1]
+                self.__dict__.pop("feature_names_in_", None)
+            if self.n_features_in_ == X.shape[1] and "feature_names_in_" not in self.__dict__:
+                return X, y
         numbers: dict[str, Any] = {"dtype": (np.float64, np.float32), "y_numeric": self._y_numeric}
         X, y = validate_data(self, X, y, accept_sparse=SPARSE, multi_output=True, reset=reset, **numbers)
         return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y

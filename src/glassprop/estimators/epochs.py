@@ -14,9 +14,11 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from glassprop.core.network import Network, Parameters
+from glassprop.core.passes import IDLE_BYTES
 from glassprop.core.plan import DIVERGED, TRAIN
 from glassprop.core.schedules import learning_rates
 from glassprop.core.sparse import SparseTable
+from glassprop.core.update import Optimizer
 from glassprop.core.workspace import Workspace
 from glassprop.estimators.callbacks import Listeners
 from glassprop.estimators.draws import RowOrders
@@ -28,6 +30,7 @@ from glassprop.training.data import Data
 from glassprop.training.loop import ORDER_ENTRIES, Epoch, Pace
 
 LOWEST_ADAPTIVE_RATE = 1e-6
+PARTIAL_FIT = "partial_fit"  # whose workspace a network keeps
 
 
 class EpochLoop:
@@ -58,24 +61,43 @@ class EpochLoop:
         self.orders, self.judge, self.listeners = orders, judge, listeners
         rows, batch_size = data.rows, batch_rows(model.batch_size, data.rows)
         self.per = -(-rows // batch_size)  # steps in an epoch
-        most = 1 if judge or listeners else min(model.max_iter, model.n_iter_no_change + 1)
+        one = listeners is None or listeners or judge
+        most = 1 if one else min(model.max_iter, model.n_iter_no_change + 1)
         self.room = int(max(1, min(most, ORDER_ENTRIES // rows)))
         self.by = memory.by
         rule = update_rule(self.by)
         self.schedule, self.changes = schedule(self.by, rule), changes_by_epoch(self.by)
-        threads = None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs)
-        X, dtype, held = core_table(data.X, parameters.dtype), parameters.dtype, data.validation
-        validation = None if held is None else (core_table(held[0], dtype, isinstance(X, SparseTable)), *held[1:])
-        self.work = Workspace(
-            network, parameters.theta, X, data.Y, data.weights,
-            rows=rows, batch_size=batch_size, optimizer=rule, validation=validation, seed=memory.seed,
-            order_epochs=self.room if orders.needed else 0, steps=self.room * self.per, epochs=self.room,
-            threads=threads, as_scikit_learn=True, at_once=True,
-        )  # fmt: skip
-        self.work.set(state=memory.state, earlier_steps=memory.steps)
+        self.work = self._workspace(network, rule, batch_size)
+        self.work.set(state=memory.state, earlier_steps=memory.steps, seed=memory.seed)
         self.pace = Pace(batch_size, network.n_parameters)
         self.step, self.stopped, self.begun = 0, False, time.perf_counter()
         self.warning: Warning | None = None
+
+    def _workspace(self, network: Network, rule: Optimizer, batch_size: int) -> Workspace:
+        """That of the `partial_fit` before, if this is one of the same kind, or a new one."""
+        model, data, theta, order = self.model, self.data, self.parameters.theta, self.room if self.orders.needed else 0
+        threads = None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs)
+        X, held, self.idle = core_table(data.X, theta.dtype), data.validation, network.idle.setdefault((PARTIAL_FIT,), [])
+        self.kind = rule, data.rows, batch_size, theta.dtype, threads, order, data.Y.shape, data.weights is None
+        if self.listeners is None and isinstance(X, np.ndarray):
+            while self.idle:
+                kind, work = self.idle.pop()
+                if kind == self.kind:
+                    work.begin_anew(theta, X, data.Y, data.weights)
+                    return work
+        validation = None if held is None else (core_table(held[0], theta.dtype, isinstance(X, SparseTable)), *held[1:])
+        return Workspace(
+            network, theta, X, data.Y, data.weights,
+            rows=data.rows, batch_size=batch_size, optimizer=rule, validation=validation,
+            order_epochs=order, steps=self.room * self.per, epochs=self.room,
+            threads=threads, as_scikit_learn=True, at_once=True,
+        )  # fmt: skip
+
+    def _keep_workspace(self) -> None:
+        """For the next `partial_fit`: to make one takes longer than a step of a small network."""
+        if isinstance(self.work["X"], np.ndarray) and self.work["scratch"].nbytes <= IDLE_BYTES:
+            self.work.let_go()
+            self.idle.append((self.kind, self.work))
 
     def run(self, epochs: int) -> Warning | None:
         """Train for so many epochs, or until something stops it; Ctrl-C keeps what was learned. What to warn of afterwards."""
@@ -94,6 +116,8 @@ class EpochLoop:
         self.memory.steps += self.step
         if model.warm_start:
             self.memory.order = self.orders.order
+        if self.listeners is None:
+            self._keep_workspace()
         return self.warning
 
     def _call(self, epochs: int) -> None:

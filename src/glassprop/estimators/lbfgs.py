@@ -7,10 +7,12 @@ then that of `n_outputs` times the loss it goes by.
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import ThreadpoolController
 
 from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS
@@ -64,8 +66,11 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
             ), parameters):  # fmt: skip
                 raise StopIteration
 
+    # BLAS's threads would keep a processor busy for a while after each of the minimiser's products, and the core's would wait
+    alone = ThreadpoolController().limit(limits=1, user_api="blas") if work.crew.most > 1 else nullcontext()
     options = {"maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol}
-    found = minimize(evaluate, pack(parameters), method="L-BFGS-B", jac=True, options=options, callback=tell)
+    with alone:
+        found = minimize(evaluate, pack(parameters), method="L-BFGS-B", jac=True, options=options, callback=tell)
     unpack(found.x, parameters)
     if not np.isfinite(parameters.theta).all():
         raise ValueError(

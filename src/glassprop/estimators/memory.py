@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from glassprop.core.network import Parameters, aligned_zeros
+from glassprop.core.network import Network, Parameters, aligned_zeros
 from glassprop.core.passes import check_factors
 from glassprop.core.update import Optimizer
 from glassprop.estimators.settings import RATE_PARAMETERS, RULE_PARAMETERS, schedule, starting_rate, update_rule
@@ -28,6 +28,7 @@ class Memory:
     state: np.ndarray  # (2, theta.size), the update rule's vectors
     steps: int = 0  # done in all calls
     seed: int = 0  # of dropout
+    network: Network | None = None  # of the last `partial_fit`, with its workspace
     # for continuing a fit, kept where warm_start asks for it:
     order: np.ndarray | None = None  # row numbers as in the last epoch
     held: np.ndarray | None = None  # rows held out
