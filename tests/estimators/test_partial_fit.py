@@ -11,6 +11,7 @@ from statistics import median
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array, random_array
 from sklearn import neural_network
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -63,6 +64,18 @@ def test_a_workspace_that_is_used_again_changes_no_bit(given: dict, made: list[i
         forget(anew)
     same(kept, anew)
     assert len(made) == 1 + 6
+
+
+def test_sparse_tables(made: list[int]) -> None:
+    """Of like density they share a workspace; one for which there is no room gets its own."""
+    tables = [csr_array(random_array((40, 300), density=density, rng=rng)) for density in (0.03, 0.02, 0.03, 0.06, 0.03)]
+    kept, anew = regressor(), regressor()
+    for table in tables:
+        kept.partial_fit(table, Y[:40])
+        anew.partial_fit(table.copy(), Y[:40])
+        forget(anew)
+    same(kept, anew)
+    assert len(made) == 2 + len(tables)
 
 
 def test_weights_classes_and_float32() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,11 +64,26 @@ class SparseTable:
         return np.array([self.starts.ctypes.data, self.columns.ctypes.data, self.values.ctypes.data], np.int64)
 
 
-def room_for_lines(tables: Sequence[SparseTable], batch_size: int, width: int) -> tuple[int, int]:
-    """Lines of a panel, and of the blocks of inputs of a thread, at most; the first table is trained on, others predicted."""
+class Lines(NamedTuple):
+    """How many there may be."""
+
+    panel: int  # in a panel
+    blocks: int  # in the blocks of inputs of a thread
+
+    def hold(self, others: Lines) -> bool:
+        """Whether there is room for so many others."""
+        return others.panel <= self.panel and others.blocks <= self.blocks
+
+    def with_some_more(self, inputs: int) -> Lines:
+        """Room for those of another table of the same kind, too."""
+        return Lines(min(inputs, self.panel + self.panel // 4), self.blocks + self.blocks // 4)
+
+
+def room_for_lines(tables: Sequence[SparseTable], batch_size: int, width: int) -> Lines:
+    """What batches of these need at most; the first table is trained on, others predicted."""
     inputs = tables[0].inputs
     of_panel = max(table.most(width) for table in tables)
-    return max(1, min(inputs, of_panel)), tables[0].most(batch_size) + -(-inputs // width)
+    return Lines(max(1, min(inputs, of_panel)), tables[0].most(batch_size) + -(-inputs // width))
 
 
 def new_lists(inputs: int, lines: tuple[int, int], panels: int, threads: int, width: int) -> dict[str, Any]:

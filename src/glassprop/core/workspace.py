@@ -18,7 +18,7 @@ from glassprop.core.layout import Layout, lay_out, new_scratch, reads_in_place, 
 from glassprop.core.network import Network, aligned_zeros, panel_columns
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN
 from glassprop.core.quads import quad_kernel
-from glassprop.core.sparse import SparseTable, new_lists, new_turned, room_for_lines
+from glassprop.core.sparse import Lines, SparseTable, new_lists, new_turned, room_for_lines
 from glassprop.core.stages import last_stages, prepare, stages
 from glassprop.core.step import run
 from glassprop.core.threads import SLOT, new_team, run_in_threads, waiting_addresses
@@ -83,6 +83,7 @@ class Workspace:
         `theta` is that of a `ByInputs`: for predictions alone.
     """
 
+    _lines: Lines | None = None  # of a sparse X, for which there is room
     _worked: Sequence[float] = ()  # seconds of a processor, of each thread in the last call
 
     def __init__(
@@ -136,7 +137,9 @@ class Workspace:
         self.set(**{name: array for name, array in self.arrays.items() if array is not None}, theta_size=theta.size)
         self.set(rows=rows, batch_size=batch_size, validation_rows=validation_rows, seed=seed, as_scikit_learn=as_scikit_learn)
         by_rows = isinstance(X, SparseTable) and Y is None
-        lines = (1, 1) if by_rows else room_for_lines(self._tables, batch_size, width) if self._tables else None
+        lines = Lines(1, 1) if by_rows else None
+        if self._tables and not by_rows:
+            lines = self._lines = room_for_lines(self._tables, batch_size, width).with_some_more(network.layers[0])
         in_place = not (self._tables or keep_g or optimizer or Y is not None) and (
             by_inputs or reads_in_place(network, dtype, batch_size)
         )
@@ -255,12 +258,19 @@ class Workspace:
         self.arrays |= dict.fromkeys(("X", "Y", "weights", "theta", "state"))
         self._tables = ()
 
-    def begin_anew(self, theta: np.ndarray, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> None:
+    def holds(self, X: np.ndarray | SparseTable) -> bool:
+        """Whether it can take this table, of as many rows, in place of the one that it was made for."""
+        if isinstance(X, np.ndarray) or self._lines is None:
+            return isinstance(X, np.ndarray) and self._lines is None
+        return self._lines.hold(room_for_lines((X,), int(self.plan["batch_size"][0]), panel_columns(X.dtype)))
+
+    def begin_anew(self, theta: np.ndarray, X: np.ndarray | SparseTable, Y: np.ndarray, weights: np.ndarray | None) -> None:
         """Another run of the same kind, with other parameters and as many rows, where nothing is done yet."""
         self.crew = Crew(self.crew.most)
         self.progress[:] = 0
         self.progress["best"] = math.inf
-        self.set(theta=theta, X=X, Y=Y, **({} if weights is None else {"weights": weights}))
+        self._take_data((X, Y, weights), (None, None, None))
+        self.set(**{name: array for name, array in self.arrays.items() if array is not None}, theta=theta)
 
     def note(self, value: float, epochs_done: int) -> bool:
         """Judge an epoch by `value` (lower is better) in place of its loss; True when patience is spent."""

@@ -251,8 +251,8 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
 
     def _check_arrays(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """As scikit-learn checks them: nothing is asked of a plain table and targets that are as they should be."""
-        vector = type(y) is np.ndarray and y.ndim == 1 and (y.dtype.kind in "biu" or plain(y))
-        if vector and plain(X) and X.ndim == 2 and X.shape[0] == len(y):
+        ready = type(y) is np.ndarray and (y.ndim == 1 or (y.ndim == 2 and y.shape[1] > 1))
+        if ready and (y.dtype.kind in "biu" or plain(y)) and plain(X) and X.ndim == 2 and X.shape[0] == len(y):
             if reset:
                 self.n_features_in_ = X.shape[1]
                 self.__dict__.pop("feature_names_in_", None)

@@ -79,10 +79,10 @@ class EpochLoop:
         threads = None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs)
         X, held, self.idle = core_table(data.X, theta.dtype), data.validation, network.idle.setdefault((PARTIAL_FIT,), [])
         self.kind = rule, data.rows, batch_size, theta.dtype, threads, order, data.Y.shape, data.weights is None
-        if self.listeners is None and isinstance(X, np.ndarray):
+        if self.listeners is None:
             while self.idle:
                 kind, work = self.idle.pop()
-                if kind == self.kind:
+                if kind == self.kind and work.holds(X):
                     work.begin_anew(theta, X, data.Y, data.weights)
                     return work
         validation = None if held is None else (core_table(held[0], theta.dtype, isinstance(X, SparseTable)), *held[1:])
@@ -95,7 +95,7 @@ class EpochLoop:
 
     def _keep_workspace(self) -> None:
         """For the next `partial_fit`: to make one takes longer than a step of a small network."""
-        if isinstance(self.work["X"], np.ndarray) and self.work["scratch"].nbytes <= IDLE_BYTES:
+        if self.work["scratch"].nbytes <= IDLE_BYTES:
             self.work.let_go()
             self.idle.append((self.kind, self.work))
 
