@@ -11,7 +11,7 @@ import glassprop as gp
 from glassprop.core import layout, passes, workspace
 from glassprop.core.network import ByInputs, panel_columns
 
-UNITS = (1, 5, 31, 32, 33, 100, 270)  # of the first layer: within a panel, a whole one, more than a portion has in float64
+UNITS = (1, 5, 31, 32, 33, 100, 270)  # of the first layer: within a panel, a whole one, more than are taken at a time
 
 
 def made(layers: tuple[int, ...], rows: int, dtype: str) -> tuple[gp.Network, gp.Parameters, np.ndarray]:
@@ -62,7 +62,7 @@ def test_the_bits_of_gathered_rows(dtype: str, units: int, monkeypatch: pytest.M
     """The tile adds up the last of an odd number of rows in parts: of units where rows of X are gathered, else of the batch."""
     monkeypatch.setattr(layout, "SPLIT_FROM", 1 << 40)
     network, parameters, X = made((1300, units, 3), 66, dtype)
-    assert layout.reads_in_place(network, X.dtype, len(X))
+    assert layout.reads_in_place(network, X.dtype, len(X), 512)
     gathered = gp.forward(network, parameters, X).output
     np.testing.assert_array_equal(passes.predict(network, parameters, X), gathered)
 
@@ -75,18 +75,41 @@ def test_a_single_row(dtype: str, layers: tuple[int, ...]) -> None:
         close(passes.predict(network, parameters, X[row : row + 1]), outputs(parameters, X[row : row + 1]))
 
 
+@pytest.mark.parametrize("layers", [(30, 20_000, 1, 20_000, 1), (40, 20_000, 1), (3, 200, 300, 2)])
+def test_a_single_row_in_threads(layers: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of which have nothing to do in layers of one unit, or one input."""
+    monkeypatch.setattr(passes, "THREADED_FROM", 0.0)
+    for flops in ("FLOPS_FOR_THREADS", "FLOPS_PER_SHARER"):
+        monkeypatch.setattr(workspace, flops, 1e-9)
+    network, parameters, X = made(layers, 60, "float32")
+    for row in X:
+        alone = passes.predict(network, parameters, row[None], threads=1)
+        for _ in range(3):
+            np.testing.assert_array_equal(passes.predict(network, parameters, row[None], threads=4), alone)
+
+
+@pytest.mark.usefixtures("eager")
+def test_the_bits_do_not_follow_from_threads_for_which_batches_are_smaller() -> None:
+    network, parameters, X = made((2000, 101, 44_000), 65, "float32")
+    one, two = (passes.predict(network, parameters, X, threads=threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_is_read_in_place(dtype: str) -> None:
     """Wide tables, of more rows than a panel has, and single rows of large layers."""
-    kind, wide, narrow, many = np.dtype(dtype), gp.Network((2000, 60, 1)), gp.Network((800, 60, 1)), gp.Network((2000, 1999, 1))
-    panel = panel_columns(kind)
-    assert layout.reads_in_place(wide, kind, panel + 1)
-    assert not layout.reads_in_place(wide, kind, panel)
-    assert not layout.reads_in_place(narrow, kind, 500)
-    assert not layout.reads_in_place(many, kind, 500)
-    assert layout.reads_in_place(wide, kind, 1)
-    assert layout.reads_in_place(gp.Network((3, 5, 4000, 1)), kind, 1)
-    assert not layout.reads_in_place(gp.Network((64, 100, 10)), kind, 1)
+
+    def in_place(rows: int, *layers: int) -> bool:
+        return layout.reads_in_place(gp.Network(layers), np.dtype(dtype), rows, 512)
+
+    panel = panel_columns(np.dtype(dtype))
+    assert in_place(panel + 1, 2000, 60, 1)
+    assert not in_place(panel, 2000, 60, 1)
+    assert not in_place(500, 800, 60, 1)
+    assert not in_place(500, 2000, 1999, 1)
+    assert in_place(1, 2000, 60, 1)
+    assert in_place(1, 3, 5, 4000, 1)
+    assert not in_place(1, 64, 100, 10)
 
 
 def test_no_room_for_panels_of_the_table() -> None:

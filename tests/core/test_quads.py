@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import cases
+import glassprop as gp
 from glassprop.core import quads
 from glassprop.core.jit import PANEL_BYTES, at, call_kernel
 from glassprop.core.vectors import VECTOR_BYTES
@@ -58,6 +59,17 @@ def test_which_columns(dtype: str, half: float, taken: set[int], monkeypatch: py
     found = {columns: quads.few_columns(columns, np.dtype(dtype)) for columns in range(1, 33)}
     assert {columns for columns, few in found.items() if few} == taken
     assert all(few == columns % (64 // np.dtype(dtype).itemsize) for columns, few in found.items() if few)
+
+
+@pytest.mark.skipif(VECTOR_BYTES < 64 or quads.HALF_A_VECTOR < 1, reason="only where whole vectors of 64 bytes are added up")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_a_layer_leaves_to_them(dtype: str) -> None:
+    case = cases.case((20, 40, 33, 2), rows=40).of(dtype)
+    memory = cases.workspace(case, gp.SGD(), 20, 1)
+    assert memory.plan["quads"][0] == quads.quad_kernel(np.dtype(dtype))
+    assert memory.layers["few_columns"].tolist() == [0, 4, 8 if dtype == "float32" else 0, 0]  # the last: sums of rows
+    whole = cases.workspace(cases.case((16, 32, 2), rows=40).of(dtype), gp.SGD(), 20, 1)
+    assert whole.plan["quads"][0] == 0
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])

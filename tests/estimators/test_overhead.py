@@ -22,6 +22,7 @@ import glassprop as gp
 from glassprop import MLPClassifier, MLPRegressor
 from glassprop.core import passes, workspace
 from glassprop.core.workspace import Workspace
+from glassprop.estimators import outputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -174,6 +175,61 @@ def test_a_table_without_the_names_it_was_fitted_with():
     model = MLPClassifier(5, max_iter=1).fit(pandas.DataFrame(X).rename(columns=str), Y)
     with pytest.warns(UserWarning, match="X does not have valid feature names"):
         model.predict(X[:1])
+
+
+def frame(rows):
+    return pandas.DataFrame(rows).rename(columns=str)
+
+
+PLAIN = [
+    np.asfortranarray,
+    np.ndarray.tolist,
+    lambda rows: rows.astype(np.int16),
+    frame,
+    lambda rows: frame(rows.astype(int)),
+    lambda rows: frame(rows).astype({"3": int}),
+]
+
+
+@pytest.mark.parametrize("made", PLAIN)
+def test_nothing_is_asked_of_a_plain_table(made, model, monkeypatch):
+    if isinstance(made(X[:1]), pandas.DataFrame):
+        model = MLPClassifier(20, random_state=0, max_iter=5).fit(frame(X), Y)
+    expected = model.predict_proba(frame(X[:5]) if hasattr(model, "feature_names_in_") else X[:5])
+    monkeypatch.setattr(outputs, "validate_data", None)
+    np.testing.assert_array_equal(model.predict_proba(made(X[:5])), expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (frame(X)[:2].rename(columns={"3": "c"}), "feature names should match"),
+        (frame(X)[:2][[*map(str, range(63, -1, -1))]], "must be in the same order"),
+        (frame(X)[:2].iloc[:, :9], "feature names should match"),
+        (frame(X)[:2].mask(X[:2] > 8), "Input X contains NaN"),
+        (frame(X)[:0], "minimum of 1 is required"),
+    ],
+)
+def test_frames_that_do_not_fit(wrong, text):
+    model = MLPClassifier(5, max_iter=1).fit(frame(X), Y)
+    with pytest.raises(ValueError, match=text):
+        model.predict(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ([[1.0, 2.0], [3.0]], "inhomogeneous"),
+        ([[1.0, 2.0]], "expecting 64 features"),
+        (X[0].tolist(), "Expected 2D array"),
+        ([], "Expected 2D array"),
+        (X[:1].astype(int)[:, :3], "expecting 64 features"),
+        ([["a"] * 64], "not compatible with arrays of bytes/strings"),
+    ],
+)
+def test_lists_and_whole_numbers_that_do_not_fit(model, wrong, text):
+    with pytest.raises(ValueError, match=text):
+        model.predict(wrong)
 
 
 def test_weights_that_are_not_finite_are_refused(model):

@@ -104,7 +104,7 @@ def layer_forward(
             call_kernel(plan.do_rows, (plan, below, layer, start, rows, low, high, parts, thread, one))
         elif in_portions:
             call_kernel(plan.add_rows, (plan, below, layer, start, rows, low, high, thread, one))
-        elif layer.dots != 0:
+        elif layer.dots != 0 and low < high:
             call_kernel(plan.add_dots, (plan, below, layer, start, rows, thread, one))
         for panel in range(low, high):
             count = min(width, batch_rows - panel * width)

@@ -1,8 +1,9 @@
 """Predictions that read rows of a wide X where they lie: they are not gathered into panels first.
 
-It knows the first layer, and single rows. Rows of X take the place of rows of W in the register tile, and a portion of W,
+It knows layers and one batch at a time. Rows of X take the place of rows of W in the register tile, and a portion of W,
 turned around, that of a panel: sums are those of `forward.layer_forward`, in the same order but for the last of an odd
-number of rows. A single row meets one row of W after another, each read from end to end. Partner, for sparse rows: sparse.py.
+number of rows, or of units. A single row meets one row of W after another, each read from end to end, in deeper layers, too.
+Partner, for sparse rows: sparse.py.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class Layout(NamedTuple):
     weights: int  # row weights (panels * width)
     losses: int  # row losses (panels * width)
     zero: int  # a panel row of zeros, and one of ones
-    packed: int  # W in columns or in pairs, a square of Q; a block of dW and its δ in pairs: a share for each thread
+    packed: int  # W in columns, portions or pairs, a square of Q, a row of h; a block of dW, its δ in pairs: for each thread
     packed_size: int  # elements of a share
     delta_pairs: int  # [panel][pair][row] of the δ that goes down
     pairs_of_panel: int  # elements from one panel of h or δ in pairs to the next
@@ -186,7 +186,7 @@ def lay_out(
         row["W"], row["stride"], row["b"] = offsets[l - 1]
         row["by_inputs"] = by_inputs and l == 1
         row["size"] = units * (offsets[l - 1][1] + 1)
-        if backward or lines:  # `sparse.multiply_rows` adds up there
+        if backward or (lines and l == 1):  # `sparse.multiply_rows` and `in_place.multiply_in_place` add up there
             row["delta"] = claim(units)
         sparse = l == 1 and lines is not None
         share = _share_out(row, table[l - 1], l, network, batch_size, dtype, threads, backward, sparse)
@@ -236,13 +236,16 @@ def layer_parts(network: Network, dtype: np.dtype, batch_size: int, paired: bool
     return [0, 0, *parts[1:]] if sparse else [0, *parts]
 
 
-def reads_in_place(network: Network, dtype: np.dtype, batch_size: int) -> bool:
-    """Whether predictions of so many rows read X where it lies, of a W that lies unit by unit."""
+def reads_in_place(network: Network, dtype: np.dtype, rows: int, batch_size: int) -> bool:
+    """Whether predictions of so many rows, in batches, read X where it lies, of a W that lies unit by unit.
+
+    It does not follow from the threads, for which batches may be of other sizes: sums have the same bits for any number.
+    """
     layers = network.layers
-    if batch_size == 1:
+    if rows == 1:
         return max(a * b for a, b in pairwise(layers)) >= DOTS_FROM
-    wide = layers[0] >= max(IN_PLACE_FROM, IN_PLACE_PER_UNIT * layers[1]) and batch_size > panel_columns(dtype)
-    return wide and layer_parts(network, dtype, batch_size, paired=False, sparse=False)[1] == 0
+    wide = layers[0] >= max(IN_PLACE_FROM, IN_PLACE_PER_UNIT * layers[1]) and rows > panel_columns(dtype)
+    return wide and layer_parts(network, dtype, min(rows, batch_size), paired=False, sparse=False)[1] == 0
 
 
 def shares_units(units: int, below: int, inputs: int, batch_size: int, width: int, threads: int) -> bool:

@@ -8,7 +8,7 @@ units side by side, the right operand of dW. Both are made of width × width squ
 Numbers of units are rounded up to whole squares in P and Q, whose padding may hold anything finite: no product reads units that
 are not there, and columns of dW beyond them are not stored. Rows of the last panel beyond the batch repeat the batch's last row
 (zeros might be a point where a user's own φ is not finite), with error terms of zero. Products leave out whole vectors of them
-(`tile.columns_taken`), and a gradient is summed over the batch's rows alone.
+(`tile.columns_taken`), and a gradient is summed over the batch's rows, and at most three beyond (`quads.py`).
 
 Where products are of bfloat16, their operands are kept in pairs, two rounded numbers in the place of one of float32: numbers of
 a square, half of it apart, so that pairing is a matter of whole vectors (`bfloat16.pair_lines`). So are they where the matrix

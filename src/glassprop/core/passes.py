@@ -14,7 +14,7 @@ from glassprop.core.arrays import check_inputs, check_parameters, check_targets,
 from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads
 from glassprop.core.layout import SPLIT_ROWS, layer_parts, reads_in_place
-from glassprop.core.network import Network, Parameters, panel_columns
+from glassprop.core.network import Network, Parameters, panel_columns, round_up
 from glassprop.core.panels import read_panels
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS, OUTPUT, UPDATE
 from glassprop.core.schedules import learning_rates
@@ -256,7 +256,7 @@ def threads_pay(network: Network, X: np.ndarray | SparseTable) -> bool:
 
 
 def _rows_of_batch(
-    network: Network, X: np.ndarray | SparseTable, most: int, threads: int | None, by_inputs: bool
+    network: Network, X: np.ndarray | SparseTable, most: int, threads: int | None, by_inputs: bool, in_place: bool
 ) -> tuple[int, int]:
     """Rows of a batch, at most `most` unless W is turned around for it, and rows that its memory has room for."""
     if isinstance(X, SparseTable):
@@ -265,10 +265,10 @@ def _rows_of_batch(
             most = max(most, 1 << rows.bit_length())
             return most, most
     elif len(X) <= panel_columns(X.dtype):  # one is taken otherwise than some, and than more
-        most = panel_columns(X.dtype) if len(X) > 1 else 1
+        most = min(most, panel_columns(X.dtype) if len(X) > 1 else 1)
     else:  # memory that may be kept, in whole panels: one at least for each thread
-        width, layers, numbers = panel_columns(X.dtype), network.layers, 3 * sum(network.layers[1:])
-        numbers += 0 if by_inputs or reads_in_place(network, X.dtype, most) else layers[0]
+        width, layers = panel_columns(X.dtype), network.layers
+        numbers = 3 * sum(round_up(units, width) for units in layers[1:]) + (0 if in_place else layers[0])
         if any(layer_parts(network, X.dtype, SPLIT_ROWS, paired=False, sparse=by_inputs)):  # Q, and h in three parts twice
             numbers += layers[0] + 3 * max(layers)
         panels = IDLE_BYTES // (numbers * width * X.dtype.itemsize)
@@ -295,13 +295,17 @@ def outputs_of(
         threads = 1
     if own.by_inputs and len(X) <= FEW and isinstance(X, np.ndarray):
         X = SparseTable.of(X)
-    batch_size, room = _rows_of_batch(network, X, batch_size, threads, own.by_inputs)
-    kind = X.dtype.char, batch_size, threads, room, own.by_inputs, isinstance(X, SparseTable)
+    by_inputs, sparse = own.by_inputs, isinstance(X, SparseTable)
+    in_place = not sparse and (by_inputs or reads_in_place(network, X.dtype, len(X), batch_size))
+    batch_size, room = _rows_of_batch(network, X, batch_size, threads, by_inputs, in_place)
+    kind = X.dtype.char, batch_size, threads, room, by_inputs, in_place, sparse
     idle = network.idle.setdefault(kind, [])
     try:
         work = idle.pop()
     except IndexError:  # none is idle
-        work = Workspace(network, own.theta, X, batch_size=room, rows=room, threads=threads, by_inputs=own.by_inputs)
+        work = Workspace(
+            network, own.theta, X, batch_size=room, rows=room, threads=threads, by_inputs=by_inputs, in_place=in_place
+        )
     work.crew = Crew(work.crew.most)  # who wanted the processors at the last prediction says nothing of this one
     work.plan["rows"], work.plan["theta"] = len(X), own.theta.ctypes.data
     work.plan["output"] = output.ctypes.data

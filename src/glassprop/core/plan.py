@@ -34,7 +34,7 @@ PLAN = np.dtype(
             "paired_product",  # of pairs of bfloat16 in training steps, or absent
             "split_product",  # of float32 in three parts of bfloat16, for batches of some size, or absent
             "calling_product",  # of gradients where the rule acts at once, of pairs if there are any
-            "adding_product", "add_rows", "add_columns",  # of portions of W, or absent; see portions.py
+            "adding_product", "add_rows", "add_columns",  # of portions of W, or absent; see portions.py and in_place.py
             "quads",  # of a gradient's last few columns, or absent
             "listed_product", "do_collect",  # of a sparse X, or absent; see sparse.py
             "by_rows",  # 1: predictions for which gathering rows leaves g of the first layer, see sparse.py and in_place.py

@@ -14,7 +14,7 @@ import numpy as np
 
 from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads
-from glassprop.core.layout import Layout, lay_out, new_scratch, reads_in_place, takes_blocks
+from glassprop.core.layout import Layout, lay_out, new_scratch, takes_blocks
 from glassprop.core.network import Network, aligned_zeros, panel_columns
 from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN
 from glassprop.core.quads import quad_kernel
@@ -81,6 +81,8 @@ class Workspace:
         squared error is the mean over outputs, not the sum; log losses are those of probabilities clipped to [ε, 1 − ε].
     by_inputs : bool
         `theta` is that of a `ByInputs`: for predictions alone.
+    in_place : bool
+        A dense X is read where it lies, see in_place.py: for predictions alone, and wherever `theta` lies by inputs.
     """
 
     _lines: Lines | None = None  # of a sparse X, for which there is room
@@ -110,6 +112,7 @@ class Workspace:
         at_once: bool = False,
         as_scikit_learn: bool = False,
         by_inputs: bool = False,
+        in_place: bool = False,
     ) -> None:
         dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
         prepare(dtype)
@@ -140,9 +143,6 @@ class Workspace:
         lines = Lines(1, 1) if by_rows else None
         if self._tables and not by_rows:
             lines = self._lines = room_for_lines(self._tables, batch_size, width).with_some_more(network.layers[0])
-        in_place = not (self._tables or keep_g or optimizer or Y is not None) and (
-            by_inputs or reads_in_place(network, dtype, batch_size)
-        )
         given = paired, lines, Y is not None, by_inputs, in_place
         layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, *given)
         self.layers = layout.layers

@@ -31,6 +31,26 @@ def plain(array: Any) -> bool:
         return math.isfinite(numbers.sum())
 
 
+def table_of(X: Any, names: Any) -> Any:
+    """The table that scikit-learn's checks would make of X without a word, where that can be told soon; else None.
+
+    `names` are the columns' names, where the estimator was fitted to a table that has them.
+    """
+    kind = type(X)
+    if names is not None:
+        is_frame = kind.__name__ == "DataFrame" and kind.__module__.split(".")[0] == "pandas"
+        if not is_frame or not np.array_equal(X.columns, names):
+            return None
+        X = X.to_numpy()
+    elif kind is list:
+        try:
+            X = np.asarray(X)
+        except ValueError:  # rows of several lengths
+            return None
+    whole = type(X) is np.ndarray and X.dtype.kind in "iu" and X.size > 0
+    return X if whole or plain(X) else None
+
+
 class Ready:
     """What a prediction needs beside rows, kept between two of them: parameters as the core takes them, and networks."""
 
@@ -96,9 +116,9 @@ class Outputs:
     def _to_predict(self, X: Any) -> Any:
         """X checked, as scikit-learn checks it: nothing is asked of a plain table that is as it should be."""
         fitted = self.__dict__
-        is_fitted = "coefs_" in fitted and "feature_names_in_" not in fitted
-        if is_fitted and plain(X) and X.ndim == 2 and X.shape[1] == fitted.get("n_features_in_"):
-            return X
+        table = table_of(X, fitted.get("feature_names_in_")) if "coefs_" in fitted else None
+        if table is not None and table.ndim == 2 and table.shape[1] == fitted.get("n_features_in_"):
+            return table
         check_is_fitted(self)
         return validate_data(self, X, accept_sparse=SPARSE, reset=False)
 
