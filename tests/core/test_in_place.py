@@ -59,12 +59,13 @@ def test_wide_tables(dtype: str, units: int, threads: int, by_inputs: bool) -> N
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("units", [8, 32, 100, 270])
 def test_the_bits_of_gathered_rows(dtype: str, units: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tile adds up the last of an odd number of rows in parts: of units where rows of X are gathered, else of the batch."""
+    """Of even numbers of units: of gathered rows the tile adds up the last of an odd number in parts."""
     monkeypatch.setattr(layout, "SPLIT_FROM", 1 << 40)
-    network, parameters, X = made((1300, units, 3), 66, dtype)
-    assert layout.reads_in_place(network, X.dtype, len(X), 512)
-    gathered = gp.forward(network, parameters, X).output
-    np.testing.assert_array_equal(passes.predict(network, parameters, X), gathered)
+    for rows in (66, 67, 513):
+        network, parameters, X = made((1300, units, 3), rows, dtype)
+        assert layout.reads_in_place(network, X.dtype, len(X), 512)
+        gathered = gp.forward(network, parameters, X).output
+        np.testing.assert_array_equal(passes.predict(network, parameters, X), gathered)
 
 
 @pytest.mark.parametrize("layers", [(300, 70, 2), (90, 200, 200, 3), (5000, 1), (20, 3, 6000, 1), (1301, 100, 5)])

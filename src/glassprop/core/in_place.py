@@ -2,7 +2,7 @@
 
 It knows layers and one batch at a time. Rows of X take the place of rows of W in the register tile, and a portion of W,
 turned around, that of a panel: sums are those of `forward.layer_forward`, in the same order but for the last of an odd
-number of rows, or of units. A single row meets one row of W after another, each read from end to end, in deeper layers, too.
+number of units. A single row meets one row of W after another, each read from end to end, in deeper layers, too.
 Partner, for sparse rows: sparse.py.
 """
 
@@ -74,7 +74,9 @@ def multiply_in_place(plan, X, order, start, stop, layers, first, last, wanted, 
     W, b, zero = at(plan.theta, layer.W, one), at(plan.theta, layer.b, one), at(plan.scratch, plan.zero, one)
     sums = at(plan.scratch, layer.delta + begin * padded, one)  # nobody asks for δ
     packed = at(plan.scratch, plan.packed + thread * plan.packed_size, one)
-    for i in range(end - begin):
+    count = end - begin
+    pairs = count // 2 * 2
+    for i in range(count + count % 2):
         for u in range(layer.units):
             sums[i * padded + u] = b[u]
     for low in range(0, layer.units, IN_PLACE_PANELS * width):
@@ -83,8 +85,21 @@ def multiply_in_place(plan, X, order, start, stop, layers, first, last, wanted, 
             depth = min(IN_PLACE_INPUTS, inputs - done)
             _pack_portion(W, layer, low, high, done, depth, packed)
             for u in range(low, high, width):
-                columns = columns_taken(min(width, high - u), end - begin, one)
-                left = shift(sums, u), padded, end - begin, columns, shift(rows, done), ZERO, inputs, ONE
+                columns = columns_taken(min(width, high - u), pairs, one)
                 right = shift(packed, (u - low) * IN_PLACE_INPUTS), ZERO, zero, ZERO, depth, depth, zero, ZERO
-                call_kernel(plan.adding_product, (*left, *right))
+                if pairs > 0:
+                    left = shift(sums, u), padded, pairs, columns, shift(rows, done), ZERO, inputs, ONE
+                    call_kernel(plan.adding_product, (*left, *right))
+                if pairs < count:  # the last row twice: the tile would add up a single one in another order
+                    left = (
+                        shift(sums, pairs * padded + u),
+                        padded,
+                        2,
+                        width,
+                        shift(rows, pairs * inputs + done),
+                        ZERO,
+                        ZERO,
+                        ONE,
+                    )
+                    call_kernel(plan.adding_product, (*left, *right))
     rows_to_panels(plan, layer, first, last, stop - start, one)
