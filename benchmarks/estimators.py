@@ -28,6 +28,14 @@ CASES = {  # name: (table, what differs from the defaults, epochs, the gain that
     "digits, solver='lbfgs'": ("digits", {"solver": "lbfgs"}, 30, 1),
     "iris, defaults": ("iris", {}, 100, 1),
     "digits, predict of one row 1,000 times": ("digits", {"calls": 1000, "rows": 1}, 5, 1),
+    "digits, predict of one row of a data frame 200 times": ("frame", {"calls": 200, "rows": 1}, 5, 1),
+    "digits, partial_fit of 32 rows 200 times": ("digits", {"calls": 200, "rows": 32, "method": "partial_fit"}, 5, 1),
+    "sparse, 1 number in 1,000, partial_fit of 32 rows 20 times": (
+        "sparse-1000",
+        {"calls": 20, "rows": 32, "method": "partial_fit"},
+        2,
+        1,
+    ),  # fmt: skip
     "sparse, 1 number in 100, defaults": ("sparse-100", {}, 5, 1),
     "sparse, 1 number in 1,000, defaults": ("sparse-1000", {}, 5, 1),
     "sparse, 1 number in 100, predict of 4,000 rows 10 times": ("sparse-100", {"calls": 10, "rows": 4000}, 2, 1),
@@ -57,10 +65,12 @@ def measure(cases: tuple[str, ...] = tuple(CASES), rounds: int = ROUNDS) -> dict
 def tables() -> dict:
     """X and y of every table that is there, inputs standardised."""
     import numpy as np
+    import pandas
     from scipy.sparse import csr_array, random_array
     from sklearn.datasets import load_digits, load_iris
 
     found = {"digits": load_digits(return_X_y=True), "iris": load_iris(return_X_y=True)}
+    found["frame"] = pandas.DataFrame(found["digits"][0]).rename(columns=str), found["digits"][1]
     rng = np.random.default_rng(0)
     for every in (100, 1000):  # as tables of words are
         X = csr_array(random_array((4000, 10_000), density=1 / every, rng=rng))
@@ -84,7 +94,7 @@ def compare(case: str, table: tuple, rounds: int, threads: int) -> dict:
     from benchmarks import pairs
 
     name, differs, epochs, aim = CASES[case]
-    parameters = {key: value for key, value in differs.items() if key not in ("folds", "calls", "rows")} | {
+    parameters = {key: value for key, value in differs.items() if key not in ("folds", "calls", "rows", "method")} | {
         "max_iter": epochs,
         "random_state": 0,
     }
@@ -97,8 +107,10 @@ def compare(case: str, table: tuple, rounds: int, threads: int) -> dict:
         if "folds" in differs:
             cross_val_score(model, *table, cv=differs["folds"])
         elif "calls" in differs:
+            X, y = (numbers[: differs["rows"]] for numbers in table)
+            given = (X, y) if "method" in differs else (X,)
             for _ in range(differs["calls"]):
-                model.predict(table[0][: differs["rows"]])
+                getattr(model, differs.get("method", "predict"))(*given)
         else:
             model.fit(*table)
         return time.perf_counter() - begun
