@@ -18,6 +18,7 @@ from benchmarks.surroundings import ROOT, THREADS, data_folder, markdown, say
 ROUNDS = 5
 MOST = 4  # times as many rounds are taken, at most, where the machine is not steady
 REST = 0.3  # seconds between samples, in which the other's threads go to sleep: OpenBLAS's take more than 0.05
+STREAM = {"rows": 32, "method": "partial_fit"}
 CASES = {  # name: (table, what differs from the defaults, epochs, the gain that is aimed at)
     "digits, defaults": ("digits", {}, 50, 5),
     "digits, batch_size=32": ("digits", {"batch_size": 32}, 20, 10),
@@ -29,13 +30,8 @@ CASES = {  # name: (table, what differs from the defaults, epochs, the gain that
     "iris, defaults": ("iris", {}, 100, 1),
     "digits, predict of one row 1,000 times": ("digits", {"calls": 1000, "rows": 1}, 5, 1),
     "digits, predict of one row of a data frame 200 times": ("frame", {"calls": 200, "rows": 1}, 5, 1),
-    "digits, partial_fit of 32 rows 200 times": ("digits", {"calls": 200, "rows": 32, "method": "partial_fit"}, 5, 1),
-    "sparse, 1 number in 1,000, partial_fit of 32 rows 20 times": (
-        "sparse-1000",
-        {"calls": 20, "rows": 32, "method": "partial_fit"},
-        2,
-        1,
-    ),  # fmt: skip
+    "digits, partial_fit of 32 rows 200 times": ("digits", {"calls": 200} | STREAM, 5, 1),
+    "sparse, 1 number in 1,000, partial_fit of 32 rows 20 times": ("sparse-1000", {"calls": 20} | STREAM, 2, 1),
     "sparse, 1 number in 100, defaults": ("sparse-100", {}, 5, 1),
     "sparse, 1 number in 1,000, defaults": ("sparse-1000", {}, 5, 1),
     "sparse, 1 number in 100, predict of 4,000 rows 10 times": ("sparse-100", {"calls": 10, "rows": 4000}, 2, 1),
