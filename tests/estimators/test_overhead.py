@@ -13,6 +13,7 @@ from statistics import median
 import numpy as np
 import pandas
 import pytest
+from scipy.sparse import issparse
 from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
@@ -23,6 +24,7 @@ from glassprop import MLPClassifier, MLPRegressor
 from glassprop.core import passes, workspace
 from glassprop.core.workspace import Workspace
 from glassprop.estimators import outputs
+from glassprop.estimators.sparse import core_table
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -214,6 +216,19 @@ def test_frames_that_do_not_fit(wrong, text):
     model = MLPClassifier(5, max_iter=1).fit(frame(X), Y)
     with pytest.raises(ValueError, match=text):
         model.predict(wrong)
+
+
+def test_sparse_columns_of_a_frame_are_not_plain(monkeypatch):
+    """One of them is warned of; a frame of nothing else stays sparse."""
+    rows, sparse = frame(X)[:3], pandas.SparseDtype(float, 0.0)
+    model = MLPClassifier(5, max_iter=1).fit(frame(X), Y)
+    expected = model.predict(rows)
+    with pytest.warns(UserWarning, match="sparse columns"):
+        np.testing.assert_array_equal(model.predict(rows.astype({"3": sparse})), expected)
+    seen = []
+    monkeypatch.setattr(outputs, "core_table", lambda X, dtype: seen.append(issparse(X)) or core_table(X, dtype))
+    np.testing.assert_array_equal(model.predict(rows.astype(sparse)), expected)
+    assert seen == [True]
 
 
 @pytest.mark.parametrize(

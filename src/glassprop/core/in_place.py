@@ -8,6 +8,8 @@ Partner, for sparse rows: sparse.py.
 
 from __future__ import annotations
 
+import numpy as np
+
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner_sum, like, panel_width, shift, within
 from glassprop.core.layout import IN_PLACE_INPUTS, IN_PLACE_PANELS
 from glassprop.core.panels import fill_places, pack_columns, rows_to_panels
@@ -76,6 +78,7 @@ def multiply_in_place(plan, X, order, start, stop, layers, first, last, wanted, 
     packed = at(plan.scratch, plan.packed + thread * plan.packed_size, one)
     count = end - begin
     pairs = count // 2 * 2
+    last_row, last_sums = shift(rows, pairs * inputs), shift(sums, pairs * padded)
     for i in range(count + count % 2):
         for u in range(layer.units):
             sums[i * padded + u] = b[u]
@@ -91,15 +94,6 @@ def multiply_in_place(plan, X, order, start, stop, layers, first, last, wanted, 
                     left = shift(sums, u), padded, pairs, columns, shift(rows, done), ZERO, inputs, ONE
                     call_kernel(plan.adding_product, (*left, *right))
                 if pairs < count:  # the last row twice: the tile would add up a single one in another order
-                    left = (
-                        shift(sums, pairs * padded + u),
-                        padded,
-                        2,
-                        width,
-                        shift(rows, pairs * inputs + done),
-                        ZERO,
-                        ZERO,
-                        ONE,
-                    )
+                    left = shift(last_sums, u), padded, np.int64(2), width, shift(last_row, done), ZERO, ZERO, ONE
                     call_kernel(plan.adding_product, (*left, *right))
     rows_to_panels(plan, layer, first, last, stop - start, one)

@@ -152,7 +152,7 @@ def lay_out(
     `keep_g` keeps the pre-activations of all layers, for showing them; otherwise only those that some φ′ or the loss reads.
     `paired` makes room for operands in bfloat16. `lines`, of a sparse input: of a panel and of a thread's blocks, at most.
     Without a `backward` pass there is no room for what only that reads or writes; only then may W of the first layer lie
-    `by_inputs`, or X be read `in_place`.
+    `by_inputs`, or X be read `in_place`, with a line for a sparse input's.
     """
     width = panel_columns(dtype)
     panels = -(-batch_size // width)
@@ -168,9 +168,7 @@ def lay_out(
     activations = (None, *network.activations, network.output_activation)
     rates = (0.0, *network.dropout, 0.0)
     packed_size = pieces = 0
-    parts = layer_parts(network, dtype, batch_size, paired, in_place or lines is not None)
-    if in_place:
-        lines = 1, 1
+    parts = layer_parts(network, dtype, batch_size, paired, lines is not None)
     for l, (units, activation) in enumerate(zip(network.layers, activations, strict=True)):
         row, is_output = table[l], l == len(network.layers) - 1
         row["units"], row["padded"], row["rate_factor"], row["dropout"] = units, round_up(units, width), 1.0, rates[l]
@@ -188,12 +186,9 @@ def lay_out(
         row["size"] = units * (offsets[l - 1][1] + 1)
         if backward or (lines and l == 1):  # `sparse.multiply_rows` and `in_place.multiply_in_place` add up there
             row["delta"] = claim(units)
-        sparse = l == 1 and lines is not None
-        share = _share_out(row, table[l - 1], l, network, batch_size, dtype, threads, backward, sparse)
-        if in_place and l == 1:  # a portion of W
-            share = max(share, IN_PLACE_INPUTS * min(int(row["padded"]), IN_PLACE_PANELS * width))
-        elif in_place and batch_size == 1 and units * row["stride"] >= DOTS_FROM:  # a row of h
-            row["dots"], share = 1, max(share, int(table[l - 1]["units"]))
+        share = _share_out(row, table[l - 1], l, network, batch_size, dtype, threads, backward, l == 1 and lines is not None)
+        if in_place:
+            share = max(share, _share_in_place(row, table[l - 1], l, batch_size, width))
         packed_size = max(packed_size, share)
         pieces += int(row["pieces"])
         if rates[l]:
@@ -298,6 +293,14 @@ def _share_out(
     rows = int(row["block"] * row["piece"])
     block = round_up(rows * stride, width) + rows * parts * -(-batch_size // width) * (width // 2)  # and its δ in pairs
     return max(forward, int(row["resident_columns"] * row["packed_row"]), block)
+
+
+def _share_in_place(row: Any, below: Any, l: int, batch_size: int, width: int) -> int:
+    """How layer `l` is taken where X is read in place; a thread's share of `packed`: of a portion of W, or a row of h."""
+    if l == 1:
+        return IN_PLACE_INPUTS * min(int(row["padded"]), IN_PLACE_PANELS * width)
+    row["dots"] = batch_size == 1 and row["units"] * row["stride"] >= DOTS_FROM
+    return int(row["dots"] * below["units"])
 
 
 def _take_activation(

@@ -41,6 +41,24 @@ COLUMNS = VECTOR_BYTES // PART  # of a vector
 HALF_A_VECTOR = 0.5 if get_host_cpu_name() == "znver4" else 1.0
 
 
+def _store(builder, sums, places, columns, align):
+    """Emit the stores of a vector of columns, the first `columns` of them: of each of `sums` its columns to one of `places`."""
+    lanes = sums[0].type.count
+    part = lanes // COLUMNS
+    # of as many rows of C as a part has numbers: a lane for each column and row, then for each row and column
+    turned = [column * part + row for row in range(part) for column in range(COLUMNS)]
+    order = ir.Constant(ir.VectorType(ir.IntType(32), lanes), turned)
+    for first in range(0, len(sums), part):
+        group = transpose_groups(builder, sums[first : first + part])
+        while len(group) > 1:
+            half = len(group) // 2
+            group = [builder.fadd(x, y) for x, y in zip(group[:half], group[half:], strict=True)]
+        total = builder.shuffle_vector(group[0], group[0], order)
+        for i, place in enumerate(places[first : first + part]):
+            own = ir.Constant(ir.VectorType(ir.IntType(32), COLUMNS), [i * COLUMNS + j for j in range(COLUMNS)])
+            store_first(builder, [builder.shuffle_vector(total, total, own)], [place], columns, align)
+
+
 def _make_tile(rows: int, vectors: int, clamped: bool) -> Any:
     """The intrinsic for `rows` rows of C and so many vectors of columns; a clamped one repeats the last of the rows left."""
 
@@ -83,21 +101,10 @@ def _make_tile(rows: int, vectors: int, clamped: bool) -> Any:
 
             panels = builder.sdiv(builder.add(depth, index(width - 1)), index(width))
             sums = loop(builder, panels, [ir.Constant(vector, None)] * (rows * vectors), add_panel)
-            # of as many rows of C as a part has numbers: a lane for each column and row, then for each row and column
-            turned = [column * part + row for row in range(part) for column in range(COLUMNS)]
-            order = ir.Constant(ir.VectorType(ir.IntType(32), lanes), turned)
+            places = [builder.gep(c, [builder.mul(u, c_row)]) for u in numbers]
             for v in range(vectors):
-                for first in range(0, rows, part):
-                    group = transpose_groups(builder, [sums[u * vectors + v] for u in range(first, first + part)])
-                    while len(group) > 1:
-                        half = len(group) // 2
-                        group = [builder.fadd(x, y) for x, y in zip(group[:half], group[half:], strict=True)]
-                    total = builder.shuffle_vector(group[0], group[0], order)
-                    for i in range(part):
-                        own = [ir.IntType(32)(i * COLUMNS + j) for j in range(COLUMNS)]
-                        four = builder.shuffle_vector(total, total, ir.Constant(ir.VectorType(ir.IntType(32), COLUMNS), own))
-                        place = builder.add(builder.mul(numbers[first + i], c_row), index(v * COLUMNS))
-                        store_first(builder, [four], [builder.gep(c, [place])], builder.sub(columns, index(v * COLUMNS)), align)
+                here = [builder.gep(place, [index(v * COLUMNS)]) for place in places]
+                _store(builder, sums[v::vectors], here, builder.sub(columns, index(v * COLUMNS)), align)
             return context.get_dummy_value()
 
         return signature, codegen

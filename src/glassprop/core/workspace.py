@@ -114,44 +114,36 @@ class Workspace:
         by_inputs: bool = False,
         in_place: bool = False,
     ) -> None:
-        dtype, rows, outputs = theta.dtype, rows or len(X), network.layers[-1]
+        dtype, rows, trains = theta.dtype, rows or len(X), Y is not None
         prepare(dtype)
         batch_size, width = min(batch_size, rows), panel_columns(dtype)
-        held = validation or (None, None, None)
-        validation_rows = 0 if held[0] is None else len(held[0])
-        panels, validation_panels = -(-batch_size // width), -(-validation_rows // width)
+        validation_rows = len(validation[0]) if validation else 0
         self.crew = Crew(useful_threads(network, batch_size, width, threads))
         self._flops = 6 * batch_size * network.n_parameters * dtype.itemsize / 4  # of a step, as if in float32
         self.one = dtype.type(1)
         self.plan, self.progress = np.zeros(1, PLAN), np.zeros(1, PROGRESS)
         self.progress["best"] = math.inf
         self.arrays: dict[str, np.ndarray | None] = {
-            "theta": theta,
-            "gradient": aligned_zeros(theta.size if optimizer or Y is not None else 0, dtype),
+            "gradient": aligned_zeros(theta.size if optimizer or trains else 0, dtype),
             "state": aligned_zeros((2, theta.size), dtype) if optimizer else None,
             "best": theta.copy() if keep_best else None,
             "order": np.zeros((order_epochs, rows), np.int64) if order_epochs else None,
             "rates": np.zeros(steps),
             "loss_constants": np.array([network.loss.constant]),
             "history": np.zeros(epochs, EPOCH),
-            "output": np.zeros((rows, outputs), dtype) if output else None,
+            "output": np.zeros((rows, network.layers[-1]), dtype) if output else None,
         }
-        self._take_data((X, Y, weights), held)
-        self.set(**{name: array for name, array in self.arrays.items() if array is not None}, theta_size=theta.size)
+        self._take_data((X, Y, weights), validation or (None, None, None))
+        self.set(**self._given(), theta=theta, theta_size=theta.size)
         self.set(rows=rows, batch_size=batch_size, validation_rows=validation_rows, seed=seed, as_scikit_learn=as_scikit_learn)
-        by_rows = isinstance(X, SparseTable) and Y is None
-        lines = Lines(1, 1) if by_rows else None
-        if self._tables and not by_rows:
-            lines = self._lines = room_for_lines(self._tables, batch_size, width).with_some_more(network.layers[0])
-        given = paired, lines, Y is not None, by_inputs, in_place
-        layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, *given)
+        lines = self._room_for_lines(network.layers[0], batch_size, trains, in_place)
+        layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, paired, lines, trains, by_inputs, in_place)
         self.layers = layout.layers
-        self._take_batch(layout, panels, validation_panels, paired)
+        self._take_batch(layout, -(-batch_size // width), -(-validation_rows // width), paired)
         if in_place:
-            adding = product_kernel(dtype, calling=True, adding=True)
-            self.set(by_rows=1, adding_product=adding, **stages(dtype, "in_place"))
-        if lines:
-            self._take_sparse(network.layers[0], lines, by_rows)
+            self._take_in_place()
+        if lines and self._tables:
+            self._take_sparse(network.layers[0], lines, not trains)
         self._take_objective(network, as_scikit_learn)
         if optimizer:
             self._take_optimizer(network, optimizer, at_once, paired)
@@ -167,6 +159,13 @@ class Workspace:
         for prefix, (X, Y, weights) in (("", rows), ("validation_", held)):
             given = X.addresses() if isinstance(X, SparseTable) else X
             self.arrays |= {f"{prefix}X": given, f"{prefix}Y": Y, f"{prefix}weights": weights}
+
+    def _room_for_lines(self, inputs: int, batch_size: int, trains: bool, in_place: bool) -> Lines | None:
+        """Of a sparse X that is trained on; a line where rows of X are not gathered; None where they are."""
+        if not (self._tables and trains):
+            return Lines(1, 1) if self._tables or in_place else None
+        self._lines = room_for_lines(self._tables, batch_size, panel_columns(self.one.dtype)).with_some_more(inputs)
+        return self._lines
 
     def _take_batch(self, layout: Layout, panels: int, validation_panels: int, paired: bool) -> None:
         """The memory of a batch, what threads leave for one another, and the kernels that work on both."""
@@ -192,6 +191,11 @@ class Workspace:
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, **waiting_addresses())
         self.set(delta_pairs=layout.delta_pairs, pairs_of_panel=layout.pairs_of_panel)
+
+    def _take_in_place(self) -> None:
+        """The kernels of an X that is read where it lies."""
+        dtype = self.one.dtype
+        self.set(by_rows=1, adding_product=product_kernel(dtype, calling=True, adding=True), **stages(dtype, "in_place"))
 
     def _take_sparse(self, inputs: int, lines: tuple[int, int], by_rows: bool) -> None:
         """Memory and kernels of a sparse X: lists of lines, or Wᵀ."""
@@ -253,6 +257,10 @@ class Workspace:
                 value = value.ctypes.data
             self.plan[name] = value
 
+    def _given(self) -> dict[str, np.ndarray]:
+        """The arrays that are there, by name."""
+        return {name: array for name, array in self.arrays.items() if array is not None}
+
     def let_go(self) -> None:
         """Keep neither rows nor parameters and their state: others are given before the next run."""
         self.arrays |= dict.fromkeys(("X", "Y", "weights", "theta", "state"))
@@ -270,7 +278,7 @@ class Workspace:
         self.progress[:] = 0
         self.progress["best"] = math.inf
         self._take_data((X, Y, weights), (None, None, None))
-        self.set(**{name: array for name, array in self.arrays.items() if array is not None}, theta=theta)
+        self.set(**self._given(), theta=theta)
 
     def note(self, value: float, epochs_done: int) -> bool:
         """Judge an epoch by `value` (lower is better) in place of its loss; True when patience is spent."""

@@ -256,7 +256,7 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
             if reset:
                 self.n_features_in_ = X.shape[1]
                 self.__dict__.pop("feature_names_in_", None)
-            if self.n_features_in_ == X.shape[1] and "feature_names_in_" not in self.__dict__:
+            if self.__dict__.get("n_features_in_") == X.shape[1] and "feature_names_in_" not in self.__dict__:
                 return X, y
         numbers: dict[str, Any] = {"dtype": (np.float64, np.float32), "y_numeric": self._y_numeric}
         X, y = validate_data(self, X, y, accept_sparse=SPARSE, multi_output=True, reset=reset, **numbers)

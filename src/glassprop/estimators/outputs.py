@@ -41,6 +41,8 @@ def table_of(X: Any, names: Any) -> Any:
         is_frame = kind.__name__ == "DataFrame" and kind.__module__.split(".")[0] == "pandas"
         if not is_frame or not np.array_equal(X.columns, names):
             return None
+        if not all(isinstance(kind, np.dtype) for kind in X.dtypes.to_numpy()):  # sparse columns are warned of, or stay so
+            return None
         X = X.to_numpy()
     elif kind is list:
         try:
