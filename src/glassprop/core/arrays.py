@@ -41,7 +41,8 @@ def _no_number(value: Any) -> bool:
     return False
 
 
-def _finite(name: str, array: np.ndarray, given: Any = None) -> np.ndarray:
+def check_finite(name: str, array: np.ndarray, given: Any = None) -> np.ndarray:
+    """`array`, or an error that says where in it, or in the table that was given, a number is not finite."""
     with np.errstate(invalid="ignore"):
         finite = np.isfinite([array.min(), array.max()]).all()  # NaN is both; a table of truth values would take memory
     if not finite:
@@ -68,6 +69,11 @@ def core_array(array: np.ndarray, dtype: Any) -> np.ndarray:
 
 def check_inputs(network: Network, X: Any, dtype: Any = None, name: str = "X") -> np.ndarray:
     """X as (rows, inputs) of the computing precision: float64 for float64, float32 for everything else, or `dtype`."""
+    return check_finite(name, core_inputs(network, X, dtype, name), X)
+
+
+def core_inputs(network: Network, X: Any, dtype: Any = None, name: str = "X") -> np.ndarray:
+    """The same of numbers that need not be finite."""
     array = _array(name, X)
     inputs = network.layers[0]
     if array.ndim != 2:
@@ -78,8 +84,7 @@ def check_inputs(network: Network, X: Any, dtype: Any = None, name: str = "X") -
     if array.shape[1] != inputs:
         raise ValueError(f"{name} must have {inputs} columns, as the network has inputs; got {array.shape[1]}")
     dtype = np.dtype(dtype or (np.float64 if array.dtype == np.float64 else np.float32))
-    ready = core_array(array, dtype)
-    return _finite(name, ready, X)
+    return core_array(array, dtype)
 
 
 def check_targets(network: Network, Y: Any, rows: int, dtype: Any, name: str = "Y") -> np.ndarray:
@@ -94,7 +99,7 @@ def check_targets(network: Network, Y: Any, rows: int, dtype: Any, name: str = "
         raise ValueError(f"{name} must be of shape {wanted}; got {np.shape(Y)}")
     if array.shape[0] != rows:
         raise ValueError(f"{name} must have as many rows as the inputs, {rows}; got {array.shape[0]}")
-    array = _finite(name, core_array(array, dtype))
+    array = check_finite(name, core_array(array, dtype))
     if classes:
         valid = (array >= 0) & (array < outputs) & (array == np.floor(array))
         if not valid.all():
@@ -117,7 +122,7 @@ def check_weights(weights: Any, rows: int, dtype: Any, name: str = "weights") ->
     array = _array(name, weights)
     if array.shape != (rows,):
         raise ValueError(f"{name} must be one number for each of the {rows} rows; got shape {array.shape}")
-    array = _finite(name, core_array(array, dtype))
+    array = check_finite(name, core_array(array, dtype))
     if array.min() < 0:
         raise ValueError(f"{name} must be at least 0; got {array.min():g}")
     if weigh_nothing(array):

@@ -13,8 +13,11 @@ import numpy as np
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner_sum, like, panel_width, shift, within
 from glassprop.core.layout import IN_PLACE_INPUTS, IN_PLACE_PANELS
 from glassprop.core.panels import fill_places, pack_columns, rows_to_panels
+from glassprop.core.threads import SLOT
 from glassprop.core.tile import columns_taken
-from glassprop.core.vectors import copy_part, copy_row
+from glassprop.core.vectors import copy_part, copy_row, largest_bits
+
+BEYOND = np.iinfo(np.int64).max  # of the bits of any number
 
 
 @inner_sum
@@ -60,6 +63,21 @@ def _pack_portion(W, layer, start, end, done, depth, packed):
                 copy_part(source, count, shift(target, k * width))
 
 
+@within
+def _ask_of_rows(plan, rows, row, count, depth, thread):
+    """Note whether `depth` numbers of `count` rows are finite, where that will be asked; they are read soon afterwards."""
+    if plan.asks_of_rows == 0:
+        return
+    largest, whole = at(plan.largest, SLOT * thread, ZERO), depth // panel_width(rows) * panel_width(rows)
+    for i in range(count):
+        line = shift(rows, i * row)
+        if whole > 0:
+            largest[0] = max(largest[0], largest_bits(line, whole))
+        for k in range(whole, depth):
+            if line[k] - line[k] != 0:  # infinity and NaN
+                largest[0] = BEYOND
+
+
 def multiply_in_place(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
     """g of the first layer for panels first..last of rows start..stop of X; rows beyond them as in panels.py.
 
@@ -71,6 +89,7 @@ def multiply_in_place(plan, X, order, start, stop, layers, first, last, wanted, 
         return
     rows, padded = at(X, (start + begin) * inputs, one), layer.padded
     if plan.batch_size == 1 and layer.by_inputs == 0:
+        _ask_of_rows(plan, rows, inputs, ONE, inputs, thread)
         _add_dots(plan, layer, rows, inputs, ZERO, layer.units, one)
         return
     W, b, zero = at(plan.theta, layer.W, one), at(plan.theta, layer.b, one), at(plan.scratch, plan.zero, one)
@@ -86,6 +105,8 @@ def multiply_in_place(plan, X, order, start, stop, layers, first, last, wanted, 
         high = min(low + IN_PLACE_PANELS * width, layer.units)
         for done in range(0, inputs, IN_PLACE_INPUTS):
             depth = min(IN_PLACE_INPUTS, inputs - done)
+            if low == 0:
+                _ask_of_rows(plan, shift(rows, done), inputs, count, depth, thread)
             _pack_portion(W, layer, low, high, done, depth, packed)
             for u in range(low, high, width):
                 columns = columns_taken(min(width, high - u), pairs, one)

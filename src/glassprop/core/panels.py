@@ -90,6 +90,13 @@ def note_largest(plan, pointer, count, thread, which):
 
 
 @within
+def note_rows(plan, pointer, count, thread):
+    """The same of rows of X, where anything will be asked of them."""
+    if plan.asks_of_rows + plan.at_once != 0:
+        _note_larger(pointer, count, at(plan.largest, SLOT * thread, np.int64(0)))
+
+
+@within
 def fill_places(p, lines, count):
     """Fill panel rows from number `count` on with the number before."""
     for u in range(lines if count < panel_width(p) else 0):
@@ -135,7 +142,7 @@ def gather_rows(plan, X, order, start, stop, layers, first, last, wanted, parts,
             call_kernel(plan.do_pair_input, (plan, layer, q, p, next_block, count, panel, wanted, own, thread, one))
             continue
         fill_places(p, inputs, count)
-        note_largest(plan, p, inputs * width, thread, 0)
+        note_rows(plan, p, inputs * width, thread)
 
 
 @inner

@@ -10,7 +10,7 @@ import numpy as np
 
 from glassprop.core.bfloat16 import pair_lines, pair_rows
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, panel_width, shift, stay_apart, within
-from glassprop.core.panels import fill_places, note_largest, pack_columns, paired_square, product_of, transpose_panel
+from glassprop.core.panels import fill_places, note_rows, pack_columns, paired_square, product_of, transpose_panel
 from glassprop.core.vectors import fill_rest
 
 MOST_LINES = np.int64(16)  # that are called for with a product of tiles: more keep it waiting
@@ -40,7 +40,7 @@ def pair_input(plan, layer, q, p, next_block, count, panel, wanted, parts, threa
         here, there = shift(p, block * next_square), shift(q, block * next_block)
         transpose_panel(there, width, here, width, count, columns)
         fill_places(here, columns, count)
-        note_largest(plan, here, columns * width, thread, 0)
+        note_rows(plan, here, columns * width, thread)
         _pair_squares(plan, layer, here, columns, there, block, panel, wanted, parts, one)
 
 

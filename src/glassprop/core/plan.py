@@ -27,6 +27,7 @@ PLAN = np.dtype(
             "patience",  # epochs without improvement after which to stop; 0: never
             "alike",  # 1: the rule may take all parameters in one go, with the padding between layers
             "rule_vectors",  # that the rule reads: θ and its state
+            "asks_of_rows",  # 1: whether all numbers of X are finite, of which `largest` tells; for predictions
             "at_once",  # 1: the rule takes a block as soon as its gradient is there, see blocks.gradient
             "do_gather", "do_forward", "do_losses", "do_backward", "do_gradient", "do_update",  # see stages.STAGES
             "loss", "rule", "product",  # other kernels
@@ -59,7 +60,7 @@ PLAN = np.dtype(
             "sums",  # float64, pairs: (loss, weight) of panels, then (squares, penalty) of pieces of the gradient
             "most_panels",  # of a batch
             "pieces",  # of the gradient
-            "largest",  # int64, a line for each thread: bits of the largest |h| and |δ| it has met, where the rule acts at once
+            "largest",  # int64, a line for each thread: bits of the largest |h| and |δ| it has met, where that will be asked
             "lines", "line_counts",  # int64, of a sparse X: inputs of every panel's lines, and how many
             "block_lines", "block_table",  # places of the rows of every block's lines, and (first line, lines) of blocks
             "share_lines",  # lines of blocks that one thread has room for

@@ -30,6 +30,7 @@ from glassprop.core.update import Optimizer
 FLOPS_FOR_THREADS, FLOPS_PER_SHARER = 4e5, 9e6
 # How many times the former, in all its steps, a call must be worth, or starting threads would take longer than they save.
 LEAST_OF_CALL = 250
+INFINITY = {4: 0x7F800000, 8: 0x7FF0000000000000}  # its bits, by the bytes of a number: those of all finite ones are less
 
 
 def useful_threads(network: Network, batch_size: int, width: int, most: int | None) -> int:
@@ -265,6 +266,14 @@ class Workspace:
         """Keep neither rows nor parameters and their state: others are given before the next run."""
         self.arrays |= dict.fromkeys(("X", "Y", "weights", "theta", "state"))
         self._tables = ()
+
+    def met_only_finite_rows(self) -> bool:
+        """Whether all numbers of a dense X are finite, of those read where the plan `asks_of_rows`, since this was asked."""
+        largest = self["largest"]
+        finite = max(largest.tolist()) < INFINITY[self.one.itemsize]
+        if not finite:
+            largest[:] = 0
+        return finite
 
     def holds(self, X: np.ndarray | SparseTable) -> bool:
         """Whether it can take this table, of as many rows, in place of the one that it was made for."""

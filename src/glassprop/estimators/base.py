@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.sparse import coo_array, issparse
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state, column_or_1d
@@ -32,7 +32,7 @@ from glassprop.estimators.handover import explain
 from glassprop.estimators.judge import Judge
 from glassprop.estimators.lbfgs import fit_lbfgs
 from glassprop.estimators.memory import Memory, memory_of_call, settings_of
-from glassprop.estimators.outputs import SPARSE, Outputs, plain
+from glassprop.estimators.outputs import SPARSE, Outputs, naming_gaps, plain
 from glassprop.estimators.settings import (
     ACTIVATION_NAMES,
     OUT_ACTIVATIONS,
@@ -238,16 +238,8 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
 
     def _checked(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         """As scikit-learn checks them; where values are missing, the message says in which column."""
-        try:
+        with naming_gaps(X):
             return self._validate_input(X, y, incremental, reset)
-        except ValueError as error:
-            place = _first_gap(X) if "contains NaN" in str(error) and "Input X" in str(error) else ""
-            if not place:
-                raise
-            raise ValueError(
-                f"{error}\nThe first is in {place}. Leave such rows out, or fill them in: "
-                "make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), this estimator)."
-            ) from None
 
     def _check_arrays(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """As scikit-learn checks them: nothing is asked of a plain table and targets that are as they should be."""
@@ -375,18 +367,3 @@ def goes_by_epochs(model: BaseMLP) -> bool:
     if model.solver == "lbfgs":
         raise AttributeError(f"partial_fit is only available for stochastic optimizers. {model.solver} is not stochastic.")
     return True
-
-
-def _first_gap(X: Any) -> str:
-    """Where the first missing value of a table is, in words; empty where that cannot be told."""
-    try:
-        if issparse(X):
-            X = coo_array(X)
-            row, column = min(zip(*(places[X.data != X.data].tolist() for places in X.coords), strict=True))
-        else:
-            values = np.asarray(X)
-            row, column = np.argwhere(values != values)[0]  # NaN alone differs from itself
-    except (TypeError, ValueError, IndexError):
-        return ""
-    names = getattr(X, "columns", None)
-    return f"row {row}, column {names[column]!r}" if names is not None else f"row {row}, column {column}"

@@ -175,7 +175,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray, (rows,) or (rows, columns of y)
         """
-        outputs = self._outputs(self._to_predict(X))
+        outputs = self._outputs(X)
         if self._label_binarizer.y_type_ in ONE_COLUMN:
             return self.classes_[self._class_numbers(outputs)]
         return self._label_binarizer.inverse_transform(outputs)
@@ -192,7 +192,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray, (rows, classes)
             In the order of ``classes_``; where y had several columns of labels, a list with one for each column.
         """
-        return self._probabilities(self._outputs(self._to_predict(X)))
+        return self._probabilities(self._outputs(X))
 
     def predict_log_proba(self, X: Any) -> Any:
         """Logarithms of the probabilities of the classes: small ones from the pre-activations, so that none is −∞.
@@ -209,7 +209,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         from scipy.special import log_expit, log_softmax
 
         parts: list[np.ndarray] = []
-        probabilities = self._probabilities(self._outputs(self._to_predict(X), parts))
+        probabilities = self._probabilities(self._outputs(X, parts))
         (g,) = parts
         if self._several:
             return [log_softmax(log_expit(part), axis=1) for part in self._label_binarizer.parts(g)]

@@ -7,10 +7,13 @@ that a person changes in place is the weight that predicts. It knows nothing of 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import coo_array, csr_array, csr_matrix, issparse
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from glassprop.core.network import ByInputs, Network, Parameters
@@ -22,11 +25,17 @@ SPARSE = ["csr", "csc"]
 LOSSES = {shown: loss for loss, shown in OUT_ACTIVATIONS.items()}  # one whose link is this output activation
 
 
-def plain(array: Any) -> bool:
-    """Whether it is a table, or a vector, of finite numbers that scikit-learn's checks would hand back as it is."""
+def of_numbers(array: Any) -> bool:
+    """Whether it is a table, or a vector, that scikit-learn's checks would hand back as it is, if its numbers are finite."""
     numbers = array.data if type(array) in (csr_array, csr_matrix) else array
-    if type(numbers) is not np.ndarray or numbers.dtype not in (np.float64, np.float32) or 0 in array.shape:
+    return type(numbers) is np.ndarray and numbers.dtype in (np.float64, np.float32) and 0 not in array.shape
+
+
+def plain(array: Any) -> bool:
+    """Whether it is one, and they are."""
+    if not of_numbers(array):
         return False
+    numbers = array if type(array) is np.ndarray else array.data
     with np.errstate(over="ignore", invalid="ignore"):
         return math.isfinite(numbers.sum())
 
@@ -34,7 +43,8 @@ def plain(array: Any) -> bool:
 def table_of(X: Any, names: Any) -> Any:
     """The table that scikit-learn's checks would make of X without a word, where that can be told soon; else None.
 
-    `names` are the columns' names, where the estimator was fitted to a table that has them.
+    Whether the numbers of a dense one are finite is not asked: the core will. `names` are the columns' names, where the
+    estimator was fitted to a table that has them.
     """
     kind = type(X)
     if names is not None:
@@ -50,7 +60,37 @@ def table_of(X: Any, names: Any) -> Any:
         except ValueError:  # rows of several lengths
             return None
     whole = type(X) is np.ndarray and X.dtype.kind in "iu" and X.size > 0
-    return X if whole or plain(X) else None
+    return X if whole or (of_numbers if type(X) is np.ndarray else plain)(X) else None
+
+
+@contextmanager
+def naming_gaps(X: Any) -> Iterator[None]:
+    """Where scikit-learn's checks complain of missing values in X, say in which column."""
+    try:
+        yield
+    except ValueError as error:
+        place = _first_gap(X) if "contains NaN" in str(error) and "Input X" in str(error) else ""
+        if not place:
+            raise
+        raise ValueError(
+            f"{error}\nThe first is in {place}. Leave such rows out, or fill them in: "
+            "make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), this estimator)."
+        ) from None
+
+
+def _first_gap(X: Any) -> str:
+    """Where the first missing value of a table is, in words; empty where that cannot be told."""
+    try:
+        if issparse(X):
+            X = coo_array(X)
+            row, column = min(zip(*(places[X.data != X.data].tolist() for places in X.coords), strict=True))
+        else:
+            values = np.asarray(X)
+            row, column = np.argwhere(values != values)[0]  # NaN alone differs from itself
+    except (TypeError, ValueError, IndexError):
+        return ""
+    names = getattr(X, "columns", None)
+    return f"row {row}, column {names[column]!r}" if names is not None else f"row {row}, column {column}"
 
 
 class Ready:
@@ -115,17 +155,23 @@ class Outputs:
         except (TypeError, ValueError):  # what was put into coefs_ is complained about where it is used
             return
 
-    def _to_predict(self, X: Any) -> Any:
-        """X checked, as scikit-learn checks it: nothing is asked of a plain table that is as it should be."""
-        fitted = self.__dict__
-        table = table_of(X, fitted.get("feature_names_in_")) if "coefs_" in fitted else None
-        if table is not None and table.ndim == 2 and table.shape[1] == fitted.get("n_features_in_"):
-            return table
+    def _checked_rows(self, X: Any) -> Any:
+        """X as scikit-learn checks it before a prediction."""
         check_is_fitted(self)
-        return validate_data(self, X, accept_sparse=SPARSE, reset=False)
+        with naming_gaps(X):
+            return validate_data(self, X, accept_sparse=SPARSE, reset=False)
 
     def _outputs(self, X: Any, g: list[np.ndarray] | None = None) -> np.ndarray:
-        """h_L of every row of X as `_to_predict` leaves it, (rows, outputs); g_L is added to `g`, if it is given."""
+        """h_L of every row of X, (rows, outputs); g_L is added to `g`, if it is given.
+
+        X is checked as scikit-learn does; but nothing is asked in advance of a plain table that is as it should be.
+        """
+        fitted, given, refuse = self.__dict__, X, None
+        X = table_of(given, fitted.get("feature_names_in_")) if "coefs_" in fitted else None
+        if X is None or X.ndim != 2 or X.shape[1] != fitted.get("n_features_in_"):
+            X = self._checked_rows(given)
+        elif type(X) is np.ndarray:
+            refuse = partial(self._checked_rows, given)
         ready = self.__dict__.get("_ready") or Ready(self._parameters())
         parameters = ready.parameters_of(self.coefs_, self.intercepts_)
         network = ready.network(parameters.layers, self.activation, self.out_activation_)
@@ -133,4 +179,4 @@ class Outputs:
         before = None
         if g is not None:
             g.append(before := np.empty((X.shape[0], network.layers[-1]), dtype))
-        return outputs_of(network, parameters, core_table(X, dtype), g=before)
+        return outputs_of(network, parameters, core_table(X, dtype), g=before, refuse=refuse)

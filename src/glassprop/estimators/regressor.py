@@ -148,7 +148,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         ndarray, (rows,) or (rows, outputs)
         """
-        outputs = self._outputs(self._to_predict(X))
+        outputs = self._outputs(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def _core_loss(self) -> Loss:
