@@ -207,7 +207,7 @@ def test_class_weights_are_row_weights():
     assert equal(balanced, MLPClassifier(**given).fit(X_IRIS, y, sample_weight=weights))
     named = MLPClassifier(class_weight={"few": 150 / 80, "many": 150 / 220}, **given)
     assert equal(balanced, named.fit(X_IRIS, y, sample_weight=np.ones(150)))
-    with pytest.raises(ValueError, match="class_weight='balanced' needs all rows at once: call fit before"):
+    with pytest.raises(ValueError, match="class_weight='balanced' needs all rows at once: call fit with it before"):
         MLPClassifier(class_weight="balanced").partial_fit(X_IRIS, y, classes=["few", "many"])
 
 

@@ -296,6 +296,9 @@ def outputs_of(
 
     Several threads may ask at once. Making a workspace takes longer than predicting some rows: the network keeps the idle ones.
     """
+    columns = X.shape[1] if isinstance(X, np.ndarray) else X.inputs
+    if columns != network.layers[0]:
+        raise ValueError(f"X must have {network.layers[0]} columns, as the network has inputs; got {columns}")
     own = parameters if parameters.dtype == X.dtype and parameters.theta.flags.c_contiguous else parameters.astype(X.dtype)
     output = np.empty((len(X), network.layers[-1]), X.dtype)
     if not threads_pay(network, X):

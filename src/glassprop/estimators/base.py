@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ from sklearn.utils._param_validation import Interval, InvalidParameterError, Opt
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from glassprop.core.activations import Activation
-from glassprop.core.arrays import check_targets, check_weights, core_array
+from glassprop.core.arrays import check_targets, check_weights, core_array, weigh_nothing
 from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
 from glassprop.core.update import Optimizer
@@ -184,10 +185,23 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
 
     # --- fitting ---
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False, eval_set: Any = None) -> Any:
-        """Train, or leave everything as it was where that fails; warn when all is kept, for a warning may be made an error."""
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        incremental: bool = False,
+        eval_set: Any = None,
+        begin: Callable[[], None] | None = None,
+    ) -> Any:
+        """Train, or leave everything as it was where that fails; warn when all is kept, for a warning may be made an error.
+
+        What is to `begin` it is undone with it.
+        """
         own = self.warm_start and not incremental and isinstance(self.random_state, Integral)  # a generator that goes on
         with Undo(self, self.__dict__.get("_random_state") if own else None):
+            if begin is not None:
+                begin()
             warning = self._train((X, y, sample_weight), incremental, eval_set)
         if warning is not None:
             warnings.warn(warning, stacklevel=4)
@@ -282,7 +296,13 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         return X if issparse(X) else core_array(X, dtype), check_targets(network, Y, X.shape[0], dtype, name), weights
 
     def _refuse_what_goes_by_epochs(self, eval_set: Any) -> None:
-        asked = {"eval_set": eval_set is not None, "dropout": np.any(self.dropout), "weight_decay": self.weight_decay}
+        asked = {
+            "eval_set": eval_set is not None,
+            "dropout": np.any(self.dropout),
+            "weight_decay": self.weight_decay,
+            "gradient_clip": self.gradient_clip,
+            "a schedule as learning_rate": callable(self.learning_rate),
+        }
         for name in (name for name, value in asked.items() if value):
             raise ValueError(f"{name} needs a solver that goes by epochs, such as 'adam'; got solver='lbfgs'")
 
@@ -343,6 +363,8 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
             validation, labels = (X[held], Y[held], None if weights is None else weights[held]), y[held]
         elif eval_set is not None:
             validation, labels = self._eval_rows(network, eval_set, Y.dtype)
+        if validation is not None and validation[2] is not None and weigh_nothing(validation[2]):
+            raise ValueError("the rows held out must not all have a weight of 0: nothing can be judged by them")
         if validation is not None and self.__dict__.get("validation_loss_curve_") is None:
             self.validation_loss_curve_ = []
         data = Data(X, Y, weights, order if held is not None else None, validation)
@@ -352,7 +374,8 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 3):
             got = f"{len(eval_set)} of them" if isinstance(eval_set, (tuple, list)) else type(eval_set).__name__
             raise TypeError(f"eval_set must be (X, y) or (X, y, sample_weight); got {got}")
-        X, y = self._check_arrays(eval_set[0], eval_set[1], reset=False)
+        with naming_gaps(eval_set[0]):
+            X, y = self._check_arrays(eval_set[0], eval_set[1], reset=False)
         Y, _ = self._targets(y)
         return self._rows(network, (X, y, eval_set[2] if len(eval_set) == 3 else None), Y, dtype, name="y of eval_set"), y
 

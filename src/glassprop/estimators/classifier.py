@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -13,11 +14,12 @@ from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.utils.validation import _check_sample_weight, check_array
 
 from glassprop.core.losses import Loss
 from glassprop.estimators.base import BaseMLP, goes_by_epochs
 from glassprop.estimators.documentation import documented
-from glassprop.estimators.labels import ONE_COLUMN, SEVERAL, balanced_weights, fit_binarizer, several_columns
+from glassprop.estimators.labels import ONE_COLUMN, SEVERAL, balanced_weights, fit_binarizer, of_classes_in, several_columns
 
 
 @documented(
@@ -157,12 +159,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
+        return self._fit(X, y, sample_weight, incremental=True, begin=partial(self._take_classes, y, classes))
+
+    def _take_classes(self, y: Any, classes: Any) -> None:
+        """The labels that will ever come, at the first `partial_fit`; at a later one, whether they are the same."""
         several = several_columns(y)
         if several and not hasattr(self, "classes_"):
             raise ValueError("partial_fit needs a call of fit before it where y has several columns of labels")
         if not several and _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
-        return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Any:
         """Labels of the rows of X, (rows, inputs).
@@ -238,8 +243,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         binarizer = getattr(self, "_label_binarizer", None)
         if binarizer is None or binarizer.y_type_ in ONE_COLUMN or issparse(y):
             return super().score(X, y, sample_weight)
-        truth, predicted = np.asarray(y), self.predict(X)
+        truth, predicted = check_array(y, ensure_2d=False, dtype=None), self.predict(X)
         predicted = predicted.toarray() if issparse(predicted) else predicted
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, truth)
+        if truth.dtype.kind not in "biuf" and predicted.dtype.kind in "biuf":
+            raise ValueError(f"y must have labels such as {predicted[0, 0]!r}; got {truth.ravel()[0]!r}")
         if truth.shape != predicted.shape:
             raise ValueError(f"y must have a label for each row and column, {predicted.shape}; got shape {truth.shape}")
         return float(np.average((predicted == truth).all(1), weights=sample_weight))
@@ -299,11 +308,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 self._balanced = balanced_weights(y)
             elif not hasattr(self, "_balanced"):
                 raise ValueError(
-                    "class_weight='balanced' needs all rows at once: call fit before, or give partial_fit weights by class, as "
-                    "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y) gives them"
+                    "class_weight='balanced' needs all rows at once: call fit with it before, or give partial_fit weights by "
+                    "class, as sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y) gives them"
                 )
             by_class = self._balanced
-        weights = compute_sample_weight(by_class, y)
+        weights = compute_sample_weight(by_class if whole else of_classes_in(y, by_class), y)
         return weights if sample_weight is None else weights * sample_weight
 
     def _classes_to_stratify(self, Y: np.ndarray) -> np.ndarray | None:

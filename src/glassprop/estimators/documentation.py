@@ -21,8 +21,8 @@ batch_size : int or 'auto', default='auto'
     Rows of a minibatch; 'auto' is 200, or all where there are fewer.
 learning_rate : {'constant', 'invscaling', 'adaptive'} or schedule, default='constant'
     Of ``learning_rate_init`` η: 'invscaling' takes η / (t + 1)^power_t after t rows; 'adaptive' divides it by 5 where training
-    would stop, until it is 1e-6. Not used with 'adam' and 'lbfgs'. Or a function of the step, such as
-    ``glassprop.Cosine(0.01, steps=1000)``, with any rule.
+    would stop, until it is 1e-6. Not used with 'adam', 'lbfgs' and rules that are given. Or a function of the step, such as
+    ``glassprop.Cosine(0.01, steps=1000)``, with all but 'lbfgs'.
 learning_rate_init : float, default=0.001
     Not used with 'lbfgs', nor where rule or schedule say it.
 power_t : float, default=0.5
@@ -39,7 +39,7 @@ verbose : bool, default=False
     Print the loss of every epoch.
 warm_start : bool, default=False
     `fit` goes on from where the last call ended, to the bit as if that had not: with the update rule's state, the random
-    generator, the rows held out. Parameters that were changed since take effect.
+    generator, the rows held out. Parameters that were changed since take effect. 'lbfgs' begins anew from the weights.
 momentum, nesterovs_momentum : float, default=0.9, and bool, default=True
     Of 'sgd'.
 early_stopping : bool, default=False
@@ -60,7 +60,7 @@ weight_decay : float or None, default=None
 l1 : float, default=0.0
     L1 penalty: ``l1 Σ |W|``, divided as that of `alpha`.
 gradient_clip : float or None, default=None
-    Longer gradients are shortened to this length.
+    Longer gradients are shortened to this length. Not for 'lbfgs', nor are dropout and weight decay.
 """
 
 LAST_PARAMETERS = """

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import IDLE_BYTES
-from glassprop.core.plan import DIVERGED, TRAIN
+from glassprop.core.plan import DIVERGED, EPOCH, TRAIN
 from glassprop.core.schedules import learning_rates
 from glassprop.core.sparse import SparseTable
 from glassprop.core.update import Optimizer
@@ -161,9 +161,10 @@ class EpochLoop:
         """Note the step that the core has reached, even where Ctrl-C ended its call, and close the epochs that are done."""
         self.step = int(self.work.progress["step"][0])
         while self.model.n_iter_ < self.step // self.per:
-            self._close(self.work["history"][self.model.n_iter_ - int(self.work.plan["first_epoch"][0])])
+            row = self.work["history"][self.model.n_iter_ - int(self.work.plan["first_epoch"][0])]
+            self._close(row, self.judge() if self.judge else None)
 
-    def _close(self, row: Any) -> None:
+    def _close(self, row: Any, score: float | None) -> None:
         """The bookkeeping at an epoch's end."""
         model = self.model
         model.n_iter_ += 1
@@ -174,13 +175,15 @@ class EpochLoop:
             model.validation_loss_curve_.append(float(row["validation_loss"]))
         if model.verbose:
             print(f"Iteration {model.n_iter_}, loss = {model.loss_:.8f}")
-        self._note(self.judge() if self.judge else None)
+        self._note(score)
         if self.changes == "invscaling":
             self.memory.learning_rate = self._inverse_scaling(model.t_)
         if model._no_improvement_count > model.n_iter_no_change:
             self._patience_spent()
-        if self.listeners and self.listeners.end_epoch(self._record(row), self.parameters):
-            self.stopped = True
+        if self.listeners:
+            if not self.judge:
+                model._show(self.parameters)  # for whoever looks at the estimator meanwhile; those judged best are there
+            self.stopped |= self.listeners.end_epoch(self._record(row), self.parameters)
 
     def _note(self, score: float | None) -> None:
         """Judge the epoch by its score or else by its loss, and count those in a row that were no better."""
@@ -228,10 +231,7 @@ class EpochLoop:
         place = f"Loss or gradient ceased to be finite at step {self.step} (epoch {epoch}); try a lower learning_rate_init."
         if not self.judge:
             raise ValueError(f"Solver produced non-finite parameter weights. {advice} {place}")
-        self.model.loss_ = float("nan")
-        self.model.loss_curve_.append(self.model.loss_)
-        self.model.validation_scores_.append(float("nan"))
-        self.model.n_iter_ += 1
+        self._close(np.full(1, np.nan, EPOCH)[0], float("nan"))
         self.stopped = True
         self.warning = ConvergenceWarning(f"{place} The best parameters so far are kept. {advice}")
 

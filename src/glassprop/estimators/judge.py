@@ -59,7 +59,12 @@ class Judge:
 
 
 def takes_weights(scorer: Any) -> bool:
-    """Whether a scorer takes row weights: a function of its own, or the metric that scikit-learn's scorer asks."""
+    """Whether a scorer takes row weights: a function of its own, or the metric that scikit-learn's scorer asks.
+
+    A scorer of scikit-learn's may have been told to leave them alone.
+    """
+    if hasattr(scorer, "get_metadata_routing") and scorer.get_metadata_routing().score.requests.get("sample_weight") is False:
+        return False
     try:
         parameters = inspect.signature(getattr(scorer, "_score_func", scorer)).parameters.values()
     except ValueError:  # of some builtins nobody knows

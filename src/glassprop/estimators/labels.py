@@ -79,11 +79,24 @@ def several_columns(y: Any) -> bool:
     return kind == SEVERAL or (kind == "multilabel-indicator" and not issparse(y) and not np.isin(y, (0, 1)).all())
 
 
+def _columns(y: Any) -> Any:
+    return [y] if y.ndim == 1 else (y.toarray() if issparse(y) else y).T
+
+
+def of_classes_in(y: Any, by_class: Any) -> Any:
+    """Of weights by class those of classes in y, in each of its columns: scikit-learn takes others for a mistake."""
+    several = isinstance(by_class, list)
+    found = [
+        {label: weight for label, weight in weights.items() if label in set(column.tolist())}
+        for column, weights in zip(_columns(y), by_class if several else [by_class], strict=several)
+    ]
+    return found if several else found[0]
+
+
 def balanced_weights(y: Any) -> dict[Any, float] | list[dict[Any, float]]:
     """Weights by class, rows / (classes · rows of the class), for each column of y where it has several."""
-    columns = [y] if y.ndim == 1 else (y.toarray() if issparse(y) else y).T
     weights = []
-    for column in columns:
+    for column in _columns(y):
         classes = np.unique(column)
         of_classes = compute_class_weight("balanced", classes=classes, y=column)
         weights.append(dict(zip(classes, map(float, of_classes), strict=True)))

@@ -6,8 +6,8 @@ then that of `n_outputs` times the loss it goes by.
 
 from __future__ import annotations
 
-import itertools
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,8 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
 
     Returns
     -------
-    ConvergenceWarning or None
-        What to warn of afterwards, where the minimiser gave up: its reason.
+    Warning or None
+        What to warn of afterwards: why the minimiser gave up, or that Ctrl-C ended it and the last iteration is kept.
 
     Raises
     ------
@@ -55,13 +55,16 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
         work.run(0, 1, EVALUATE)
         return float(work.progress["loss"][0]), pack(gradient)
 
-    epochs = itertools.count(1)
+    reached = SimpleNamespace(x=pack(parameters), nit=0, status=STOPPED)
 
     def tell(intermediate_result: Any) -> None:
+        reached.x, reached.nit = intermediate_result.x.copy(), reached.nit + 1
         if listeners:
-            unpack(intermediate_result.x, parameters)
+            unpack(reached.x, parameters)
+            model._show(parameters.astype(np.float64))  # for whoever looks at the estimator meanwhile
+            model.n_iter_, model.loss_ = reached.nit, float(intermediate_result.fun)
             if listeners.whole_epoch(Epoch(
-                epoch=next(epochs), loss=float(intermediate_result.fun), validation_loss=np.nan, score=np.nan,
+                epoch=reached.nit, loss=float(intermediate_result.fun), validation_loss=np.nan, score=np.nan,
                 learning_rate=np.nan, gradient_norm=np.nan, seconds=np.nan, parameters=parameters.copy(),
             ), parameters):  # fmt: skip
                 raise StopIteration
@@ -69,8 +72,12 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
     # BLAS's threads would keep a processor busy for a while after each of the minimiser's products, and the core's would wait
     alone = ThreadpoolController().limit(limits=1, user_api="blas") if work.crew.most > 1 else nullcontext()
     options = {"maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol}
+    interrupted = None
     with alone:
-        found = minimize(evaluate, pack(parameters), method="L-BFGS-B", jac=True, options=options, callback=tell)
+        try:
+            found = minimize(evaluate, reached.x, method="L-BFGS-B", jac=True, options=options, callback=tell)
+        except KeyboardInterrupt:
+            found, interrupted = reached, UserWarning("Training interrupted by user.")
     unpack(found.x, parameters)
     if not np.isfinite(parameters.theta).all():
         raise ValueError(
@@ -81,11 +88,12 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
     model.loss_ = float(work.progress["loss"][0])
     model.n_iter_ = min(int(found.nit), model.max_iter)
     if found.status in (0, STOPPED):
-        return None
-    more = f"\nIncrease max_iter, which is {model.max_iter}." if model.n_iter_ == model.max_iter else ""
+        return interrupted
+    at_most = model.n_iter_ == model.max_iter
+    more = f"\nIncrease the number of iterations to improve the convergence (max_iter={model.max_iter})." if at_most else ""
     return ConvergenceWarning(
-        f"lbfgs failed to converge after {model.n_iter_} iteration(s) (status={found.status}):\n{found.message}{more}\n"
-        "You might also want to scale the data."
+        f"lbfgs failed to converge after {model.n_iter_} iteration(s) (status={found.status}):\n{found.message}\n{more}\n"
+        "You might also want to scale the data as shown in:\n    https://scikit-learn.org/stable/modules/preprocessing.html"
     )
 
 

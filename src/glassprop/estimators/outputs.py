@@ -65,7 +65,7 @@ def table_of(X: Any, names: Any) -> Any:
 
 @contextmanager
 def naming_gaps(X: Any) -> Iterator[None]:
-    """Where scikit-learn's checks complain of missing values in X, say in which column."""
+    """Where scikit-learn's checks complain of missing values in X, say in which row and column."""
     try:
         yield
     except ValueError as error:
@@ -85,8 +85,9 @@ def _first_gap(X: Any) -> str:
             X = coo_array(X)
             row, column = min(zip(*(places[X.data != X.data].tolist() for places in X.coords), strict=True))
         else:
-            values = np.asarray(X)
-            row, column = np.argwhere(values != values)[0]  # NaN alone differs from itself
+            from pandas import isna
+
+            row, column = np.argwhere(isna(np.asarray(X)))[0]
     except (TypeError, ValueError, IndexError):
         return ""
     names = getattr(X, "columns", None)
@@ -175,7 +176,7 @@ class Outputs:
         ready = self.__dict__.get("_ready") or Ready(self._parameters())
         parameters = ready.parameters_of(self.coefs_, self.intercepts_)
         network = ready.network(parameters.layers, self.activation, self.out_activation_)
-        dtype = np.float32 if np.result_type(X.dtype, self.coefs_[0].dtype) == np.float32 else np.float64
+        dtype = np.float32 if np.result_type(X.dtype, parameters.dtype) == np.float32 else np.float64
         before = None
         if g is not None:
             g.append(before := np.empty((X.shape[0], network.layers[-1]), dtype))
