@@ -320,3 +320,22 @@ def test_a_system_that_refuses_the_matrix_unit_is_heard(monkeypatch: pytest.Monk
         assert not matrix_unit.has_matrix_unit()
     finally:
         matrix_unit.has_matrix_unit.cache_clear()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("layers", "rows", "batch"), [
+    ((64, 200, 1000, 10), 104, 64),
+    ((40, 128, 993, 10), 168, 128),
+    ((64, 256, 2048, 2), 97, 64),
+    ((20, 200, 1000, 1), 240, 200),
+])
+def test_a_last_batch_too_small_for_the_unit(layers, rows, batch, threads):
+    """Where the unit takes a portion of W at a time, there is no room for whole columns of W for the register tile."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(rows, layers[0])).astype("f"), rng.normal(size=(rows, layers[-1])).astype("f")
+    given = {"epochs": 2, "batch_size": batch, "seed": 0, "optimizer": gp.SGD(0.01), "threads": threads}
+    found, exact = (gp.train(gp.Network(layers, "tanh"), X, Y, precision=p, **given) for p in ("float32", "float64"))
+    begin = gp.Network(layers, "tanh").initialize(seed=0)
+    for W, wanted, before in zip(found.parameters.W, exact.parameters.W, begin.W, strict=True):
+        moved = np.abs(wanted - before).max()
+        np.testing.assert_allclose(W, wanted, atol=1e-3 * moved, rtol=1e-6)

@@ -9,11 +9,11 @@ import pytest
 
 import cases
 import glassprop as gp
+from glassprop.core import bfloat16
 from glassprop.core.panels import read_panels
 from glassprop.glass.explain import _of_run
 from glassprop.glass.moment import to_bfloat16
 from glassprop.glass.page import page_data
-from glassprop.training import run as run_module
 
 pytestmark = cases.needs_bfloat16
 CLOSE = 2e-6  # of the terms of a sum: rounding of float32
@@ -169,6 +169,6 @@ def test_a_wrong_slope_is_told_all_the_same(tmp_path):
 
 def test_a_processor_without_it_cannot_go_back(tmp_path, monkeypatch):
     run, _ = recorded(tmp_path)
-    monkeypatch.setattr(run_module, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(bfloat16, "has_bfloat16", lambda: False)
     with pytest.raises(ValueError, match="precision 'bf16' needs a processor with products of bfloat16"):
         gp.replay(tmp_path / "run", run._data.X, run._data.Y)

@@ -396,3 +396,11 @@ def test_all_is_checked_before_anything_is_trained(plane, wrong):
     with pytest.raises(ValueError, match="must be"):
         gp.train_many(LINE, *plane, seed=[0, 1], callbacks=seen.append, **wrong)
     assert seen == []
+
+
+def test_rows_held_out_are_copied_once_for_each_seed():
+    X = np.random.default_rng(0).normal(size=(40, 3)).astype("f")
+    runs = gp.train_many(gp.Network((3, 2, 1)), X, X[:, 0], seed=[0, 0, 1], validation=0.2, epochs=1)
+    first, second, other = (run._data.validation[0] for run in runs)
+    assert first is second
+    assert not np.array_equal(first, other)

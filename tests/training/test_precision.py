@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from sklearn.datasets import load_digits
 import cases
 import glassprop as gp
 from glassprop.core import bfloat16, layout, matrix_unit, plan, tile, workspace
-from glassprop.training import run as run_module
 
 # fewer units than a vector, odd numbers, one panel and several, a layer above one block
 SHAPES = [((3, 5, 2), 7), ((1, 1, 1), 1), ((20, 64, 1), 32), ((33, 70, 41, 3), 65), ((64, 300, 257, 10), 130), ((40, 3), 200)]
@@ -152,9 +152,18 @@ def test_a_precision_is_as_if_the_data_had_it(precision: str) -> None:
 
 
 def test_a_processor_without_bfloat16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(bfloat16, "has_bfloat16", lambda: False)
     with pytest.raises(ValueError, match="precision 'bf16' needs a processor with products of bfloat16, AVX-512's"):
         gp.train(gp.Network((1, 1)), [[1.0], [2.0]], [1.0, 2.0], precision="bf16")
+
+
+def test_a_run_that_comes_from_another_machine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = gp.train(gp.Network((2, 1)), [[1.0, 0.0], [2.0, 1.0]], [1.0, 2.0], epochs=1, seed=0, precision="float32")
+    run._settings = replace(run._settings, precision="bf16")  # as from a pickle
+    monkeypatch.setattr(bfloat16, "has_bfloat16", lambda: False)
+    for call in (lambda: run.resume(1), lambda: gp.explain(run)):
+        with pytest.raises(ValueError, match="precision 'bf16' needs a processor with products of bfloat16"):
+            call()
 
 
 @pytest.mark.parametrize(("precision", "hint"), [("bf61", "; did you mean 'bf16'?"), (16, ""), (["bf16"], "")])

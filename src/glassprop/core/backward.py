@@ -54,8 +54,10 @@ def layer_backward(plan, below, layer, first, last, together, batch_rows, parts,
         meet(plan)
         low, high = ZERO, together
         start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
-    pack = parts == 0 and layer.packed_row > 0 and high - low > 1
-    in_portions = pack and layer.parts == 0 and layer.unit_portion < layer.units
+    turns = parts == 0 and layer.packed_row > 0 and high - low > 1
+    in_portions = turns and layer.parts == 0 and layer.unit_portion < layer.units
+    # of operands in parts there is room for a portion, and batches too small for parts would need it for whole columns
+    pack = turns and layer.packed_row >= layer.units
     while start < end:
         rows = min(layer.resident_columns, end - start)
         W, row, column = at(plan.theta, layer.W + start, one), ONE, layer.stride

@@ -40,6 +40,15 @@ def has_bfloat16() -> bool:
     return _arm_has_bfloat16() if ARM else VECTOR_BYTES == 64 and "avx512bf16" in host_features()
 
 
+def check_bfloat16() -> None:
+    """Raise unless this machine's code may hold them: the compiler would end the process."""
+    if not has_bfloat16():
+        raise ValueError(
+            "precision 'bf16' needs a processor with products of bfloat16, AVX-512's (avx512_bf16) or Arm's (FEAT_BF16), which "
+            "this one lacks, or which Numba is told not to use; precision=None goes by the data"
+        )
+
+
 @functools.cache
 def _arm_has_bfloat16() -> bool:
     """What the system says; the compiler may not know."""

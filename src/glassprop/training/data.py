@@ -79,15 +79,21 @@ def check_data(
     if weights is not None and chosen is not None and weigh_nothing(weights[chosen]):
         raise ValueError("weights must not all be 0 in the rows to train on")
     if isinstance(validation, Real):
-        held = held_out_rows(len(own), float(validation), seed, own[:, 0] if by_class else None)
-        rest = np.delete(np.arange(len(own)), held)
-        if chosen is not None:
-            held, rest = chosen[held], chosen[rest]
-        if weights is not None and (weigh_nothing(weights[held]) or weigh_nothing(weights[rest])):
-            raise ValueError(
-                "weights must not all be 0 in the rows held out for validation, nor in the others; try another seed"
-            )
-        return Data(X, Y, weights, rest, (X[held], Y[held], None if weights is None else weights[held]))
+
+        def split(X: np.ndarray, fraction: float, seed: int, by_class: bool, *_: int) -> tuple[np.ndarray, Rows]:
+            held = held_out_rows(len(own), fraction, seed, own[:, 0] if by_class else None)
+            rest = np.delete(np.arange(len(own)), held)
+            if chosen is not None:
+                held, rest = chosen[held], chosen[rest]
+            if weights is not None and (weigh_nothing(weights[held]) or weigh_nothing(weights[rest])):
+                raise ValueError(
+                    "weights must not all be 0 in the rows held out for validation, nor in the others; try another seed"
+                )
+            return rest, (X[held], Y[held], None if weights is None else weights[held])
+
+        arrays = id(Y), id(weights), id(chosen)  # kept by `once`, or another array might come to have the same
+        rest, held = once((), split, X, float(validation), seed, by_class, *arrays)
+        return Data(X, Y, weights, rest, held)
     if validation is None:
         return Data(X, Y, weights, chosen, None)
     if not isinstance(validation, tuple) or len(validation) not in (2, 3):

@@ -63,7 +63,7 @@ def train_many(
         As `train` takes them, or lists of such. Where `seed` is None, each network draws its own.
     X : array, (rows, inputs)
     Y : array, (rows, outputs) or (rows,)
-        One table for all, checked and converted once, and never copied for a network's rows.
+        One table for all, checked and converted once. Only rows held out by a fraction are copied, once for each seed.
     rows : array of row numbers, or of truth values for all rows, or list of such, optional
         The rows of X to train on, in this order; numbers may repeat. None takes all. A fraction as `validation` is held out
         of them.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.arrays import check_parameters
-from glassprop.core.bfloat16 import has_bfloat16
+from glassprop.core.bfloat16 import check_bfloat16
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors, predict
 from glassprop.core.update import Adam, Optimizer, check_optimizer
@@ -268,11 +268,8 @@ def check_precision(precision: Any) -> str | None:
         return None
     if not isinstance(precision, str) or precision not in dtypes:
         raise unknown_name("precision", precision, dtypes)
-    if precision == "bf16" and not has_bfloat16():
-        raise ValueError(
-            "precision 'bf16' needs a processor with products of bfloat16, AVX-512's (avx512_bf16) or Arm's (FEAT_BF16), which "
-            "this one lacks, or which Numba is told not to use; precision=None goes by the data"
-        )
+    if precision == "bf16":
+        check_bfloat16()
     return dtypes[precision]
 
 
