@@ -323,12 +323,15 @@ def test_a_system_that_refuses_the_matrix_unit_is_heard(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("layers", "rows", "batch"), [
-    ((64, 200, 1000, 10), 104, 64),
-    ((40, 128, 993, 10), 168, 128),
-    ((64, 256, 2048, 2), 97, 64),
-    ((20, 200, 1000, 1), 240, 200),
-])
+@pytest.mark.parametrize(
+    ("layers", "rows", "batch"),
+    [
+        ((64, 200, 1000, 10), 104, 64),
+        ((40, 128, 993, 10), 168, 128),
+        ((64, 256, 2048, 2), 97, 64),
+        ((20, 200, 1000, 1), 240, 200),
+    ],
+)
 def test_a_last_batch_too_small_for_the_unit(layers, rows, batch, threads):
     """Where the unit takes a portion of W at a time, there is no room for whole columns of W for the register tile."""
     rng = np.random.default_rng(0)
