@@ -105,6 +105,8 @@ def compare(name: str, peers: Sequence[str], threads: int, rounds: int, say: Say
     """
     task, where = TASKS[name], f"{name}, {threads} thread{'s' * (threads > 1)}"
     left_out = {peer: reason for peer in peers if (reason := PEERS[peer].absent() or PEERS[peer].refuses(task, threads))}
+    for peer, reason in left_out.items():
+        say(f"{where}: {peer} is left out: {reason}")
     workers: dict[str, Worker] = {}
     samples: dict[str, list[Sample]] = {}
     memory: dict[str, int] = {}

@@ -66,7 +66,7 @@ def wait_table(results: Sequence[Result], task: str) -> Table:
         form = f" ({found['form']})" if found["form"] else ""
         waits = [f"{found[key]:.2f} s" for key in ("import_seconds", "first_fit_seconds")]
         rows.append([PEERS[name].title + form, *waits, memory])
-    return [f"at the task {task}", "import", "first epoch, with what it compiles", "peak memory of the process"], rows
+    return [f"at the task {task}", "import", "first epoch, with what it compiles or loads", "peak memory of the process"], rows
 
 
 def ratio_text(result: Result) -> str:

@@ -183,8 +183,8 @@ def train(
         from the work in a step; the result is the same to the bit for any number.
     precision : {"float32", "float64", "bf16"}, optional
         In which to compute, whatever X is; None goes by X. ``"bf16"`` is float32 but for the products of training steps, which
-        multiply numbers rounded to bfloat16 (8 bits) and add up in float32: about 1.6 times as fast in large networks, on
-        processors with AVX-512's or Arm's products of it.
+        multiply numbers rounded to bfloat16 (8 bits) and add up in float32: one and a half times to twice as fast in large
+        networks, on processors with AVX-512's or Arm's products of it.
     record : path, optional
         A folder in which to leave what `replay` needs to go back to any step: settings, fingerprints of the data, checkpoints
         now and then, each on the disk before training goes on. It takes some milliseconds, and about 1 % of the time.
