@@ -6,8 +6,8 @@ wants them.
 
 It multiplies float32, too. Of the 24 bits of a number bfloat16 holds 8, so that every number is the sum of three, exactly; six
 of the nine products of their parts give the product of two numbers to a unit in the last place, in half the time of FMAs. Sums
-are of 32 products each before they are added up, and so better than those of FMAs one after another. This holds for numbers from
-1e-33 to 3.38e38: of smaller ones the last parts are 0; larger ones are rounded to infinity, and that leaves NaN.
+are of 32 products each before they are added up, and so better than those of FMAs one after another. This holds for numbers
+from 1e-33 to 3.38e38: of smaller ones the last parts are 0; larger ones are rounded to infinity, and that leaves NaN.
 
 It knows pointers and strides, nothing of layers.
 """
