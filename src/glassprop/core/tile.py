@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from glassprop.core.bfloat16 import multiply_pairs
+from glassprop.core.bfloat16 import check_bfloat16, multiply_pairs
 from glassprop.core.jit import PANEL_BYTES, ZERO, hide, inner, kernel, panel_width, shift, within
 from glassprop.core.matrix_unit import has_matrix_unit, pairs_product, split_product
 from glassprop.core.processor import ARM, call_for
@@ -372,6 +372,8 @@ def product_kernel(
     pairs. Of a `listed` A, `a_k` is the address of a list of int64: ``A[r, k]`` lies at ``a + r*a_row + list[k]``. Only a
     `calling` product calls for memory ahead. An `adding` one begins with what is in C, of whole panels, in place of biases.
     """
+    if paired:
+        check_bfloat16()
     kinds = {"paired": paired, "listed": listed, "calling": calling, "adding": adding}
     name = "-".join(["product", np.dtype(dtype).name, *(kind for kind, is_so in kinds.items() if is_so)])
     if paired and has_matrix_unit():

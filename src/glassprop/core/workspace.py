@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from glassprop.core.bfloat16 import check_bfloat16
 from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads
 from glassprop.core.layout import Layout, lay_out, new_scratch, takes_blocks
@@ -117,8 +116,6 @@ class Workspace:
         in_place: bool = False,
     ) -> None:
         dtype, rows, trains = theta.dtype, rows or len(X), Y is not None
-        if paired:
-            check_bfloat16()
         prepare(dtype)
         batch_size, width = min(batch_size, rows), panel_columns(dtype)
         validation_rows = len(validation[0]) if validation else 0

@@ -211,7 +211,7 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         """What to warn of afterwards."""
         hidden = self._hidden_layers()
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        X, y = self._checked(*given[:2], incremental, reset=first)
+        X, y = self._validate_input(*given[:2], incremental, reset=first)
         Y, outputs = self._targets(y)
         layers = (X.shape[1], *hidden, outputs)
         network = self._network(layers)
@@ -250,11 +250,6 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
             listeners.end()
         return warning
 
-    def _checked(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
-        """As scikit-learn checks them; where values are missing, the message says in which column."""
-        with naming_gaps(X):
-            return self._validate_input(X, y, incremental, reset)
-
     def _check_arrays(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """As scikit-learn checks them: nothing is asked of a plain table and targets that are as they should be."""
         ready = type(y) is np.ndarray and (y.ndim == 1 or (y.ndim == 2 and y.shape[1] > 1))
@@ -265,7 +260,8 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
             if self.__dict__.get("n_features_in_") == X.shape[1] and "feature_names_in_" not in self.__dict__:
                 return X, y
         numbers: dict[str, Any] = {"dtype": (np.float64, np.float32), "y_numeric": self._y_numeric}
-        X, y = validate_data(self, X, y, accept_sparse=SPARSE, multi_output=True, reset=reset, **numbers)
+        with naming_gaps(X):
+            X, y = validate_data(self, X, y, accept_sparse=SPARSE, multi_output=True, reset=reset, **numbers)
         return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def _hidden_layers(self) -> tuple[int, ...]:
@@ -374,8 +370,7 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 3):
             got = f"{len(eval_set)} of them" if isinstance(eval_set, (tuple, list)) else type(eval_set).__name__
             raise TypeError(f"eval_set must be (X, y) or (X, y, sample_weight); got {got}")
-        with naming_gaps(eval_set[0]):
-            X, y = self._check_arrays(eval_set[0], eval_set[1], reset=False)
+        X, y = self._check_arrays(eval_set[0], eval_set[1], reset=False)
         Y, _ = self._targets(y)
         return self._rows(network, (X, y, eval_set[2] if len(eval_set) == 3 else None), Y, dtype, name="y of eval_set"), y
 

@@ -13,7 +13,6 @@ from scipy.sparse import issparse
 
 from glassprop.core.network import Network
 from glassprop.estimators.memory import Memory
-from glassprop.estimators.outputs import naming_gaps
 from glassprop.estimators.settings import update_rule
 from glassprop.training.data import Rows
 
@@ -43,8 +42,7 @@ def explain(model: Any, X: Any, y: Any, row: int, sample_weight: Any, options: d
 
 def batch_of(model: Any, X: Any, y: Any, sample_weight: Any = None) -> Rows:
     """X, targets and row weights as the core takes them, in the precision of the parameters, in which a fit would go on."""
-    with naming_gaps(X):
-        X, y = model._check_arrays(X, y, reset=False)
+    X, y = model._check_arrays(X, y, reset=False)
     X = X.toarray() if issparse(X) else X  # every number is shown
     parameters = model._parameters()
     return model._rows(model._network(parameters.layers), (X, y, sample_weight), model._targets(y)[0], parameters.dtype)
