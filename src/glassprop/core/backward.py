@@ -6,14 +6,13 @@ belong to panels of the batch, gradients to blocks of units: between the two all
 
 from __future__ import annotations
 
-from glassprop.core.forward import NO_KEY, drop
+from glassprop.core.forward import drop
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, like, panel_width, shift, within
 from glassprop.core.matrix_unit import enter_matrix_unit, leave_matrix_unit
-from glassprop.core.panels import note_largest, own_parts, pack_columns, paired_square, product_of
+from glassprop.core.panels import note_largest, pack_columns, packed_of, paired_square, parts_in, product_of
 from glassprop.core.parts import lines_called_for
 from glassprop.core.portions import numbers_called_for
 from glassprop.core.processor import prefetch
-from glassprop.core.randomness import dropout_key
 from glassprop.core.row_sums import sum_rows
 from glassprop.core.sparse import lines_of_block
 from glassprop.core.threads import meet, meet_at_the_end, take_units
@@ -25,35 +24,35 @@ FAR_Q = 1 << 18  # numbers of h in Q, from which on a block's are called for whi
 
 
 @within
-def _finish_panel(plan, below, panel, start, rows, rate, drop_key, thread, one):
+def _finish_panel(plan, below, batch, panel, start, rows, one):
     """δ of `rows` units from `start`, of one panel, from ∂L/∂h."""
     width = panel_width(one)
     here = (panel * below.padded + start) * width
     delta = at(plan.scratch, below.delta + here, one)
     if below.dropout > 0:
         whole = shift(delta, -start * width)
-        drop(whole, whole, start, start + rows, below.units, panel * width, rate, drop_key)
+        drop(plan, below, batch, panel, whole, whole, start, start + rows)
     if below.dphi != 0:
         call_kernel(below.dphi, (at(plan.scratch, below.z + here, one), delta, rows * width))
-    note_largest(plan, delta, rows * width, thread, 1)
+    note_largest(plan, batch, delta, rows * width, 1)
 
 
 @within
-def layer_backward(plan, below, layer, first, last, together, batch_rows, parts, rate, key, thread, one):
-    """δ_below = (W δ) ⊙ φ′(g_below) for panels first..last, with the units dropped that were dropped forward.
+def layer_backward(plan, below, layer, batch, one):
+    """δ_below = (W δ) ⊙ φ′(g_below) for this thread's panels of the batch, with the units dropped that were dropped forward.
 
     Where threads share out units, for those of the layer below that it takes, and all panels. Partner: `forward.layer_forward`.
     """
-    width, scratch = panel_width(one), plan.scratch
-    zero, packed = at(scratch, plan.zero, one), at(scratch, plan.packed + thread * plan.packed_size, one)
+    width, scratch, parts = panel_width(one), plan.scratch, parts_in(batch, layer.parts)
+    zero, packed = at(scratch, plan.zero, one), packed_of(plan, batch, one)
     if parts != 0:
-        call_kernel(plan.do_pair_errors, (plan, layer, first, last, parts, one))
-    start, end, turn, low, high = ZERO, below.units, ZERO, first, last
-    shared = together != 0 and layer.by_units != 0
+        call_kernel(plan.do_pair_errors, (plan, layer, batch, one))
+    start, end, turn, low, high = ZERO, below.units, ZERO, batch.first, batch.last
+    shared = batch.together != 0 and layer.by_units != 0
     if shared:
         meet(plan)
-        low, high = ZERO, together
-        start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
+        low, high = ZERO, batch.together
+        start, end, turn = take_units(plan, below.units, layer.resident_columns, width, batch.thread, turn)
     turns = parts == 0 and layer.packed_row > 0 and high - low > 1
     in_portions = turns and layer.parts == 0 and layer.unit_portion < layer.units
     # of operands in parts there is room for a portion, and batches too small for parts would need it for whole columns
@@ -62,9 +61,9 @@ def layer_backward(plan, below, layer, first, last, together, batch_rows, parts,
         rows = min(layer.resident_columns, end - start)
         W, row, column = at(plan.theta, layer.W + start, one), ONE, layer.stride
         if parts != 0:
-            call_kernel(plan.do_columns, (plan, below, layer, start, rows, low, high, parts, thread, one))
+            call_kernel(plan.do_columns, (plan, below, layer, batch, start, rows, low, high, one))
         elif in_portions:
-            call_kernel(plan.add_columns, (plan, below, layer, start, rows, low, high, thread, one))
+            call_kernel(plan.add_columns, (plan, below, layer, batch, start, rows, low, high, one))
         elif pack:
             pack_columns(W, layer.stride, rows, layer.units, packed, layer.packed_row)
             W, row, column = packed, layer.packed_row, ONE
@@ -72,28 +71,25 @@ def layer_backward(plan, below, layer, first, last, together, batch_rows, parts,
             delta = at(scratch, below.delta + (panel * below.padded + start) * width, one)
             above = at(scratch, layer.delta + panel * layer.padded * width, one)
             if parts == 0 and not in_portions:
-                columns = columns_taken(min(width, batch_rows - panel * width), rows, one)
+                columns = columns_taken(min(width, batch.rows - panel * width), rows, one)
                 left = delta, width, rows, columns, W, ZERO, row, column
                 call_kernel(plan.product, (*left, above, ZERO, zero, ZERO, layer.units, layer.units, zero, ZERO))
                 for u in range(rows if columns < width else ZERO):
                     fill_rest(like(0, one), shift(delta, u * width), columns)
-            _finish_panel(plan, below, panel, start, rows, rate, key, thread, one)
+            _finish_panel(plan, below, batch, panel, start, rows, one)
         start += rows
         if shared:
-            start, end, turn = take_units(plan, below.units, layer.resident_columns, width, thread, turn)
+            start, end, turn = take_units(plan, below.units, layer.resident_columns, width, batch.thread, turn)
     if shared:
-        meet_at_the_end(plan, thread)
+        meet_at_the_end(plan, batch.thread)
 
 
-def backward(plan, layers, first, last, together, batch_rows, training, parts, step, thread, one):
-    """δ_l from δ_L down, for panels first..last of the batch's rows; dropout acts in training. Partner: `forward.forward`."""
-    enter_matrix_unit(parts)
+def backward(plan, layers, batch, one):
+    """δ_l from δ_L down, for this thread's panels of the batch. Partner: `forward.forward`."""
+    enter_matrix_unit(batch.parts)
     for l in range(layers.size - 1, 1, -1):
-        rate = layers[l - 1].dropout if training else 0.0
-        key = dropout_key(plan.seed, step, l - 1) if rate > 0 else NO_KEY
-        own = own_parts(layers[l], parts)
-        layer_backward(plan, layers[l - 1], layers[l], first, last, together, batch_rows, own, rate, key, thread, one)
-    leave_matrix_unit(parts)
+        layer_backward(plan, layers[l - 1], layers[l], batch, one)
+    leave_matrix_unit(batch.parts)
 
 
 @within
@@ -105,13 +101,14 @@ def rule_reads(plan, first, n, done, one):
 
 
 @inner
-def block_gradient(plan, below, layer, start, units, dW, panels, batch_rows, at_once, parts, listed, thread, one):
+def block_gradient(plan, below, layer, batch, start, units, dW, one):
     """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units.
 
     These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
     """
-    width, scratch = panel_width(one), plan.scratch
-    product, row, panel, depth, segment = plan.product, width, layer.padded * width, batch_rows, width
+    width, scratch, panels, parts = panel_width(one), plan.scratch, batch.panels, parts_in(batch, layer.parts)
+    product, row, panel, depth, segment = plan.product, width, layer.padded * width, batch.rows, width
+    listed = plan.listed_product if layer.number == 1 else ZERO
     delta = at(scratch, layer.delta + start * width, one)
     if listed == 0 and layer.sums != 0:
         h = at(scratch, below.h, one)
@@ -121,14 +118,14 @@ def block_gradient(plan, below, layer, start, units, dW, panels, batch_rows, at_
     if parts != 0:
         product, segment, q, square = product_of(plan, parts), width // 2, below.q_pairs, paired_square(parts, one)
         row, panel, depth = parts * segment, units * parts * segment, panels * segment
-        delta = at(scratch, plan.packed + (thread + 1) * plan.packed_size - panels * panel, one)
-        call_kernel(plan.do_pair_block, (plan, layer, start, units, panels, delta, parts, one))
+        delta = shift(packed_of(plan, batch, one), plan.packed_size - panels * panel)
+        call_kernel(plan.do_pair_block, (plan, layer, batch, start, units, delta, one))
     zero = at(scratch, plan.zero, one)
     far = layer.size > FAR and plan.at_once == 0
     blocks, n = (below.units + width - 1) // width, units * layer.stride
     # with each product, something of the next block of Q
     coming, ahead_k = ZERO, lines_called_for(units, parts, one) if parts == 3 else numbers_called_for(units, one)
-    if at_once and parts != 3:
+    if batch.at_once and parts != 3:
         product = plan.calling_product
         if below.padded * panels * width < FAR_Q:
             # what the rule will read afterwards is called for evenly: it would wait for all of it at once
@@ -156,12 +153,12 @@ def block_gradient(plan, below, layer, start, units, dW, panels, batch_rows, at_
         if few != 0:
             lines = at(scratch, below.h + (below.units - few) * width, one)
             left = shift(target, columns_here - few), layer.stride, units, few, delta, panel
-            call_kernel(plan.quads, (*left, lines, below.padded * width, batch_rows))
+            call_kernel(plan.quads, (*left, lines, below.padded * width, batch.rows))
 
 
 @within
-def bias_gradient(plan, layer, start, units, panels, db, one):
+def bias_gradient(plan, layer, batch, start, units, db, one):
     """db = Σ_rows δ of units start..start + units."""
     width = panel_width(one)
     delta, ones = at(plan.scratch, layer.delta + start * width, one), at(plan.scratch, plan.zero + width, one)
-    sum_rows(delta, layer.padded * width, units, ones, ZERO, ONE, panels, db, ZERO)
+    sum_rows(delta, layer.padded * width, units, ones, ZERO, ONE, batch.panels, db, ZERO)

@@ -13,9 +13,9 @@ import numpy as np
 
 from glassprop.core.backward import bias_gradient, block_gradient
 from glassprop.core.elementary import expm1
-from glassprop.core.jit import ZERO, at, call_kernel, inner, inner_sum, like, shift, stay_apart, widest_vectors, within
+from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, inner_sum, like, shift, stay_apart, widest_vectors, within
 from glassprop.core.matrix_unit import enter_matrix_unit, leave_matrix_unit
-from glassprop.core.panels import own_parts
+from glassprop.core.panels import packed_of
 from glassprop.core.threads import owner_in_turn, share, take
 
 ADDED_UP = 1024  # numbers, at most, of which sums are kept in their own precision
@@ -160,15 +160,15 @@ def apply(plan, place, dtheta, n, shrink, keep, constants, one):
 
 
 @within
-def own_constants(plan, thread):
+def own_constants(plan, batch):
     """This thread's constants of the rule."""
-    return at(plan.constants + thread * plan.constants_stride, 0, 1.0)
+    return at(plan.constants + batch.thread * plan.constants_stride, 0, 1.0)
 
 
 @within
-def rule_constants(plan, t, thread):
-    """The same for update number `t`; the learning rate is set layer by layer."""
-    constants = own_constants(plan, thread)
+def rule_constants(plan, batch):
+    """The same for the update of this step; the learning rate is set layer by layer."""
+    constants, t = own_constants(plan, batch), batch.step + 1
     constants[1], constants[2], constants[3] = -expm1(t * constants[8]), -expm1(t * constants[9]), t
     return constants
 
@@ -200,24 +200,25 @@ def _clear_padding(dW, layer, below, units):
             row[i] = like(0, row[i])
 
 
-def gradient(plan, layers, panels, batch_rows, scale, sums, parts, at_once, rate, t, thread, one):
-    """This thread's pieces of the objective's gradient, a block at a time; squares and penalties of every piece into `sums`.
+def gradient(plan, layers, batch, one):
+    """This thread's pieces of the objective's gradient, a block at a time; squares and penalties of each into `plan.sums`.
 
-    Where `at_once`, the rule takes each block as soon as it is there, all blocks of a thread use the same memory, and a thread
-    that is done goes on with what others have not come to. Where the rule comes later it would have to fetch that from there.
+    Where it acts at once, the rule takes each block as soon as it is there, all blocks of a thread use the same memory, and a
+    thread that is done goes on with what others have not come to. Where the rule comes later it would have to fetch that from
+    there.
     """
-    widest_vectors(thread)
+    widest_vectors(ONE)
     # a logarithm's powers are a tenth of a tiny network's step, where the rule comes later
-    constants = rule_constants(plan, t, thread) if at_once else own_constants(plan, thread)
-    shared = at_once and plan.threads > 1
-    enter_matrix_unit(parts)
+    constants = rule_constants(plan, batch) if batch.at_once else own_constants(plan, batch)
+    shared, sums = batch.at_once and plan.threads > 1, at(plan.sums, 2 * plan.most_panels, 1.0)
+    enter_matrix_unit(batch.parts)
     for turn in range(plan.threads if shared else 1):
-        owner = owner_in_turn(turn, thread, plan.threads)
+        owner = owner_in_turn(turn, batch.thread, plan.threads)
         lot = take(plan, owner) if shared else ZERO
         passed = done = ZERO  # lots of the owner, and pieces of all, in layers that have been gone through
         for l in range(layers.size - 1, 0, -1):
-            below, layer, listed = layers[l - 1], layers[l], plan.listed_product if l == 1 else ZERO
-            constants[0] = rate * layer.rate_factor
+            below, layer = layers[l - 1], layers[l]
+            constants[0] = batch.rate * layer.rate_factor
             keep = decay(plan, constants[0], one)
             first, begin, end = own_rows(layers, l, owner, plan.threads)
             rows = layer.block * layer.piece
@@ -227,15 +228,14 @@ def gradient(plan, layers, panels, batch_rows, scale, sums, parts, at_once, rate
             while start < end:
                 units, here = min(rows, end - start), layer.W + start * layer.stride
                 dW, db = at(plan.gradient, here, one), at(plan.gradient, layer.b + start, one)
-                if at_once:
-                    dW = at(plan.scratch, plan.packed + thread * plan.packed_size, one)
-                own = own_parts(layer, parts)
-                block_gradient(plan, below, layer, start, units, dW, panels, batch_rows, at_once, own, listed, thread, one)
-                bias_gradient(plan, layer, start, units, panels, db, one)
-                if at_once:
+                if batch.at_once:
+                    dW = packed_of(plan, batch, one)
+                block_gradient(plan, below, layer, batch, start, units, dW, one)
+                bias_gradient(plan, layer, batch, start, units, db, one)
+                if batch.at_once:
                     _clear_padding(dW, layer, below, units)
-                finish_block(plan, layer, start, units, dW, db, scale, shift(sums, 2 * place), one)
-                if at_once:
+                finish_block(plan, layer, start, units, dW, db, batch.scale, shift(sums, 2 * place), one)
+                if batch.at_once:
                     apply(plan, here, dW, units * layer.stride, one, keep, constants, one)
                     apply(plan, layer.b + start, db, units, one, one, constants, one)
                 start, place = start + rows, place + layer.block
@@ -245,23 +245,23 @@ def gradient(plan, layers, panels, batch_rows, scale, sums, parts, at_once, rate
             if shared:
                 passed += (end - begin + rows - 1) // rows
             done += layer.pieces
-    leave_matrix_unit(parts)
+    leave_matrix_unit(batch.parts)
 
 
-def update(plan, layers, norm, rate, t, thread, one):
+def update(plan, layers, batch, one):
     """New parameters of this thread's units from the whole gradient: clip, decay, then the rule's kernel, layer by layer."""
-    widest_vectors(thread)
-    constants = rule_constants(plan, t, thread)
-    clip = plan.clip_norm > 0 and norm > plan.clip_norm
-    shrink = like(plan.clip_norm / norm, one) if clip else one
+    widest_vectors(ONE)
+    constants = rule_constants(plan, batch)
+    clip = plan.clip_norm > 0 and batch.norm > plan.clip_norm
+    shrink = like(plan.clip_norm / batch.norm, one) if clip else one
     if plan.alike and plan.threads == 1:  # padding, where all is zero, goes along
-        constants[0] = rate
+        constants[0] = batch.rate
         apply(plan, ZERO, at(plan.gradient, 0, one), plan.theta_size, shrink, one, constants, one)
         return
     for l in range(1, layers.size):
         layer = layers[l]
-        _, start, stop = own_rows(layers, l, thread, plan.threads)
-        constants[0] = rate * layer.rate_factor
+        _, start, stop = own_rows(layers, l, batch.thread, plan.threads)
+        constants[0] = batch.rate * layer.rate_factor
         keep = decay(plan, constants[0], one)
         place, biases = layer.W + start * layer.stride, layer.b + start
         if stop > start:

@@ -12,7 +12,7 @@ import numpy as np
 
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner_sum, like, panel_width, shift, within
 from glassprop.core.layout import IN_PLACE_INPUTS, IN_PLACE_PANELS
-from glassprop.core.panels import fill_places, pack_columns, rows_to_panels
+from glassprop.core.panels import fill_places, pack_columns, packed_of, rows_to_panels
 from glassprop.core.threads import SLOT
 from glassprop.core.tile import columns_taken
 from glassprop.core.vectors import copy_part, copy_row, largest_bits
@@ -38,9 +38,9 @@ def _add_dots(plan, layer, h, inputs, start, rows, one):
     fill_places(g, rows, ONE)
 
 
-def add_dots(plan, below, layer, start, rows, thread, one):
+def add_dots(plan, below, layer, batch, start, rows, one):
     """g of `rows` units from `start` for a batch of one row."""
-    h, line = at(plan.scratch, below.h, one), at(plan.scratch, plan.packed + thread * plan.packed_size, one)
+    h, line = at(plan.scratch, below.h, one), packed_of(plan, batch, one)
     for k in range(below.units):
         line[k] = h[k * panel_width(one)]
     _add_dots(plan, layer, line, below.units, start, rows, one)
@@ -64,11 +64,11 @@ def _pack_portion(W, layer, start, end, done, depth, packed):
 
 
 @within
-def _ask_of_rows(plan, rows, row, count, depth, thread):
+def _ask_of_rows(plan, batch, rows, row, count, depth):
     """Note whether `depth` numbers of `count` rows are finite, where that will be asked; they are read soon afterwards."""
     if plan.asks_of_rows == 0:
         return
-    largest, whole = at(plan.largest, SLOT * thread, ZERO), depth // panel_width(rows) * panel_width(rows)
+    largest, whole = at(plan.largest, SLOT * batch.thread, ZERO), depth // panel_width(rows) * panel_width(rows)
     for i in range(count):
         line = shift(rows, i * row)
         if whole > 0:
@@ -78,24 +78,23 @@ def _ask_of_rows(plan, rows, row, count, depth, thread):
                 largest[0] = BEYOND
 
 
-def multiply_in_place(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
-    """g of the first layer for panels first..last of rows start..stop of X; rows beyond them as in panels.py.
+def multiply_in_place(plan, layers, batch, one):
+    """g of the first layer for this thread's panels of the batch, rows of X in their own order; rows beyond as in panels.py.
 
     A portion of W, of some units and inputs, meets all these rows before the next one; sums stay in the second-level cache.
     """
     layer, inputs, width = layers[1], layers[0].units, panel_width(one)
-    begin, end = first * width, min(last * width, stop - start)
+    begin, end = batch.first * width, min(batch.last * width, batch.rows)
     if begin >= end:
         return
-    rows, padded = at(X, (start + begin) * inputs, one), layer.padded
+    rows, padded = at(batch.X, (batch.start + begin) * inputs, one), layer.padded
     if plan.batch_size == 1 and layer.by_inputs == 0:
-        _ask_of_rows(plan, rows, inputs, ONE, inputs, thread)
+        _ask_of_rows(plan, batch, rows, inputs, ONE, inputs)
         _add_dots(plan, layer, rows, inputs, ZERO, layer.units, one)
         return
     W, b, zero = at(plan.theta, layer.W, one), at(plan.theta, layer.b, one), at(plan.scratch, plan.zero, one)
     sums = at(plan.scratch, layer.delta + begin * padded, one)  # nobody asks for δ
-    packed = at(plan.scratch, plan.packed + thread * plan.packed_size, one)
-    count = end - begin
+    packed, count = packed_of(plan, batch, one), end - begin
     pairs = count // 2 * 2
     last_row, last_sums = shift(rows, pairs * inputs), shift(sums, pairs * padded)
     for i in range(count + count % 2):
@@ -106,7 +105,7 @@ def multiply_in_place(plan, X, order, start, stop, layers, first, last, wanted, 
         for done in range(0, inputs, IN_PLACE_INPUTS):
             depth = min(IN_PLACE_INPUTS, inputs - done)
             if low == 0:
-                _ask_of_rows(plan, shift(rows, done), inputs, count, depth, thread)
+                _ask_of_rows(plan, batch, shift(rows, done), inputs, count, depth)
             _pack_portion(W, layer, low, high, done, depth, packed)
             for u in range(low, high, width):
                 columns = columns_taken(min(width, high - u), pairs, one)
@@ -117,4 +116,4 @@ def multiply_in_place(plan, X, order, start, stop, layers, first, last, wanted, 
                 if pairs < count:  # the last row twice: the tile would add up a single one in another order
                     left = shift(last_sums, u), padded, np.int64(2), width, shift(last_row, done), ZERO, ZERO, ONE
                     call_kernel(plan.adding_product, (*left, *right))
-    rows_to_panels(plan, layer, first, last, stop - start, one)
+    rows_to_panels(plan, layer, batch, one)

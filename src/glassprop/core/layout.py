@@ -14,11 +14,13 @@ import numpy as np
 from glassprop.core.activations import Activation, multiply_kernel
 from glassprop.core.matrix_unit import has_matrix_unit
 from glassprop.core.network import Network, aligned_zeros, layer_offsets, panel_columns, round_up, row_stride
+from glassprop.core.plan import BACKWARD, LOSS
 from glassprop.core.quads import few_columns
 
 #: One row for each layer, with row 0 for the input h_0 = x. Offsets count elements of theta (W, b) or of scratch (the rest).
 LAYER = np.dtype(
     [
+        ("number", np.int64),  # l
         ("units", np.int64),  # fan_out; of the row before: fan_in
         ("padded", np.int64),  # units in whole squares: a panel of P is padded * width elements
         ("W", np.int64),  # (units, stride) in theta
@@ -27,6 +29,9 @@ LAYER = np.dtype(
         ("b", np.int64),  # (units,)
         ("packed_row", np.int64),  # stride of Wᵀ when it is turned around for the backward product; 0: it is not
         ("parts", np.int64),  # of the operands of products: 1 in bfloat16, 3 of float32 for the matrix unit, 0: as they are
+        ("parts_above", np.int64),  # of the layer that reads h
+        ("q_stages", np.int64),  # of a step, that will ask for h in Q
+        ("slope_stages", np.int64),  # of a step, that will ask for φ′
         ("portion_row", np.int64),  # stride of a portion of W, in all parts of its pairs if in parts; 0: it is taken as it is
         ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
         ("input_portion", np.int64),  # inputs, in pairs if in parts, that its product takes for all panels before the next
@@ -171,12 +176,13 @@ def lay_out(
     parts = layer_parts(network, dtype, batch_size, paired, lines is not None)
     for l, (units, activation) in enumerate(zip(network.layers, activations, strict=True)):
         row, is_output = table[l], l == len(network.layers) - 1
-        row["units"], row["padded"], row["rate_factor"], row["dropout"] = units, round_up(units, width), 1.0, rates[l]
+        row["number"], row["units"], row["padded"], row["rate_factor"] = l, units, round_up(units, width), 1.0
+        row["dropout"], row["slope_stages"] = rates[l], LOSS | BACKWARD if is_output else BACKWARD
         if l == 0 and lines:
             row["padded"], row["h"], row["q"] = lines[0], end, end + lines[0] * panels * width
             end = int(row["q"]) + threads * lines[1] * width
             continue
-        row["parts"], above = parts[l], 0 if is_output else parts[l + 1]
+        row["parts"], row["parts_above"] = parts[l], above = parts[l], 0 if is_output else parts[l + 1]
         in_q = units if (backward and not is_output) or (l == 0 and above) else int(l == 0)  # or a square, to gather rows in
         _take_h(row, in_q, above == 3 and backward, claim, width)
         if activation is None:
@@ -191,6 +197,7 @@ def lay_out(
             share = max(share, _share_in_place(row, table[l - 1], l, batch_size, width))
         packed_size = max(packed_size, share)
         pieces += int(row["pieces"])
+        table[l - 1]["q_stages"] = 0 if row["sums"] else BACKWARD
         if rates[l]:
             row["a"] = row["g"] = row["z"] = claim(units)
         _take_activation(row, activation, is_output and activation.name == network.loss.link, keep_g or is_output, claim, dtype)

@@ -43,9 +43,15 @@ def transpose_panel(source, source_row, target, target_row, rows, columns):
 
 
 @within
-def own_parts(layer, parts):
-    """In how many parts the operands of this layer's products are, where those of the step are in so many."""
-    return parts if layer.parts == parts else ZERO
+def parts_in(batch, parts):
+    """In how many parts the operands of a layer's products are in this batch, of a layer that may have so many."""
+    return parts if parts == batch.parts else ZERO
+
+
+@within
+def packed_of(plan, batch, one):
+    """This thread's share of `packed`."""
+    return at(plan.scratch, plan.packed + batch.thread * plan.packed_size, one)
 
 
 @within
@@ -83,17 +89,17 @@ def _note_larger(pointer, count, so_far):
 
 
 @within
-def note_largest(plan, pointer, count, thread, which):
+def note_largest(plan, batch, pointer, count, which):
     """Note in `plan.largest` the largest of `count` numbers of panel rows, of h (0) or of δ (1), where that will be asked."""
     if plan.at_once != 0:
-        _note_larger(pointer, count, at(plan.largest, SLOT * thread + which, np.int64(0)))
+        _note_larger(pointer, count, at(plan.largest, SLOT * batch.thread + which, np.int64(0)))
 
 
 @within
-def note_rows(plan, pointer, count, thread):
+def note_rows(plan, batch, pointer, count):
     """The same of rows of X, where anything will be asked of them."""
     if plan.asks_of_rows + plan.at_once != 0:
-        _note_larger(pointer, count, at(plan.largest, SLOT * thread, np.int64(0)))
+        _note_larger(pointer, count, at(plan.largest, SLOT * batch.thread, np.int64(0)))
 
 
 @within
@@ -104,21 +110,21 @@ def fill_places(p, lines, count):
         fill_rest(line[count - 1], line, count)
 
 
-def gather_rows(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
-    """Panels first..last of rows start..stop of X, in the given order (0: their own), into P and Q of the input.
+def gather_rows(plan, layers, batch, one):
+    """This thread's panels of the batch, rows of X in the given order, into P and Q of the input.
 
-    Places in P from `stop` on are filled with the last row; in Q they keep the finite numbers that they held, which error terms
-    of zero multiply. Where Q is not `wanted`, one square of it serves all. Where operands of products are in three `parts` of
+    Places in P beyond the batch are filled with the last row; in Q they keep the finite numbers that they held, which error
+    terms of zero multiply. Where Q is not wanted, one square of it serves all. Where operands of products are in three parts of
     bfloat16, these are all that is kept, and the memory of one panel, and of one square of P, serves all; those of Q are made
     where they are wanted. While a square is gathered, the next one is called for from memory.
     """
-    layer, numbers, width = layers[0], at(order, 0, start), panel_width(one)
-    square, inputs, own = width * width, layer.units, own_parts(layers[1], parts)
+    layer, X, order, width = layers[0], batch.X, batch.order, panel_width(one)
+    square, inputs, parts, numbers = width * width, layer.units, parts_in(batch, layer.parts_above), at(order, 0, ZERO)
     blocks, last_row = layer.padded // width, plan.rows - 1
-    next_block = plan.most_panels * square if wanted != 0 or own != 0 else ZERO
-    for panel in range(first, last):
-        base, place = start + panel * width, panel if own != 3 else first
-        count = min(width, stop - base)
+    next_block = plan.most_panels * square if layer.q_stages & batch.stages != 0 or parts != 0 else ZERO
+    for panel in range(batch.first, batch.last):
+        base, place = batch.start + panel * width, panel if parts != 3 else batch.first
+        count = min(width, batch.stop - base)
         q, p = at(plan.scratch, layer.q + place * square, one), at(plan.scratch, layer.h + place * layer.padded * width, one)
         for block in range(blocks):
             columns, here = min(width, inputs - block * width), shift(q, block * next_block)
@@ -136,13 +142,13 @@ def gather_rows(plan, X, order, start, stop, layers, first, last, wanted, parts,
                     copy_row(source, target)
                 else:
                     copy_part(source, columns, target)
-            if own == 0:
+            if parts == 0:
                 transpose_panel(here, width, shift(p, block * square), width, count, columns)
-        if own != 0:
-            call_kernel(plan.do_pair_input, (plan, layer, q, p, next_block, count, panel, wanted, own, thread, one))
+        if parts != 0:
+            call_kernel(plan.do_pair_input, (plan, layer, batch, q, p, next_block, count, panel, one))
             continue
         fill_places(p, inputs, count)
-        note_rows(plan, p, inputs * width, thread)
+        note_rows(plan, batch, p, inputs * width)
 
 
 @inner
@@ -163,23 +169,23 @@ def pack_columns(W, stride, rows, depth, packed, packed_row):
 
 
 @within
-def rows_to_panels(plan, layer, first, last, count, one):
-    """g of panels first..last of a batch of `count` rows, from rows, which lie where nobody asks for δ."""
+def rows_to_panels(plan, layer, batch, one):
+    """g of this thread's panels, from rows, which lie where nobody asks for δ."""
     width, padded = panel_width(one), layer.padded
-    for panel in range(first, last):
+    for panel in range(batch.first, batch.last):
         here = panel * padded * width
         g, rows = at(plan.scratch, layer.g + here, one), at(plan.scratch, layer.delta + here, one)
         for u in range(0, padded, width):
             transpose_panel(shift(rows, u), padded, shift(g, u * width), width, width, width)
-        fill_places(g, layer.units, min(width, count - panel * width))
+        fill_places(g, layer.units, min(width, batch.rows - panel * width))
 
 
 @inner
-def scatter_rows(scratch, row, start, stop, output, first, last, one):
-    """The outputs h_L of panels first..last of a batch, from P into rows start..stop of `output` (rows, outputs)."""
-    p, target = at(scratch, row.h, one), at(output, start * row.units, one)
+def scatter_rows(plan, layer, batch, one):
+    """The outputs h_L of this thread's panels, from P into the batch's rows of `plan.output` (rows, outputs)."""
+    p, target = at(plan.scratch, layer.h, one), at(plan.output, batch.start * layer.units, one)
     width = panel_width(p)
-    for i in range(first * width, min(last * width, stop - start)):
-        panel = shift(p, (i // width) * row.padded * width + i % width)
-        for j in range(row.units):
-            target[i * row.units + j] = panel[j * width]
+    for i in range(batch.first * width, min(batch.last * width, batch.rows)):
+        panel = shift(p, (i // width) * layer.padded * width + i % width)
+        for j in range(layer.units):
+            target[i * layer.units + j] = panel[j * width]

@@ -10,68 +10,70 @@ import numpy as np
 
 from glassprop.core.bfloat16 import pair_lines, pair_rows
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, panel_width, shift, stay_apart, within
-from glassprop.core.panels import fill_places, note_rows, pack_columns, paired_square, product_of, transpose_panel
+from glassprop.core.panels import fill_places, note_rows, pack_columns, packed_of, paired_square, product_of, transpose_panel
 from glassprop.core.vectors import fill_rest
 
 MOST_LINES = np.int64(16)  # that are called for with a product of tiles: more keep it waiting
 
 
 @inner
-def _pair_squares(plan, layer, p, lines, q, block, panel, wanted, parts, one):
-    """A square of P, and of Q if that is `wanted`, in pairs: of units for the layer above, of rows for the gradient.
+def _pair_squares(plan, layer, batch, p, lines, q, block, panel, one):
+    """A square of P, and of Q if that is wanted, in pairs: of units for the layer above, of rows for the gradient.
 
     Of one part those of rows take the first half of the square's own place, of three so much of a larger one.
     """
     stay_apart(lines)
-    width = panel_width(one)
+    width, parts = panel_width(one), layer.parts_above
     place = layer.h_pairs + panel * plan.pairs_of_panel + block * (width // 2) * parts * width
     pair_lines(p, lines, at(plan.scratch, place, one), parts)
-    if wanted != 0:
+    if layer.q_stages & batch.stages != 0:
         place = layer.q_pairs + (block * plan.most_panels + panel) * paired_square(parts, one)
         pair_lines(q, width, at(plan.scratch, place, one), parts)
 
 
-def pair_input(plan, layer, q, p, next_block, count, panel, wanted, parts, thread, one):
+def pair_input(plan, layer, batch, q, p, next_block, count, panel, one):
     """P and pairs from Q of one panel of the input; of three parts a single square of P is enough."""
     width = panel_width(one)
-    next_square = width * width if parts != 3 else ZERO
+    next_square = width * width if layer.parts_above != 3 else ZERO
     for block in range(layer.padded // width):
         columns = min(width, layer.units - block * width)
         here, there = shift(p, block * next_square), shift(q, block * next_block)
         transpose_panel(there, width, here, width, count, columns)
         fill_places(here, columns, count)
-        note_rows(plan, here, columns * width, thread)
-        _pair_squares(plan, layer, here, columns, there, block, panel, wanted, parts, one)
+        note_rows(plan, batch, here, columns * width)
+        _pair_squares(plan, layer, batch, here, columns, there, block, panel, one)
 
 
-def pair_units(plan, layer, start, units, panel, wanted, parts, thread, one):
-    """`panels.panel_to_units` for operands in parts: pairs of h, and of its Q if that is `wanted`."""
+def pair_units(plan, layer, batch, start, units, panel, one):
+    """`panels.panel_to_units` for operands in parts: pairs of h, and of its Q if that is wanted."""
     width = panel_width(one)
     square = width * width
     for u in range(0, units, width):
         block, lines = (start + u) // width, min(width, units - u)
         own = layer.q + (block * plan.most_panels + panel) * square
-        q = at(plan.scratch, own if parts != 3 else plan.packed + (thread + 1) * plan.packed_size - square, one)
+        q = at(plan.scratch, own, one)
+        if layer.parts_above == 3:
+            q = shift(packed_of(plan, batch, one), plan.packed_size - square)
         p = at(plan.scratch, layer.h + (panel * layer.padded + start + u) * width, one)
-        if wanted != 0:
+        if layer.q_stages & batch.stages != 0:
             transpose_panel(p, width, q, width, lines, width)
-        _pair_squares(plan, layer, p, lines, q, block, panel, wanted, parts, one)
+        _pair_squares(plan, layer, batch, p, lines, q, block, panel, one)
 
 
-def pair_errors(plan, layer, first, last, parts, one):
-    """δ of panels first..last in pairs of units, for the layer below."""
+def pair_errors(plan, layer, batch, one):
+    """δ of this thread's panels in pairs of units, for the layer below."""
     width = panel_width(one)
-    for panel in range(first, last):
+    for panel in range(batch.first, batch.last):
         delta = at(plan.scratch, layer.delta + panel * layer.padded * width, one)
         target = at(plan.scratch, plan.delta_pairs + panel * plan.pairs_of_panel, one)
-        pair_lines(delta, layer.units, target, parts)
+        pair_lines(delta, layer.units, target, layer.parts)
 
 
-def pair_block(plan, layer, start, units, panels, target, parts, one):
+def pair_block(plan, layer, batch, start, units, target, one):
     """δ of `units` units from `start` in pairs of rows, for a block of the gradient: [panel][unit][pair]."""
-    width = panel_width(one)
+    width, parts = panel_width(one), layer.parts
     row = parts * width // 2
-    for panel in range(panels):
+    for panel in range(batch.panels):
         delta = at(plan.scratch, layer.delta + (panel * layer.padded + start) * width, one)
         pair_rows(delta, width, units, width, shift(target, panel * units * row), row, parts)
 
@@ -85,9 +87,9 @@ def lines_called_for(rows, parts, one):
     return min(MOST_LINES, parts * panel_width(one) * panel_width(one) // rows)
 
 
-def multiply_by_rows(plan, below, layer, start, rows, low, high, parts, thread, one):
+def multiply_by_rows(plan, below, layer, batch, start, rows, low, high, one):
     """g of `rows` units from `start` for panels low..high: a portion of these rows of W after the other."""
-    width, done, packed = panel_width(one), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, one)
+    width, done, parts, packed = panel_width(one), ZERO, layer.parts, packed_of(plan, batch, one)
     product, portion, row = product_of(plan, parts), layer.input_portion, layer.portion_row
     W, b = at(plan.theta, layer.W + start * layer.stride, one), at(plan.theta, layer.b + start, one)
     biases, bias_row = shift(packed, layer.resident_rows * row), width // 2
@@ -105,12 +107,12 @@ def multiply_by_rows(plan, below, layer, start, rows, low, high, parts, thread, 
         done, bias_row = done + pairs, -ONE
 
 
-def multiply_by_columns(plan, below, layer, start, rows, low, high, parts, thread, one):
+def multiply_by_columns(plan, below, layer, batch, start, rows, low, high, one):
     """∂L/∂h of `rows` units from `start` for panels low..high: a portion of these columns of W after the other.
 
     Columns of W are made contiguous at the end of what they take in pairs, which so do not overtake them.
     """
-    width, done, packed = panel_width(one), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, one)
+    width, done, parts, packed = panel_width(one), ZERO, layer.parts, packed_of(plan, batch, one)
     product, portion, row = product_of(plan, parts), layer.unit_portion, layer.packed_row
     W, zero, sum_row = at(plan.theta, layer.W + start, one), at(plan.scratch, plan.zero, one), ZERO
     numbers = shift(packed, parts // 2 * portion)

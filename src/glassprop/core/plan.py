@@ -79,6 +79,39 @@ PLAN = np.dtype(
     align=True,
 )  # fmt: skip
 
+#: What a thread is at work on, in one record of its own: rows of a batch, and what is asked of them.
+_BATCH = (
+    *((name, np.int64) for name in (
+        "thread",
+        "stages",  # of the step
+        "step",  # that dropout goes by; the rule's t is one more
+        "parts",  # of bfloat16 in operands of its products, where a layer has as many: 1 or 3, or 0
+        "X", "Y", "weights",  # addresses, as in the plan: of the rows to train on, or of those held out
+        "classes",  # of Y
+        "order",  # of these rows: address of the epoch's, or absent
+        "start", "stop",  # places of the batch's rows in it, last exclusive
+        "rows", "panels",  # of the whole batch
+        "first", "last",  # panels that are this thread's, last exclusive
+        "together",  # all panels of the batch where threads may share out units instead, else 0
+        "sums",  # address of the (loss, weight) of panel 0
+        "at_once",  # 1: the rule takes a block as soon as its gradient is there
+    )),
+    *((name, np.float64) for name in (
+        "scale",  # of the gradient: 1/Σ w
+        "rate",  # the learning rate
+        "norm",  # of the gradient
+    )),
+)  # fmt: skip
+# Two lines of the cache for each that is used: no thread writes into another's.
+BATCH = np.dtype(
+    {
+        "names": [name for name, _ in _BATCH],
+        "formats": [kind for _, kind in _BATCH],
+        "offsets": list(range(0, 8 * len(_BATCH), 8)),
+        "itemsize": 256,
+    }
+)
+
 #: What a run has come to, in one record: with parameters and optimizer state, all that continuing needs.
 PROGRESS = np.dtype(
     [

@@ -7,7 +7,7 @@ parts of bfloat16: parts.py.
 from __future__ import annotations
 
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, panel_width, shift, within
-from glassprop.core.panels import pack_columns
+from glassprop.core.panels import pack_columns, packed_of
 from glassprop.core.tile import MAIN_ROWS
 
 
@@ -17,9 +17,9 @@ def numbers_called_for(rows, one):
     return panel_width(one) // max(ONE, rows // MAIN_ROWS) + ONE
 
 
-def add_by_rows(plan, below, layer, start, rows, low, high, thread, one):
+def add_by_rows(plan, below, layer, batch, start, rows, low, high, one):
     """g of `rows` units from `start` for panels low..high: a portion of these rows of W after the other."""
-    width, done, packed = panel_width(one), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, one)
+    width, done, packed = panel_width(one), ZERO, packed_of(plan, batch, one)
     product, row, ahead = plan.product, layer.portion_row, numbers_called_for(rows, one)
     W, b = at(plan.theta, layer.W + start * layer.stride, one), at(plan.theta, layer.b + start, one)
     while done < below.units:
@@ -36,9 +36,9 @@ def add_by_rows(plan, below, layer, start, rows, low, high, thread, one):
         done, product = done + depth, plan.adding_product
 
 
-def add_by_columns(plan, below, layer, start, rows, low, high, thread, one):
+def add_by_columns(plan, below, layer, batch, start, rows, low, high, one):
     """∂L/∂h of `rows` units from `start` for panels low..high: a portion of these columns of W after the other."""
-    width, done, packed = panel_width(one), ZERO, at(plan.scratch, plan.packed + thread * plan.packed_size, one)
+    width, done, packed = panel_width(one), ZERO, packed_of(plan, batch, one)
     product, row, ahead = plan.product, layer.packed_row, numbers_called_for(rows, one)
     W, zero = at(plan.theta, layer.W + start, one), at(plan.scratch, plan.zero, one)
     while done < layer.units:

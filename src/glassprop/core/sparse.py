@@ -112,8 +112,8 @@ def new_turned(inputs: int, units: int, panels: int, threads: int, dtype: np.dty
 
 
 @within
-def _table(X, one):
-    addresses = at(X, 0, ZERO)
+def _table_of(batch, one):
+    addresses = at(batch.X, 0, ZERO)
     return at(addresses[0], 0, ZERO), at(addresses[1], 0, ZERO), at(addresses[2], 0, one)
 
 
@@ -123,15 +123,15 @@ def _clear(line, width):
         line[i] = 0
 
 
-def gather_sparse_rows(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
-    """`panels.gather_rows` for a sparse X: the lines of panels first..last, and the inputs that they are of."""
-    starts, columns, values = _table(X, one)
-    layer, numbers, width = layers[0], at(order, 0, start), panel_width(one)
+def gather_sparse_rows(plan, layers, batch, one):
+    """`panels.gather_rows` for a sparse X: the lines of panels, and the inputs that they are of."""
+    starts, columns, values = _table_of(batch, one)
+    layer, order, numbers, width = layers[0], batch.order, at(batch.order, 0, ZERO), panel_width(one)
     words = (layer.units + 63) // 64
-    seen, place = at(plan.seen, thread * words, ZERO), at(plan.places, thread * layer.units, ZERO)
-    for panel in range(first, last):
-        base = start + panel * width
-        count, lines = min(width, stop - base), ZERO
+    seen, place = at(plan.seen, batch.thread * words, ZERO), at(plan.places, batch.thread * layer.units, ZERO)
+    for panel in range(batch.first, batch.last):
+        base = batch.start + panel * width
+        count, lines = min(width, batch.stop - base), ZERO
         inputs = at(plan.lines, panel * layer.padded, ZERO)
         p = at(plan.scratch, layer.h + panel * layer.padded * width, one)
         for i in range(count):
@@ -156,7 +156,7 @@ def gather_sparse_rows(plan, X, order, start, stop, layers, first, last, wanted,
             for n in range(starts[row], starts[row + 1]):
                 p[place[columns[n]] * width + i] = values[n]
         at(plan.line_counts, panel, ZERO)[0] = lines
-        note_largest(plan, p, lines * width, thread, 0)
+        note_largest(plan, batch, p, lines * width, 0)
 
 
 @within
@@ -200,26 +200,28 @@ def _turn_met(W, stride, units, met, words, turned, padded):
 
 
 @within
-def _add_turned_rows(plan, layers, starts, columns, values, start, begin, end, thread, one):
+def _add_turned_rows(plan, layers, batch, begin, end, one):
     """Add up rows of Wᵀ for rows begin..end of the batch, of W as it lies unit by unit.
 
     It is turned around for as many inputs at a time as the cache holds, all of them or those in which any of the rows has a
     number, and all rows meet them before the next. Of each row ``numbers`` holds where its numbers of these inputs begin, and
     where they end.
     """
+    starts, columns, values = _table_of(batch, one)
+    starts = shift(starts, batch.start)
     layer, inputs, some = layers[1], layers[0].units, plan.turned_inputs
     W, stride, padded = at(plan.theta, layer.W, one), layer.stride, layer.padded
     words = (some + 63) // 64
-    turned, met = at(plan.turned, thread * some * padded, one), at(plan.seen, thread * words, ZERO)
+    turned, met = at(plan.turned, batch.thread * some * padded, one), at(plan.seen, batch.thread * words, ZERO)
     numbers, sums = at(plan.places, ZERO, ZERO), at(plan.scratch, layer.delta, one)
     for i in range(begin, end):
-        numbers[2 * i + 1] = starts[start + i]
+        numbers[2 * i + 1] = starts[i]
     for low in range(ZERO, inputs, some):
         count = ZERO
         for word in range(words):
             met[word] = 0
         for i in range(begin, end):
-            n, after = numbers[2 * i + 1], starts[start + i + 1]
+            n, after = numbers[2 * i + 1], starts[i + 1]
             numbers[2 * i] = n
             while n < after and columns[n] < low + some:
                 j = columns[n] - low
@@ -238,34 +240,35 @@ def _add_turned_rows(plan, layers, starts, columns, values, start, begin, end, t
             add_listed_rows(shift(sums, i * padded), padded, shift(values, n), shift(columns, n), count, table)
 
 
-def multiply_rows(plan, X, order, start, stop, layers, first, last, wanted, parts, thread, one):
-    """g of the first layer for panels first..last of rows start..stop of X; rows beyond them as in panels.py.
+def multiply_rows(plan, layers, batch, one):
+    """g of the first layer for this thread's panels of the batch, rows of X in their own order; rows beyond as in panels.py.
 
     Sums of a row are b and, for each of its numbers, a row of Wᵀ.
     """
-    starts, columns, values = _table(X, one)
+    starts, columns, values = _table_of(batch, one)
     layer, width, b = layers[1], panel_width(one), at(plan.theta, layers[1].b, one)
     padded, table = layer.padded, at(plan.theta, layer.W, one)
-    begin, end = first * width, min(last * width, stop - start)
+    begin, end = batch.first * width, min(batch.last * width, batch.rows)
     sums = at(plan.scratch, layer.delta, one)  # nobody asks for δ
     for i in range(begin, end):
         for u in range(layer.units):
             sums[i * padded + u] = b[u]
     if layer.by_inputs == 0:
-        _add_turned_rows(plan, layers, starts, columns, values, start, begin, end, thread, one)
+        _add_turned_rows(plan, layers, batch, begin, end, one)
     else:
         for i in range(begin, end):
-            n = starts[start + i]
-            count = starts[start + i + 1] - n
+            n = starts[batch.start + i]
+            count = starts[batch.start + i + 1] - n
             add_listed_rows(shift(sums, i * padded), padded, shift(values, n), shift(columns, n), count, table)
-    rows_to_panels(plan, layer, first, last, stop - start, one)
+    rows_to_panels(plan, layer, batch, one)
 
 
-def collect_columns(plan, layers, order, start, stop, thread, one):
+def collect_columns(plan, layers, batch, one):
     """The lines of this thread's blocks of inputs for a batch, and where the error terms of their rows lie in a panel of P."""
-    starts, columns, values = _table(plan.X, one)
-    layer, numbers, width = layers[0], at(order, 0, start), panel_width(one)
-    low, high = share((layer.units + width - 1) // width, thread, plan.threads)
+    starts, columns, values = _table_of(batch, one)
+    layer, order, numbers, width = layers[0], batch.order, at(batch.order, 0, ZERO), panel_width(one)
+    start, stop = batch.start, batch.stop
+    low, high = share((layer.units + width - 1) // width, batch.thread, plan.threads)
     table, places = at(plan.block_table, 0, ZERO), at(plan.block_lines, 0, ZERO)  # (first line, lines) of every block
     for block in range(low, high):
         table[2 * block + 1] = 0
@@ -278,7 +281,7 @@ def collect_columns(plan, layers, order, start, stop, thread, one):
             if block != before:
                 table[2 * block + 1] += 1
             before = block
-    line = thread * plan.share_lines
+    line = batch.thread * plan.share_lines
     for block in range(low, high):
         table[2 * block] = line
         line += max(ONE, table[2 * block + 1])

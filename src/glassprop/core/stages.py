@@ -29,50 +29,50 @@ from glassprop.core.parts import (
     pair_input,
     pair_units,
 )
-from glassprop.core.plan import PLAN, PROGRESS
+from glassprop.core.plan import BATCH, PLAN, PROGRESS
 from glassprop.core.portions import add_by_columns, add_by_rows
 from glassprop.core.sparse import collect_columns, gather_sparse_rows, multiply_rows
 from glassprop.core.step import batch_losses, run
 
 #: The stages of a step: kernels by the name of their address in the plan, and their arguments in the letters of `kernel`.
 STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (gather_rows, "PnnnnLnnnnnu"),
-    "do_forward": (forward, "PLnnnnnnnnnu"),
-    "do_losses": (batch_losses, "PLnnnnnnnncnu"),
-    "do_update": (update, "PLddnnu"),
+    "do_gather": (gather_rows, "PLBu"),
+    "do_forward": (forward, "PLBu"),
+    "do_losses": (batch_losses, "PLBu"),
+    "do_update": (update, "PLBu"),
 }
 #: Those that a second process compiles in a first run, and then the entry: they are needed last.
 LAST_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_backward": (backward, "PLnnnnnnnnu"),
-    "do_gradient": (gradient, "PLnndcnndnnu"),
+    "do_backward": (backward, "PLBu"),
+    "do_gradient": (gradient, "PLBu"),
 }
 #: Those of a sparse X, in place of the ones above or beside them.
 SPARSE_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (gather_sparse_rows, "PnnnnLnnnnnu"),
-    "do_collect": (collect_columns, "PLnnnnu"),
+    "do_gather": (gather_sparse_rows, "PLBu"),
+    "do_collect": (collect_columns, "PLBu"),
 }
 #: Those of its predictions.
 ROW_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (multiply_rows, "PnnnnLnnnnnu"),
+    "do_gather": (multiply_rows, "PLBu"),
 }
 #: Those of predictions that read X where it lies, and of single rows.
 IN_PLACE_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_gather": (multiply_in_place, "PnnnnLnnnnnu"),
-    "add_dots": (add_dots, "PRRnnnu"),
+    "do_gather": (multiply_in_place, "PLBu"),
+    "add_dots": (add_dots, "PRRBnnu"),
 }
 #: Those of operands in parts of bfloat16, within the ones above.
 PARTS_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_pair_input": (pair_input, "PRppnnnnnnu"),
-    "do_pair_units": (pair_units, "PRnnnnnnu"),
-    "do_pair_errors": (pair_errors, "PRnnnu"),
-    "do_pair_block": (pair_block, "PRnnnpnu"),
-    "do_rows": (multiply_by_rows, "PRRnnnnnnu"),
-    "do_columns": (multiply_by_columns, "PRRnnnnnnu"),
+    "do_pair_input": (pair_input, "PRBppnnnu"),
+    "do_pair_units": (pair_units, "PRBnnnu"),
+    "do_pair_errors": (pair_errors, "PRBu"),
+    "do_pair_block": (pair_block, "PRBnnpu"),
+    "do_rows": (multiply_by_rows, "PRRBnnnnu"),
+    "do_columns": (multiply_by_columns, "PRRBnnnnu"),
 }
 #: Those of products in portions of numbers as they are.
 PORTION_STAGES: dict[str, tuple[Callable, str]] = {
-    "add_rows": (add_by_rows, "PRRnnnnnu"),
-    "add_columns": (add_by_columns, "PRRnnnnnu"),
+    "add_rows": (add_by_rows, "PRRBnnnnu"),
+    "add_columns": (add_by_columns, "PRRBnnnnu"),
 }
 _TABLES = {
     "": STAGES,
@@ -83,7 +83,7 @@ _TABLES = {
     "parts": PARTS_STAGES,
     "portions": PORTION_STAGES,
 }
-_RECORDS = {"P": PLAN, "L": [LAYER], "R": LAYER}
+_RECORDS = {"P": PLAN, "L": [LAYER], "R": LAYER, "B": BATCH}
 _stages: dict[tuple[str, str], dict[str, int]] = {}
 _prepared: set[str] = set()  # precisions
 _second: list[subprocess.Popen[bytes]] = []  # the second process, while it is at work
@@ -103,7 +103,7 @@ def stages(dtype: np.dtype, of: str = "") -> dict[str, int]:
 
 def _arguments(dtype: np.dtype) -> tuple[Any, ...]:
     """What the entry is called with in a precision, as far as the compiler looks at it."""
-    return np.zeros(1, PLAN), np.zeros(1, PROGRESS), np.zeros(1, LAYER), 0, 0, 0, 0, dtype.type(1)
+    return np.zeros(1, PLAN), np.zeros(1, PROGRESS), np.zeros(1, LAYER), np.zeros(1, BATCH), 0, 0, 0, 0, dtype.type(1)
 
 
 def will_compile(dtype: np.dtype) -> bool:

@@ -22,7 +22,6 @@ from glassprop.core.jit import (
     inner_sum,
     like,
     panel_width,
-    shift,
     within,
 )
 from glassprop.core.layout import SPLIT_ROWS
@@ -45,17 +44,17 @@ from glassprop.core.vectors import fill_rest, from_bits
 
 
 @within
-def _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, one):
-    """Targets of panels first..last into P, class numbers spread out and labels smoothed; row weights beside them.
+def _gather_targets(plan, top, batch, one):
+    """Targets of this thread's panels into P, class numbers spread out and labels smoothed; row weights beside them.
 
-    Leaves Σ w of panel p in ``sums[2 p + 1]``.
+    Leaves Σ w of panel p in ``batch.sums[2 p + 1]``.
     """
-    top, width = layers[-1], panel_width(one)
-    given, numbers = at(weights, 0, one), at(order, 0, ZERO)
+    width, Y, classes, weights, order = panel_width(one), batch.Y, batch.classes, batch.weights, batch.order
+    given, numbers, sums = at(weights, 0, one), at(order, 0, ZERO), at(batch.sums, 0, 1.0)
     keep, share_of_all = like(plan.keep, one), like(plan.share, one)
-    for p in range(first, last):
-        base, mass = start + p * width, 0.0
-        count = min(width, stop - base)
+    for p in range(batch.first, batch.last):
+        base, mass = batch.start + p * width, 0.0
+        count = min(width, batch.stop - base)
         row_weights = at(plan.scratch, plan.batch_weights + p * width, one)
         fill_rest(one, row_weights, 0)
         fill_rest(like(0, one), row_weights, count)
@@ -90,10 +89,10 @@ def _weighted_sum(losses, weights, n):
 
 
 @within
-def _panel_losses(plan, layers, first, last, sums, thread, one):
-    """Σ over rows of w_r ℓ_r of panel p into ``sums[2 p]``, with δ_L = w_r ∂ℓ_r/∂g_L left in scratch."""
-    top, width, scratch = layers[-1], panel_width(one), plan.scratch
-    for panel in range(first, last):
+def _panel_losses(plan, top, batch, one):
+    """Σ over rows of w_r ℓ_r of panel p into ``batch.sums[2 p]``, with δ_L = w_r ∂ℓ_r/∂g_L left in scratch."""
+    width, scratch, sums = panel_width(one), plan.scratch, at(batch.sums, 0, 1.0)
+    for panel in range(batch.first, batch.last):
         here = panel * top.padded * width
         g, h, delta = at(scratch, top.g + here, one), at(scratch, top.h + here, one), at(scratch, top.delta + here, one)
         y = at(scratch, plan.targets + here, one)
@@ -102,14 +101,14 @@ def _panel_losses(plan, layers, first, last, sums, thread, one):
         call_kernel(plan.loss, (g, h, y, row_weights, delta, losses, top.units, at(plan.loss_constants, 0, 1.0)))
         if top.dphi != 0:
             call_kernel(top.dphi, (at(scratch, top.z + here, one), delta, top.units * width))
-        note_largest(plan, delta, top.units * width, thread, 1)
+        note_largest(plan, batch, delta, top.units * width, 1)
         sums[2 * panel] = _weighted_sum(losses, row_weights, width)
 
 
-def batch_losses(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, thread, one):
-    """Losses, weights and δ_L of panels first..last of the batch in rows start..stop, from what the forward pass has left."""
-    _gather_targets(plan, layers, Y, classes, weights, order, start, stop, first, last, sums, one)
-    _panel_losses(plan, layers, first, last, sums, thread, one)
+def batch_losses(plan, layers, batch, one):
+    """Losses, weights and δ_L of this thread's panels of the batch, from what the forward pass has left."""
+    _gather_targets(plan, layers[-1], batch, one)
+    _panel_losses(plan, layers[-1], batch, one)
 
 
 @within
@@ -123,7 +122,7 @@ def _add_up(sums, pairs):
 
 
 @within
-def _may_act_at_once(plan, loss, rows, scale, one):
+def _may_act_at_once(plan, batch, loss, one):
     """1 where no gradient of the batch can overflow, before or after it is scaled: the rule need not see all of it first.
 
     No sum over rows exceeds their number times the largest |h|, or the 1 that stands for it in db, times the largest |δ|. A
@@ -133,12 +132,12 @@ def _may_act_at_once(plan, loss, rows, scale, one):
         return ZERO
     h = delta = ZERO
     for thread in range(plan.threads):
-        bits = at(plan.largest, SLOT * thread, rows)
+        bits = at(plan.largest, SLOT * thread, ZERO)
         h, delta = max(h, bits[0]), max(delta, bits[1])
     largest_h = np.float64(from_bits(h, one))
     largest_h = 1.0 if largest_h < 1.0 else largest_h  # NaN compares false and stays
-    bound = largest_h * np.float64(from_bits(delta, one)) * rows * max(1.0, scale)
-    penalty = max(plan.l2, plan.l1) * (scale if plan.as_scikit_learn else 1.0)
+    bound = largest_h * np.float64(from_bits(delta, one)) * batch.rows * max(1.0, batch.scale)
+    penalty = max(plan.l2, plan.l1) * (batch.scale if plan.as_scikit_learn else 1.0)
     return np.int64(bound < plan.bound and penalty <= 0.1)
 
 
@@ -151,27 +150,29 @@ def _parts(plan, rows, training):
 
 
 @inner
-def _validate(plan, layers, sums, thread, one):
-    """This thread's panels of the validation rows, without dropout or penalty: losses and weights into `sums`."""
+def _validate(plan, layers, batch, one):
+    """This thread's panels of the validation rows, without dropout or penalty: losses and weights into `plan.sums`."""
     width = panel_width(one)
-    parts = _parts(plan, plan.validation_rows, ZERO)
-    low, high = share(plan.most_panels, thread, plan.threads)  # panels of scratch that are this thread's
+    low, high = share(plan.most_panels, batch.thread, plan.threads)  # panels of scratch that are this thread's
     if high == low:
         return
     validators = min(plan.threads, plan.most_panels)  # by the number of their panel, where each has one at most
-    mine, others = share((plan.validation_rows + width - 1) // width, thread if validators == plan.threads else low, validators)
+    own = batch.thread if validators == plan.threads else low
+    mine, others = share((plan.validation_rows + width - 1) // width, own, validators)
+    batch.X, batch.Y, batch.weights = plan.validation_X, plan.validation_Y, plan.validation_weights
+    batch.classes, batch.order, batch.stages, batch.together = plan.validation_classes, ZERO, FORWARD, ZERO
+    batch.parts, batch.stop = _parts(plan, plan.validation_rows, ZERO), plan.validation_rows
     for v in range(mine, others, high - low):
-        last = low + min(high - low, others - v)
-        start, stop = (v - low) * width, plan.validation_rows
-        here = shift(sums, 2 * (v - low))
-        call_kernel(plan.do_gather, (plan, plan.validation_X, ZERO, start, stop, layers, low, last, ZERO, parts, thread, one))
-        call_kernel(plan.do_forward, (plan, layers, low, last, ZERO, stop - start, ZERO, ZERO, parts, start, thread, one))
-        Y, classes, weights = plan.validation_Y, plan.validation_classes, plan.validation_weights
-        call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, ZERO, start, stop, low, last, here, thread, one))
+        batch.first, batch.last = low, low + min(high - low, others - v)
+        batch.start, batch.sums = (v - low) * width, plan.sums + 16 * (v - low)
+        batch.rows = batch.stop - batch.start
+        call_kernel(plan.do_gather, (plan, layers, batch, one))
+        call_kernel(plan.do_forward, (plan, layers, batch, one))
+        call_kernel(plan.do_losses, (plan, layers, batch, one))
 
 
 @inner
-def _close_epoch(plan, now, layers, epoch, steps_per_epoch, rate, one):
+def _close_epoch(plan, now, epoch, steps_per_epoch, rate, one):
     """The epoch's row of history, from what has been summed up, and the value by which it is judged."""
     row = at(plan.history, 4 * (epoch - plan.first_epoch), 1.0)
     row[0] = now.loss_sum / now.weight_sum
@@ -200,51 +201,64 @@ def note_epoch(plan, now, value, epochs_done, one):
 
 
 @inner
-def _end_epoch(plan, now, layers, epoch, steps_per_epoch, rate, stages, thread, one):
+def _end_epoch(plan, now, layers, batch, stages, epoch, steps_per_epoch, one):
     """Validate, write the epoch's row of history, note it: the stages that are asked for. All threads have met when it ends."""
-    leader = thread == 0
+    leader = batch.thread == 0
     if stages & EPOCHS and plan.validation_rows > 0:
-        _validate(plan, layers, at(plan.sums, 0, 1.0), thread, one)
+        _validate(plan, layers, batch, one)
         meet(plan)
     if leader and stages & EPOCHS:
-        _close_epoch(plan, now, layers, epoch, steps_per_epoch, rate, one)
+        _close_epoch(plan, now, epoch, steps_per_epoch, batch.rate, one)
     if leader and stages & NOTE and note_epoch(plan, now, now.monitored, epoch + 1, one):
         now.status = PATIENCE_SPENT
     meet(plan)
 
 
 @within
-def _by_panels(plan, layers, order, start, stop, stages, parts, t, thread, one):
-    """What panels of the batch are shared out for: rows, forward, outputs, losses and δ, as far as the stages ask for them."""
-    width, training = panel_width(one), stages & UPDATE
-    panels = (stop - start + width - 1) // width
-    low, high = share(panels, thread, plan.threads)
-    together = panels if plan.threads > 1 else ZERO
-    if plan.at_once != 0:
-        for i in range(2):
-            at(plan.largest, SLOT * thread + i, start)[0] = 0
-    if stages & FORWARD:
-        wanted, slopes = stages & BACKWARD, stages & (LOSS | BACKWARD)
-        call_kernel(plan.do_gather, (plan, plan.X, order, start, stop, layers, low, high, wanted, parts, thread, one))
-        call_kernel(plan.do_forward, (plan, layers, low, high, together, stop - start, slopes, training, parts, t, thread, one))
-    if stages & OUTPUT:
-        scatter_rows(plan.scratch, layers[-1], start, stop, plan.output, low, high, one)
-    if stages & LOSS:
-        Y, classes, weights, sums = plan.Y, plan.classes, plan.weights, at(plan.sums, 0, 1.0)
-        call_kernel(plan.do_losses, (plan, layers, Y, classes, weights, order, start, stop, low, high, sums, thread, one))
-    if stages & BACKWARD:
-        if plan.do_collect != 0:
-            call_kernel(plan.do_collect, (plan, layers, order, start, stop, thread, one))
-        call_kernel(plan.do_backward, (plan, layers, low, high, together, stop - start, training, parts, t, thread, one))
+def _take_rows(plan, batch, stages, step, steps_per_epoch, one):
+    """The rows of a step, and what is asked of them, into this thread's record."""
+    epoch = step // steps_per_epoch
+    batch.stages, batch.step = stages, plan.earlier_steps + step
+    batch.X, batch.Y, batch.weights, batch.classes, batch.sums = plan.X, plan.Y, plan.weights, plan.classes, plan.sums
+    batch.order = plan.order + (epoch - plan.first_epoch) * plan.rows * 8 if plan.order else plan.order
+    batch.start = (step - epoch * steps_per_epoch) * plan.batch_size
+    batch.stop = min(batch.start + plan.batch_size, plan.rows)
+    batch.rows = batch.stop - batch.start
+    batch.panels = (batch.rows + panel_width(one) - 1) // panel_width(one)
+    batch.first, batch.last = share(batch.panels, batch.thread, plan.threads)
+    batch.together = batch.panels if plan.threads > 1 else ZERO
+    batch.parts = _parts(plan, batch.rows, stages & UPDATE)
+    batch.at_once = ZERO
+    batch.rate = at(plan.rates, step - plan.first_step, 1.0)[0] if stages & (UPDATE | EPOCHS) else 0.0
 
 
 @within
-def _note_losses(plan, now, rows, panels, leader):
+def _by_panels(plan, layers, batch, one):
+    """What panels of the batch are shared out for: rows, forward, outputs, losses and δ, as far as the stages ask for them."""
+    stages = batch.stages
+    if plan.at_once != 0:
+        for i in range(2):
+            at(plan.largest, SLOT * batch.thread + i, ZERO)[0] = 0
+    if stages & FORWARD:
+        call_kernel(plan.do_gather, (plan, layers, batch, one))
+        call_kernel(plan.do_forward, (plan, layers, batch, one))
+    if stages & OUTPUT:
+        scatter_rows(plan, layers[-1], batch, one)
+    if stages & LOSS:
+        call_kernel(plan.do_losses, (plan, layers, batch, one))
+    if stages & BACKWARD:
+        if plan.do_collect != 0:
+            call_kernel(plan.do_collect, (plan, layers, batch, one))
+        call_kernel(plan.do_backward, (plan, layers, batch, one))
+
+
+@within
+def _note_losses(plan, now, batch, leader):
     """The batch's loss without penalty, its Σ w, and the factor with which both count in the epoch; noted by the leader."""
-    total, mass = _add_up(at(plan.sums, 0, 1.0), panels)
+    total, mass = _add_up(at(plan.sums, 0, 1.0), batch.panels)
     total *= plan.loss_scale
     loss = total / mass if mass > 0 else 0.0
-    per_mass = rows / mass if plan.as_scikit_learn and mass > 0 else 1.0
+    per_mass = batch.rows / mass if plan.as_scikit_learn and mass > 0 else 1.0
     if leader:
         now.loss = loss
         now.loss_sum += total * per_mass
@@ -264,57 +278,49 @@ def _note_gradient(plan, now, loss, weight, leader):
 
 
 @inner
-def _steps(plan, now, layers, first, last, stages, thread, one):
+def _steps(plan, now, layers, batch, first, last, stages, one):
     """See `run`."""
-    batch, leader, width, training = plan.batch_size, thread == 0, panel_width(one), stages & UPDATE
-    steps_per_epoch = (plan.rows + batch - 1) // batch
-    loss, norm, mass, per_mass = now.loss, now.gradient_norm, 0.0, 1.0
+    leader = batch.thread == 0
+    steps_per_epoch = (plan.rows + plan.batch_size - 1) // plan.batch_size
+    loss, mass, per_mass = now.loss, 0.0, 1.0
+    batch.norm = now.gradient_norm
     if not meet(plan):
         return first
     if leader:
         now.status = RAN
     for step in range(first, last):
-        epoch = step // steps_per_epoch
-        start = (step - epoch * steps_per_epoch) * batch
-        stop = min(start + batch, plan.rows)
-        rows, panels = stop - start, (stop - start + width - 1) // width
-        parts = _parts(plan, rows, training)
-        order = plan.order + (epoch - plan.first_epoch) * plan.rows * 8 if plan.order else plan.order
-        t = plan.earlier_steps + step  # what the rule and dropout go by
-        _by_panels(plan, layers, order, start, stop, stages, parts, t, thread, one)
+        _take_rows(plan, batch, stages, step, steps_per_epoch, one)
+        _by_panels(plan, layers, batch, one)
         meet(plan)
         if stages & LOSS:
-            loss, mass, per_mass = _note_losses(plan, now, rows, panels, leader)
-        rate = at(plan.rates, step - plan.first_step, 1.0)[0] if training or stages & EPOCHS else 0.0
-        at_once = ZERO
+            loss, mass, per_mass = _note_losses(plan, now, batch, leader)
         if stages & BACKWARD:
-            scale = 1.0 / mass if mass > 0 else 0.0
-            if training:
-                at_once = _may_act_at_once(plan, loss, rows, scale, one)
-            sums = at(plan.sums, 2 * plan.most_panels, 1.0)
-            call_kernel(plan.do_gradient, (plan, layers, panels, rows, scale, sums, parts, at_once, rate, t + 1, thread, one))
-            meet_at_the_end(plan, thread)
-            loss, norm = _note_gradient(plan, now, loss, mass * per_mass, leader)
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+            batch.scale = 1.0 / mass if mass > 0 else 0.0
+            if stages & UPDATE:
+                batch.at_once = _may_act_at_once(plan, batch, loss, one)
+            call_kernel(plan.do_gradient, (plan, layers, batch, one))
+            meet_at_the_end(plan, batch.thread)
+            loss, batch.norm = _note_gradient(plan, now, loss, mass * per_mass, leader)
+            if not (math.isfinite(loss) and math.isfinite(batch.norm)):
                 if leader:
                     now.status = DIVERGED
                 return step
             if leader:
-                now.norm_sum += norm
-        if training and not at_once:
-            call_kernel(plan.do_update, (plan, layers, norm, rate, t + 1, thread, one))
+                now.norm_sum += batch.norm
+        if stages & UPDATE and not batch.at_once:
+            call_kernel(plan.do_update, (plan, layers, batch, one))
         if leader:
             now.step = step + 1
         meet(plan)
-        if stop == plan.rows and stages & (EPOCHS | NOTE):
-            _end_epoch(plan, now, layers, epoch, steps_per_epoch, rate, stages, thread, one)
+        if batch.stop == plan.rows and stages & (EPOCHS | NOTE):
+            _end_epoch(plan, now, layers, batch, stages, step // steps_per_epoch, steps_per_epoch, one)
             if now.status == PATIENCE_SPENT:
                 return step + 1
     return last
 
 
 @entry
-def run(plans, progress, layers, first, last, stages, thread, one):
+def run(plans, progress, layers, batches, first, last, stages, thread, one):
     """Run the `stages` of steps `first` to `last` (exclusive); return the number of the step that follows.
 
     Called by `plan.threads` threads at once, each with its number; thread 0 alone writes `progress`. Stops before a step whose
@@ -322,8 +328,9 @@ def run(plans, progress, layers, first, last, stages, thread, one):
     training; step s takes batch ``s % steps`` of epoch ``s // steps``. NOTE is a part of its own, so that a caller who scores
     epochs can set the monitored value in `progress` and note it afterwards.
     """
-    mode = float_mode()
+    mode, batch = float_mode(), batches[thread]
     set_float_mode(mode | FLUSH)
-    reached = _steps(plans[0], progress[0], layers, first, last, stages, thread, one)
+    batch.thread = thread
+    reached = _steps(plans[0], progress[0], layers, batch, first, last, stages, one)
     set_float_mode(mode)
     return reached

@@ -16,7 +16,7 @@ from glassprop.core.crew import Crew
 from glassprop.core.jit import available_threads
 from glassprop.core.layout import Layout, lay_out, new_scratch, takes_blocks
 from glassprop.core.network import Network, aligned_zeros, panel_columns
-from glassprop.core.plan import EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN
+from glassprop.core.plan import BATCH, EPOCH, FORWARD, NOTE, PATIENCE_SPENT, PLAN, PROGRESS, RAN
 from glassprop.core.quads import quad_kernel
 from glassprop.core.sparse import Lines, SparseTable, new_lists, new_turned, room_for_lines
 from glassprop.core.stages import last_stages, prepare, stages
@@ -123,6 +123,7 @@ class Workspace:
         self._flops = 6 * batch_size * network.n_parameters * dtype.itemsize / 4  # of a step, as if in float32
         self.one = dtype.type(1)
         self.plan, self.progress = np.zeros(1, PLAN), np.zeros(1, PROGRESS)
+        self.batches = np.zeros(self.crew.most, BATCH)
         self.progress["best"] = math.inf
         self.arrays: dict[str, np.ndarray | None] = {
             "gradient": aligned_zeros(theta.size if optimizer or trains else 0, dtype),
@@ -314,7 +315,7 @@ class Workspace:
         self._worked = worked = [0.0] * threads
 
         def work(thread: int) -> int:
-            return int(run(self.plan, self.progress, self.layers, first, last, stages, thread, self.one))
+            return int(run(self.plan, self.progress, self.layers, self.batches, first, last, stages, thread, self.one))
 
         def timed_work(thread: int) -> int:
             begun = time.thread_time()  # not that of the process, in which other runs may be at work
