@@ -37,7 +37,7 @@ def _finish_panel(plan, below, batch, panel, start, rows, one):
     note_largest(plan, batch, delta, rows * width, 1)
 
 
-@within
+@inner
 def layer_backward(plan, below, layer, batch, one):
     """δ_below = (W δ) ⊙ φ′(g_below) for this thread's panels of the batch, with the units dropped that were dropped forward.
 

@@ -101,7 +101,6 @@ class CoreCache(FunctionCache):
         return (sig, codegen.magic_tuple(), self._rule)
 
     def holds(self, sig: Any, target_context: Any) -> bool:
-        target_context.refresh()
         return self._cache_file.holds(self._index_key(sig, target_context.codegen()))
 
 

@@ -72,7 +72,7 @@ def _finish_panel(plan, layer, batch, panel, start, rows, whole, one):
         panel_to_units(plan, layer, start, rows, panel, min(width, batch.rows - panel * width), one)
 
 
-@within
+@inner
 def layer_forward(plan, below, layer, batch, one):
     """g = h_below W + b and h = φ(g) for one layer and this thread's panels of the batch.
 

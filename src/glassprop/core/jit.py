@@ -15,8 +15,10 @@ Three kinds of compiled code exist:
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -136,9 +138,22 @@ def keeps_code(dispatcher: Any) -> bool:
     return isinstance(dispatcher._cache, CoreCache)
 
 
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Without Python's search for garbage: the compiler's objects are so many that it would take a tenth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def compile_entry(dispatcher: Any, *arguments: Any) -> None:
     """Compile the entry for such arguments, or take its machine code from disk."""
-    dispatcher.compile(_signature(arguments))
+    with _nothing_collected():
+        dispatcher.compile(_signature(arguments))
 
 
 # --- kernels -----------------------------------------------------------------------------------------------------------
@@ -179,7 +194,8 @@ def kernel(
     dispatcher = numba.njit(**_KERNEL | {"_nrt": not cached}, fastmath=FLAGS)(body)
     if cached:
         enable_cache(dispatcher, body, name)
-    dispatcher.compile(signature)
+    with _nothing_collected():
+        dispatcher.compile(signature)
     _kernels.append(dispatcher)
     compiled = dispatcher.overloads[signature]
     address = int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))

@@ -34,16 +34,17 @@ from glassprop.core.portions import add_by_columns, add_by_rows
 from glassprop.core.sparse import collect_columns, gather_sparse_rows, multiply_rows
 from glassprop.core.step import batch_losses, run
 
-#: The stages of a step: kernels by the name of their address in the plan, and their arguments in the letters of `kernel`.
+#: The stages of a step, but for those needed last: kernels by the name of their address in the plan, and their arguments in the
+#: letters of `kernel`.
 STAGES: dict[str, tuple[Callable, str]] = {
     "do_gather": (gather_rows, "PLBu"),
     "do_forward": (forward, "PLBu"),
     "do_losses": (batch_losses, "PLBu"),
     "do_update": (update, "PLBu"),
+    "do_backward": (backward, "PLBu"),
 }
 #: Those that a second process compiles in a first run, and then the entry: they are needed last.
 LAST_STAGES: dict[str, tuple[Callable, str]] = {
-    "do_backward": (backward, "PLBu"),
     "do_gradient": (gradient, "PLBu"),
 }
 #: Those of a sparse X, in place of the ones above or beside them.
