@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from numba.extending import intrinsic
 
 import cases
 import glassprop as gp
@@ -85,6 +87,36 @@ def test_two_networks_with_one_activation_of_a_user_share_its_kernels() -> None:
         gp.Network((1, 2, 2, 1), bent)
         assert bent.kernel("phi", np.dtype("float32")) == addresses[0] == addresses[1]
     assert len(jit._kernels) == kernels
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_garbage_is_not_looked_for_while_the_compiler_works(wanted: bool) -> None:
+    """And afterwards it is as it was, also where a rule does not compile."""
+    seen = []
+
+    @intrinsic
+    def note(typingctx, x):  # type: ignore[no-untyped-def]
+        seen.append(gc.isenabled())
+        return x(x), lambda context, builder, signature, arguments: arguments[0]
+
+    def body(x, n):  # type: ignore[no-untyped-def]
+        x[0] = note(x[0])
+
+    def broken(x, n):  # type: ignore[no-untyped-def]
+        x[0] = "a text"
+
+    if not wanted:
+        gc.disable()
+    try:
+        jit.kernel(body, "noting", np.dtype("float32"), "pn", cached=False)
+        assert seen
+        assert not any(seen)
+        assert gc.isenabled() == wanted
+        with pytest.raises(numba.TypingError):
+            jit.kernel(broken, "broken", np.dtype("float32"), "pn", cached=False)
+        assert gc.isenabled() == wanted
+    finally:
+        gc.enable()
 
 
 # --- compiler policy -----------------------------------------------------------------------------------------------------
