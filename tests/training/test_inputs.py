@@ -69,6 +69,9 @@ def test_values(arguments, message):
     [
         ({"network": (2, 3, 1)}, r"network must be a glassprop.Network; got tuple"),
         ({"epochs": 1.5}, r"epochs must be a whole number; got 1.5"),
+        ({"shuffle": "no"}, r"shuffle must be True or False; got 'no'"),
+        ({"restore_best": 0}, r"restore_best must be True or False; got 0"),
+        ({"progress": None}, r"progress must be True or False; got None"),
         ({"batch_size": True}, r"batch_size must be a whole number; got True"),
         ({"optimizer": "adam"}, r"optimizer must be an update rule such as glassprop.Adam\(1e-3\); got 'adam'"),
         ({"validation": [X, Y]}, r"validation must be a fraction, \(X, Y\) or \(X, Y, weights\); got list"),

@@ -252,10 +252,10 @@ def prepare(
         parameters = network.initialize(int(seed))
     check_parameters(network, parameters)
     settings = Settings(
-        network, optimizer or Adam(), min(batch_size, data.rows), int(seed), shuffle,
-        0 if patience is None else _whole("patience", patience), float(tolerance), scoring, restore_best,
-        _check_callbacks(callbacks), progress, None if threads is None else _whole("threads", threads), precision,
-        check_folder(record),
+        network, optimizer or Adam(), min(batch_size, data.rows), int(seed), _flag("shuffle", shuffle),
+        0 if patience is None else _whole("patience", patience), float(tolerance), scoring,
+        _flag("restore_best", restore_best), _check_callbacks(callbacks), _flag("progress", progress),
+        None if threads is None else _whole("threads", threads), precision, check_folder(record),
     )  # fmt: skip
     check_factors(settings.optimizer, network.layers)
     return Run(settings, data, parameters.astype(data.X.dtype).theta), epochs
@@ -287,6 +287,12 @@ def _whole(name: str, value: Any) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1; got {value}")
     return int(value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; got {value!r}")
+    return bool(value)
 
 
 def _check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
