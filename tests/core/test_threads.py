@@ -264,7 +264,7 @@ def test_a_small_prediction_starts_no_threads(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(workspace, "run_in_threads", lambda f, n, team: started.append(n) or run_in_threads(f, n, team))
     monkeypatch.setattr(workspace, "available_threads", lambda: 2)
     network = gp.Network((64, 256, 256, 10))
-    for rows in (1024, 2048):
+    for rows in (256, 1024):
         passes.predict(network, network.initialize(0), np.zeros((rows, 64), np.float32))
     assert started == [1, 2]
 

@@ -25,8 +25,8 @@ from glassprop.core.update import SGD, Optimizer, check_optimizer
 from glassprop.core.workspace import Workspace
 from glassprop.errors import is_whole
 
-# Operations of a prediction, in float32, from which on starting threads for it pays: two milliseconds of work.
-THREADED_FROM = 3e8
+# Operations of a prediction, in float32, from which on starting threads for it pays: about a millisecond of work.
+THREADED_FROM = 8e7
 NUMBERS_AT_ONCE = 2**20  # of h, for rows of a sparse table that make one batch, or a batch of the usual size
 FEW = 2  # rows of a dense table, up to which all rows of a W that lies by inputs are added up, as for those of a sparse one
 MOST_IDLE = 8  # workspaces for predictions that a network keeps, at most, of a kind: as many as threads have asked at once
