@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -127,3 +128,14 @@ def test_the_entry_is_there_before_threads_need_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["1", "2", "2"]
+
+
+@pytest.mark.parametrize("table", stages._TABLES)
+def test_stages_take_records_and_not_long_lists(table: str) -> None:
+    """Those of a step the plan, the table of layers and the batch; those within them one or two layers, and a place."""
+    for name, (body, takes) in stages._TABLES[table].items():
+        assert len(takes) == len(inspect.signature(body).parameters) <= 9
+        if table in ("parts", "portions") or name == "add_dots":
+            assert takes.startswith(("PRB", "PRRB"))
+        else:
+            assert takes == "PLBu"
