@@ -6,6 +6,8 @@ import shutil
 import pytest
 
 CHROMIUM = shutil.which("chromium")
+# The page is drawn as soon as it knows its width, which the browser tells it in its first frame: that is over in the second.
+DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +36,7 @@ def opened(browser, tmp_path):
         page.on("console", lambda message: heard.append(message.text))
         page.on("pageerror", lambda error: heard.append(str(error)))
         page.goto(path.as_uri())
+        page.evaluate(DRAWN)
         assert heard == [path.as_uri()]
         heard.clear()
         pages.append(page)
