@@ -95,14 +95,14 @@ def test_garbage_is_not_looked_for_while_the_compiler_works(wanted: bool) -> Non
     seen = []
 
     @intrinsic
-    def note(typingctx, x):  # type: ignore[no-untyped-def]
+    def note(typingctx, x):
         seen.append(gc.isenabled())
         return x(x), lambda context, builder, signature, arguments: arguments[0]
 
-    def body(x, n):  # type: ignore[no-untyped-def]
+    def body(x, n):
         x[0] = note(x[0])
 
-    def broken(x, n):  # type: ignore[no-untyped-def]
+    def broken(x, n):
         x[0] = "a text"
 
     if not wanted:

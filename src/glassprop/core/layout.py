@@ -171,13 +171,13 @@ def lay_out(
 
     offsets = layer_offsets(network.layers, dtype, by_inputs)
     activations = (None, *network.activations, network.output_activation)
-    rates = (0.0, *network.dropout, 0.0)
+    table["number"], table["dropout"], table["rate_factor"] = range(len(table)), (0.0, *network.dropout, 0.0), 1.0
     packed_size = pieces = 0
     parts = layer_parts(network, dtype, batch_size, paired, lines is not None)
     for l, (units, activation) in enumerate(zip(network.layers, activations, strict=True)):
         row, is_output = table[l], l == len(network.layers) - 1
-        row["number"], row["units"], row["padded"], row["rate_factor"] = l, units, round_up(units, width), 1.0
-        row["dropout"], row["slope_stages"] = rates[l], LOSS | BACKWARD if is_output else BACKWARD
+        row["units"], row["padded"] = units, round_up(units, width)
+        row["slope_stages"] = LOSS | BACKWARD if is_output else BACKWARD
         if l == 0 and lines:
             row["padded"], row["h"], row["q"] = lines[0], end, end + lines[0] * panels * width
             end = int(row["q"]) + threads * lines[1] * width
@@ -197,16 +197,14 @@ def lay_out(
             share = max(share, _share_in_place(row, table[l - 1], l, batch_size, width))
         packed_size = max(packed_size, share)
         pieces += int(row["pieces"])
-        table[l - 1]["q_stages"] = 0 if row["sums"] else BACKWARD
-        if rates[l]:
+        if row["dropout"]:
             row["a"] = row["g"] = row["z"] = claim(units)
         _take_activation(row, activation, is_output and activation.name == network.loss.link, keep_g or is_output, claim, dtype)
     packed_size = round_up(packed_size, width) + (width * width if 3 in parts and backward else 0)  # a square of Q, to be split
     most = max(max(parts[l : l + 2]) * int(row["pairs"]) for l, row in enumerate(table))
     places = [claim(most) for _ in range(2)]
     table["h_pairs"] = np.resize(places, len(table))
-    targets = claim(network.layers[-1])
-    weights, losses, zero = claim(1), claim(1), claim(1)
+    targets, weights, losses, zero = (claim(units) for units in (network.layers[-1], 1, 1, 1))
     of_panel, size = round_up(most, width) * width, end + threads * packed_size
     return Layout(table, size, targets, weights, losses, zero, end, packed_size, places[1], of_panel, pieces)
 
@@ -269,6 +267,7 @@ def _share_out(
     # the rows of X are in Q anyway
     pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
     row["sums"] = parts != 1 and (units == 1 or pays)
+    below["q_stages"] = 0 if row["sums"] else BACKWARD
     if backward and not (sparse or parts or row["sums"]):
         row["few_columns"] = few_columns(inputs, dtype)
     row["by_units"] = threads > 1 and shares_units(units, inputs if l > 1 else units, inputs, batch_size, width, threads)

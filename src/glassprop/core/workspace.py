@@ -122,8 +122,7 @@ class Workspace:
         self.crew = Crew(useful_threads(network, batch_size, width, threads))
         self._flops = 6 * batch_size * network.n_parameters * dtype.itemsize / 4  # of a step, as if in float32
         self.one = dtype.type(1)
-        self.plan, self.progress = np.zeros(1, PLAN), np.zeros(1, PROGRESS)
-        self.batches = np.zeros(self.crew.most, BATCH)
+        self.plan, self.progress, self.batches = np.zeros(1, PLAN), np.zeros(1, PROGRESS), np.zeros(self.crew.most, BATCH)
         self.progress["best"] = math.inf
         self.arrays: dict[str, np.ndarray | None] = {
             "gradient": aligned_zeros(theta.size if optimizer or trains else 0, dtype),
