@@ -40,6 +40,8 @@ CASES = {  # name: (table, what differs from the defaults, epochs, the gain that
     "California housing, defaults": ("california", {}, 20, 5),
     "California housing, batch_size=32": ("california", {"batch_size": 32}, 5, 10),
     "California housing, hidden_layer_sizes=(512, 512)": ("california", {"hidden_layer_sizes": (512, 512)}, 2, 3),
+    "California housing, solver='lbfgs'": ("california", {"solver": "lbfgs"}, 20, 1),
+    "California housing, batch_size=20000": ("california", {"batch_size": 20_000}, 20, 1),
     "California housing, cross_val_score of 5 folds": ("california", {"folds": 5}, 5, 5),
 }
 

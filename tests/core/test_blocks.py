@@ -196,6 +196,21 @@ def test_penalties_and_norms_of_wide_layers_are_added_up_in_double_precision():
     assert back.loss == pytest.approx(1.6e6 * (0.25 * w * w + 0.25 * w), rel=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [97, 513, 1100])
+def test_error_terms_put_together_in_rows(rows: int, dtype: str) -> None:
+    """For dW, some of the batch's rows after the other; by more threads, and when the rule acts at once, too."""
+    case = cases.case((21, 67, 101, 64, 20), rows=rows, activation="tanh").of(dtype)
+    strides = layout.lay_out(case.network, np.dtype(dtype), rows).layers["delta_row"]
+    assert strides.astype(bool).tolist() == [False, rows > layout.JOINED_ROWS, True, True, True]
+    fwd, back = case.passes()
+    for h, delta, dW in zip((case.X, *fwd.h), back.delta, back.dW, strict=False):
+        h, delta = h.T.astype(np.float64), delta.astype(np.float64) / rows
+        assert (np.abs(dW - h @ delta) <= 10 * np.finfo(dtype).eps * (np.abs(h) @ np.abs(delta))).all()
+    ours = [trained(case, gp.Adam(0.01), at_once, 2, batch_size=rows, threads=n) for n, at_once in ((1, False), (3, True))]
+    same(case, *ours)
+
+
 @pytest.mark.parametrize("least", [62_770, 62_771])
 def test_the_rule_acts_at_once_where_the_gradient_is_taken_in_blocks(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the same count: memory holds 66,624 numbers for these 62,770 parameters."""

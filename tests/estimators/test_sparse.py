@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 import glassprop as gp
 from glassprop import MLPClassifier, MLPRegressor
-from glassprop.estimators import sparse
+from glassprop.estimators import lbfgs, sparse
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -76,7 +76,9 @@ def test_numbers_and_single_precision(kept_sparse):
     assert models[1].coefs_[0].dtype == np.float32
 
 
-def test_the_whole_table_is_one_batch_for_lbfgs(kept_sparse):
+def test_the_whole_table_is_one_batch_for_lbfgs(kept_sparse, monkeypatch):
+    """Of a dense one, which goes by batches, if it has no more rows."""
+    monkeypatch.setattr(lbfgs, "ROWS_AT_ONCE", len(X))
     given = {"solver": "lbfgs", "max_iter": 3, "random_state": 0}
     one, other = MLPClassifier(**given).fit(X, Y), MLPClassifier(**given).fit(csr_matrix(X), Y)
     np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from glassprop.core.forward import drop
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, like, panel_width, shift, within
+from glassprop.core.layout import JOINED_FROM, JOINED_PANELS, JOINED_ROWS
 from glassprop.core.matrix_unit import enter_matrix_unit, leave_matrix_unit
 from glassprop.core.panels import note_largest, pack_columns, packed_of, paired_square, parts_in, product_of
 from glassprop.core.parts import lines_called_for
@@ -17,7 +18,7 @@ from glassprop.core.row_sums import sum_rows
 from glassprop.core.sparse import lines_of_block
 from glassprop.core.threads import meet, meet_at_the_end, take_units
 from glassprop.core.tile import MAIN_ROWS, columns_taken
-from glassprop.core.vectors import fill_rest
+from glassprop.core.vectors import copy_row, fill_rest
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
 FAR_Q = 1 << 18  # numbers of h in Q, from which on a block's are called for while those of the one before are multiplied
@@ -100,26 +101,40 @@ def rule_reads(plan, first, n, done, one):
     return at(plan.theta, place, one) if vector == 0 else at(plan.state, (vector - 1) * plan.theta_size + place, one)
 
 
-@inner
-def block_gradient(plan, below, layer, batch, start, units, dW, one):
-    """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units.
+@within
+def takes_joined_rows(below, layer, batch):
+    """Whether a block's δ is put together in rows, for dW."""
+    many = batch.rows > JOINED_ROWS or (below.units >= JOINED_FROM and batch.panels >= JOINED_PANELS)
+    return layer.delta_row != 0 and many
 
-    These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
-    """
+
+@within
+def _join_rows(delta, panel, rows, joined, row, units):
+    """δ of `units` units for so many rows of the batch, from panels into rows that go through all of these, `row` apart."""
+    width = panel_width(delta)
+    for p in range((rows + width - 1) // width):
+        source, target = shift(delta, p * panel), shift(joined, p * width)
+        for u in range(units):
+            copy_row(shift(source, u * width), shift(target, u * row))
+
+
+@inner
+def _products_of_block(plan, below, layer, batch, start, units, dW, done, one):
+    """The products of a block of dW, of rows of the batch from row `done` on, after which those before are there."""
     width, scratch, panels, parts = panel_width(one), plan.scratch, batch.panels, parts_in(batch, layer.parts)
     product, row, panel, depth, segment = plan.product, width, layer.padded * width, batch.rows, width
     listed = plan.listed_product if layer.number == 1 else ZERO
-    delta = at(scratch, layer.delta + start * width, one)
-    if listed == 0 and layer.sums != 0:
-        h = at(scratch, below.h, one)
-        sum_rows(h, below.padded * width, below.units, delta, panel, units, panels, dW, layer.stride)
-        return
-    q, square = below.q, width * width
+    delta, q, square = at(scratch, layer.delta + start * width, one), below.q, width * width
+    left, left_segment = delta, panel  # of dW = left · right
     if parts != 0:
         product, segment, q, square = product_of(plan, parts), width // 2, below.q_pairs, paired_square(parts, one)
-        row, panel, depth = parts * segment, units * parts * segment, panels * segment
-        delta = shift(packed_of(plan, batch, one), plan.packed_size - panels * panel)
-        call_kernel(plan.do_pair_block, (plan, layer, batch, start, units, delta, one))
+        row, depth = parts * segment, panels * segment
+        left, left_segment = shift(packed_of(plan, batch, one), plan.packed_size - panels * units * row), units * row
+        call_kernel(plan.do_pair_block, (plan, layer, batch, start, units, left, one))
+    elif takes_joined_rows(below, layer, batch):
+        row, depth = layer.delta_row, min(JOINED_ROWS, batch.rows - done)
+        segment, left = depth, shift(packed_of(plan, batch, one), plan.packed_size - units * row)
+        _join_rows(shift(delta, done // width * panel), panel, depth, left, row, units)
     zero = at(scratch, plan.zero, one)
     far = layer.size > FAR and plan.at_once == 0
     blocks, n = (below.units + width - 1) // width, units * layer.stride
@@ -137,23 +152,43 @@ def block_gradient(plan, below, layer, batch, start, units, dW, one):
             prefetch(shift(target, u * layer.stride))
             prefetch(shift(target, u * layer.stride + width // 2))
         columns_here = min(width, below.units - block * width)
+        C = target, layer.stride, units
         if listed != 0:
             places, count, right = lines_of_block(plan, below, block, one)
-            left = target, layer.stride, units, columns_here, delta, ZERO, row, places
-            call_kernel(listed, (*left, right, ZERO, zero, ZERO, count, count, zero, ZERO))
+            operands = delta, ZERO, row, places, right, ZERO
+            call_kernel(listed, (*C, columns_here, *operands, zero, ZERO, count, count, zero, ZERO))
             continue
-        right = at(scratch, q + block * plan.most_panels * square, one)
+        right = at(scratch, q + block * plan.most_panels * square + done * width, one)
         ahead = shift(right, plan.most_panels * square)
         if coming != 0:
             ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, one)
         few = layer.few_columns if block == blocks - 1 else ZERO
         if few < columns_here:
-            left = target, layer.stride, units, columns_here - few, delta, panel, row, ONE
-            call_kernel(product, (*left, right, square, zero, ZERO, depth, segment, ahead, ahead_k))
-        if few != 0:
+            operands = left, left_segment, row, ONE, right, square
+            chosen = product if done == 0 else plan.adding_product
+            call_kernel(chosen, (*C, columns_here - few, *operands, zero, ZERO, depth, segment, ahead, ahead_k))
+        if few != 0 and done == 0:
             lines = at(scratch, below.h + (below.units - few) * width, one)
-            left = shift(target, columns_here - few), layer.stride, units, few, delta, panel
-            call_kernel(plan.quads, (*left, lines, below.padded * width, batch.rows))
+            C = shift(target, columns_here - few), layer.stride, units
+            call_kernel(plan.quads, (*C, few, delta, panel, lines, below.padded * width, batch.rows))
+
+
+@inner
+def block_gradient(plan, below, layer, batch, start, units, dW, one):
+    """One block of dW = Σ_rows δ h_belowᵀ: units start..start + units.
+
+    These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
+    """
+    if layer.sums != 0 and (layer.number > 1 or plan.listed_product == 0):
+        width = panel_width(one)
+        h, delta = at(plan.scratch, below.h, one), at(plan.scratch, layer.delta + start * width, one)
+        sizes = below.padded * width, below.units
+        sum_rows(h, *sizes, delta, layer.padded * width, units, batch.panels, dW, layer.stride)
+        return
+    done = ZERO
+    while done < batch.rows:
+        _products_of_block(plan, below, layer, batch, start, units, dW, done, one)
+        done += JOINED_ROWS if takes_joined_rows(below, layer, batch) else batch.rows
 
 
 @within

@@ -52,6 +52,7 @@ LAYER = np.dtype(
         ("q", np.int64),  # Q of h
         ("q_pairs", np.int64),  # Q in pairs of rows; the same place if they have one part, else of other squares
         ("delta", np.int64),  # P: error terms
+        ("delta_row", np.int64),  # stride of a block's δ, put together in rows of the batch for dW; 0: it stays in panels
         ("h_pairs", np.int64),  # [panel][pair][row] of h: layers take turns at two places
         ("z", np.int64),  # P: what the kernel of φ′ reads: a, or slopes that the forward pass has left, in place of g if it may
         ("phi", np.int64),  # addresses of kernels; 0 is the identity
@@ -78,6 +79,8 @@ AT_ONCE_FROM = 1 << 16  # parameters, from which on the rule takes a block as so
 # Units and inputs of a layer, and rows of a batch, from which on the matrix unit multiplies its float32: splitting costs, too.
 SPLIT_FROM, SPLIT_ROWS = 128, 64
 RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
+# Inputs of a layer, and panels of a batch, from which on a block's δ is put together in rows for dW; rows of a batch at a time.
+JOINED_FROM, JOINED_PANELS, JOINED_ROWS = 64, 3, 512
 MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than h in Q
 ROWS_OF_SUMS = 8  # of a batch, for each of these units: the sums of lanes cost the same for any batch
 MEETING_FLOPS = 1e6  # of a product, which a thread could do while it meets the others before and after it
@@ -132,6 +135,10 @@ class Layout(NamedTuple):
     delta_pairs: int  # [panel][pair][row] of the δ that goes down
     pairs_of_panel: int  # elements from one panel of h or δ in pairs to the next
     pieces: int  # pieces of dW in all layers
+
+    def joins_again(self, batch_size: int) -> bool:
+        """Whether a batch has more rows than are put together at a time."""
+        return batch_size > JOINED_ROWS and bool(self.layers["delta_row"].any())
 
     def takes_portions(self) -> bool:
         """Whether a layer's products take a portion of W at a time, of numbers as they are."""
@@ -296,8 +303,12 @@ def _share_out(
     forward = int(row["resident_rows"] * (row["portion_row"] + width // 2)) + width if row["portion_row"] else 0
     if not backward:
         return forward
-    rows = int(row["block"] * row["piece"])
-    block = round_up(rows * stride, width) + rows * parts * -(-batch_size // width) * (width // 2)  # and its δ in pairs
+    rows, panels = int(row["block"] * row["piece"]), -(-batch_size // width)
+    many = batch_size > JOINED_ROWS or (inputs >= JOINED_FROM and panels >= JOINED_PANELS)
+    if many and not (sparse or parts or row["sums"]):
+        row["delta_row"] = row_stride(min(panels * width, JOINED_ROWS), width)
+    # and its δ, in pairs or in rows of the batch
+    block = round_up(rows * stride, width) + rows * int(parts * panels * (width // 2) + row["delta_row"])
     return max(forward, int(row["resident_columns"] * row["packed_row"]), block)
 
 

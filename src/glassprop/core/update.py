@@ -136,6 +136,13 @@ def _adam(theta, gradient, m, v, n, constants):
         _adam_line(theta, gradient, m, v, inverse, rate, beta1, beta2, fresh1, fresh2, correction, epsilon, start, count)
 
 
+def _sum(theta, gradient, total, unused, n, constants):
+    separate_pointers(n)
+    eta = like(constants[0], theta[0])
+    for i in range(n):
+        total[i] += eta * gradient[i]
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Rule:
     """What all rules share. See the module for the order in which clipping, decay and the rule act."""
@@ -337,6 +344,17 @@ class AdamW(Adam):
     weight_decay: float = field(default=0.01, kw_only=True)
 
     name: ClassVar = "adamw"
+
+
+@dataclass(frozen=True)
+class GradientSum(_Rule):
+    """total := total + η G, and θ stays: the gradient of more rows than a batch has, where η is the batch's Σ w."""
+
+    learning_rate: Any = 1.0
+
+    name: ClassVar = "sum"
+    kernel_body: ClassVar = staticmethod(_sum)
+    states: ClassVar = ("total",)
 
 
 #: Every update rule by name.

@@ -188,7 +188,9 @@ class Workspace:
         if layout.layers["few_columns"].any():
             self.set(quads=quad_kernel(dtype))
         if layout.takes_portions():
-            self.set(adding_product=product_kernel(dtype, calling=True, adding=True), **stages(dtype, "portions"))
+            self.set(**stages(dtype, "portions"))
+        if layout.takes_portions() or layout.joins_again(int(self.plan["batch_size"][0])):
+            self.set(adding_product=product_kernel(dtype, calling=True, adding=True))
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, **waiting_addresses())
         self.set(delta_pairs=layout.delta_pairs, pairs_of_panel=layout.pairs_of_panel)

@@ -15,14 +15,18 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
 from glassprop.core.network import Network, Parameters
-from glassprop.core.plan import BACKWARD, FORWARD, LOSS
+from glassprop.core.plan import BACKWARD, FORWARD, LOSS, UPDATE
+from glassprop.core.update import GradientSum
 from glassprop.core.workspace import Workspace
 from glassprop.estimators.callbacks import Listeners
 from glassprop.estimators.sparse import core_table
 from glassprop.training.data import Data
 from glassprop.training.loop import Epoch
 
-EVALUATE = FORWARD | LOSS | BACKWARD
+EVALUATE = FORWARD | LOSS | BACKWARD | UPDATE
+# Rows of a dense table in a batch: h and δ stay in the cache, and memory does not grow with the table. Of a sparse one all: a
+# gradient of many inputs, most of them without a number, would cost more than its rows.
+ROWS_AT_ONCE = 256
 STOPPED = 99  # SciPy's status where a callback has stopped it
 
 
@@ -41,19 +45,27 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
     """
     from scipy.optimize import minimize
 
-    rows, threads = data.rows, None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs)
+    table = core_table(data.X, parameters.dtype)
+    batch_size = min(data.rows, ROWS_AT_ONCE) if isinstance(table, np.ndarray) else data.rows
+    masses = _masses(data, batch_size)
     work = Workspace(
-        network, parameters.theta, core_table(data.X, parameters.dtype), data.Y, data.weights, batch_size=rows,
-        threads=threads, as_scikit_learn=True,
+        network, parameters.theta, table, data.Y, data.weights, batch_size=batch_size, optimizer=GradientSum(),
+        steps=len(masses), at_once=True, as_scikit_learn=True,
+        threads=None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs),
     )  # fmt: skip
+    total, mass = parameters.with_theta(work["state"][0]), masses.sum()
     reported = float(work.plan["loss_scale"][0])
+    # penalties are divided by the Σ w of the table, not by that of the batch at hand
+    work.set(rates=masses, as_scikit_learn=0, l2=network.l2 / mass, l1=network.l1 / mass)
     work.set(loss_scale=1.0)  # what is minimised is what the gradient is of
-    gradient = parameters.with_theta(work["gradient"])
 
     def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
         unpack(x, parameters)
-        work.run(0, 1, EVALUATE)
-        return float(work.progress["loss"][0]), pack(gradient)
+        total.theta[:] = 0
+        work.progress["loss_sum"] = 0
+        if work.run(0, len(masses), EVALUATE) < len(masses):  # a loss or a gradient is not finite
+            return np.inf, np.full(x.size, np.nan)
+        return float(work.progress["loss_sum"][0]) / mass, pack(total) / mass
 
     reached = SimpleNamespace(x=pack(parameters), nit=0, status=STOPPED)
 
@@ -84,8 +96,7 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
             "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
         )
     work.set(loss_scale=reported)
-    work.run(0, 1, EVALUATE)
-    model.loss_ = float(work.progress["loss"][0])
+    model.loss_, _ = evaluate(found.x)
     model.n_iter_ = min(int(found.nit), model.max_iter)
     if found.status in (0, STOPPED):
         return interrupted
@@ -95,6 +106,14 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
         f"lbfgs failed to converge after {model.n_iter_} iteration(s) (status={found.status}):\n{found.message}\n{more}\n"
         "You might also want to scale the data as shown in:\n    https://scikit-learn.org/stable/modules/preprocessing.html"
     )
+
+
+def _masses(data: Data, batch_size: int) -> np.ndarray:
+    """Σ w of each batch."""
+    starts = np.arange(0, data.rows, batch_size)
+    if data.weights is None:
+        return np.minimum(data.rows - starts, batch_size).astype(np.float64)
+    return np.add.reduceat(data.weights, starts, dtype=np.float64)
 
 
 def pack(parameters: Parameters) -> np.ndarray:
