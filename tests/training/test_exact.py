@@ -48,7 +48,7 @@ def same(a: gp.Run, b: gp.Run) -> None:
             assert np.array_equal(a.history[name], b.history[name], equal_nan=True), name
 
 
-@pytest.mark.parametrize("optimizer", [*RULES, *map(gp.Adam, SCHEDULES)], ids=repr)
+@pytest.mark.parametrize("optimizer", [*RULES, *map(gp.Adam, SCHEDULES)])
 def test_continuing_is_exact(table, optimizer):
     arguments = {"optimizer": optimizer, "seed": 3, "batch_size": 32, "validation": 0.2}
     whole = gp.train(network(), *table, epochs=9, **arguments)

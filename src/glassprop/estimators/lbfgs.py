@@ -45,28 +45,7 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
     """
     from scipy.optimize import minimize
 
-    table = core_table(data.X, parameters.dtype)
-    batch_size = min(data.rows, ROWS_AT_ONCE) if isinstance(table, np.ndarray) else data.rows
-    masses = _masses(data, batch_size)
-    work = Workspace(
-        network, parameters.theta, table, data.Y, data.weights, batch_size=batch_size, optimizer=GradientSum(),
-        steps=len(masses), at_once=True, as_scikit_learn=True,
-        threads=None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs),
-    )  # fmt: skip
-    total, mass = parameters.with_theta(work["state"][0]), masses.sum()
-    reported = float(work.plan["loss_scale"][0])
-    # penalties are divided by the Σ w of the table, not by that of the batch at hand
-    work.set(rates=masses, as_scikit_learn=0, l2=network.l2 / mass, l1=network.l1 / mass)
-    work.set(loss_scale=1.0)  # what is minimised is what the gradient is of
-
-    def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
-        unpack(x, parameters)
-        total.theta[:] = 0
-        work.progress["loss_sum"] = 0
-        if work.run(0, len(masses), EVALUATE) < len(masses):  # a loss or a gradient is not finite
-            return np.inf, np.full(x.size, np.nan)
-        return float(work.progress["loss_sum"][0]) / mass, pack(total) / mass
-
+    objective = _Objective(network, data, parameters, model.n_jobs)
     reached = SimpleNamespace(x=pack(parameters), nit=0, status=STOPPED)
 
     def tell(intermediate_result: Any) -> None:
@@ -82,12 +61,12 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
                 raise StopIteration
 
     # BLAS's threads would keep a processor busy for a while after each of the minimiser's products, and the core's would wait
-    alone = ThreadpoolController().limit(limits=1, user_api="blas") if work.crew.most > 1 else nullcontext()
+    alone = ThreadpoolController().limit(limits=1, user_api="blas") if objective.work.crew.most > 1 else nullcontext()
     options = {"maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol}
     interrupted = None
     with alone:
         try:
-            found = minimize(evaluate, reached.x, method="L-BFGS-B", jac=True, options=options, callback=tell)
+            found = minimize(objective, reached.x, method="L-BFGS-B", jac=True, options=options, callback=tell)
         except KeyboardInterrupt:
             found, interrupted = reached, UserWarning("Training interrupted by user.")
     unpack(found.x, parameters)
@@ -95,8 +74,7 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
         raise ValueError(
             "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
         )
-    work.set(loss_scale=reported)
-    model.loss_, _ = evaluate(found.x)
+    model.loss_ = objective.reported(found.x)
     model.n_iter_ = min(int(found.nit), model.max_iter)
     if found.status in (0, STOPPED):
         return interrupted
@@ -108,12 +86,37 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
     )
 
 
-def _masses(data: Data, batch_size: int) -> np.ndarray:
-    """Σ w of each batch."""
-    starts = np.arange(0, data.rows, batch_size)
-    if data.weights is None:
-        return np.minimum(data.rows - starts, batch_size).astype(np.float64)
-    return np.add.reduceat(data.weights, starts, dtype=np.float64)
+class _Objective:
+    """Loss and gradient over all rows of the table, added up batch by batch; `parameters` are set to where it is asked."""
+
+    def __init__(self, network: Network, data: Data, parameters: Parameters, n_jobs: int | None) -> None:
+        table = core_table(data.X, parameters.dtype)
+        batch_size = min(data.rows, ROWS_AT_ONCE) if isinstance(table, np.ndarray) else data.rows
+        weights = np.ones(data.rows) if data.weights is None else data.weights
+        masses = np.add.reduceat(weights, np.arange(0, data.rows, batch_size), dtype=np.float64)
+        self.work = Workspace(
+            network, parameters.theta, table, data.Y, data.weights, batch_size=batch_size, optimizer=GradientSum(),
+            steps=len(masses), at_once=True, as_scikit_learn=True,
+            threads=None if n_jobs is None or n_jobs < 0 else int(n_jobs),
+        )  # fmt: skip
+        self.parameters, self.total = parameters, parameters.with_theta(self.work["state"][0])
+        self._batches, self._mass = len(masses), float(masses.sum())
+        self._reported_scale = float(self.work.plan["loss_scale"][0])
+        # what is minimised is what the gradient is of; penalties are divided by the Σ w of the table, not of the batch at hand
+        self.work.set(loss_scale=1.0, as_scikit_learn=0, l2=network.l2 / self._mass, l1=network.l1 / self._mass, rates=masses)
+
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        unpack(x, self.parameters)
+        self.total.theta[:] = 0
+        self.work.progress["loss_sum"] = 0
+        if self.work.run(0, self._batches, EVALUATE) < self._batches:  # a loss or a gradient is not finite
+            return np.inf, np.full(x.size, np.nan)
+        return float(self.work.progress["loss_sum"][0]) / self._mass, pack(self.total) / self._mass
+
+    def reported(self, x: np.ndarray) -> float:
+        """The loss as scikit-learn prints it, where it prints another than it minimises."""
+        self.work.set(loss_scale=self._reported_scale)
+        return self(x)[0]
 
 
 def pack(parameters: Parameters) -> np.ndarray:
