@@ -14,6 +14,7 @@ import glassprop as gp
 from glassprop.core import blocks, layout, plan, workspace
 from glassprop.core.arrays import check_targets, check_weights
 from glassprop.core.bfloat16 import has_bfloat16
+from glassprop.core.jit import PANEL_BYTES
 from glassprop.core.threads import share
 from glassprop.core.workspace import Workspace
 
@@ -209,6 +210,32 @@ def test_error_terms_put_together_in_rows(rows: int, dtype: str) -> None:
         assert (np.abs(dW - h @ delta) <= 10 * np.finfo(dtype).eps * (np.abs(h) @ np.abs(delta))).all()
     ours = [trained(case, gp.Adam(0.01), at_once, 2, batch_size=rows, threads=n) for n, at_once in ((1, False), (3, True))]
     same(case, *ours)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_gradient_may_be_read_in_whole_vectors(dtype: str) -> None:
+    """As products do that add to what is there, also where a row of the last layer ends."""
+    gradient = trained(cases.case((67, 4), rows=600).of(dtype), gp.SGD(0.1), False, 1, batch_size=600)["gradient"]
+    ends = [array.ctypes.data + array.nbytes for array in (gradient, gradient.base)]
+    assert ends[1] - ends[0] >= PANEL_BYTES
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("last", [9, 37, 70])
+def test_a_runs_last_batch_has_the_bits_that_it_has_alone(last: int, dtype: str) -> None:
+    """Sums of rows in place of products, with 88 rows for 11 units, are not chosen by the largest batch."""
+    case = cases.case((70, 40, 11), rows=110 + last, activation="tanh", l2=0.01).of(dtype)
+    run, first = (trained(case, gp.Adam(0.01, clip_norm=0.1), False, steps, batch_size=110) for steps in (2, 1))
+    part = case.rows(slice(110, None))
+    alone = Workspace(
+        case.network, first["theta"].copy(), part.X, check_targets(case.network, part.Y, last, np.dtype(dtype)),
+        batch_size=last, optimizer=gp.Adam(0.01, clip_norm=0.1), seed=3,
+    )  # fmt: skip
+    alone["state"][...] = first["state"]
+    alone.set(first_step=1, rates=np.array([0.01]))
+    alone.run(1, 2, plan.FORWARD | plan.LOSS | plan.BACKWARD | plan.UPDATE)
+    np.testing.assert_array_equal(alone["theta"], run["theta"])
+    assert alone.progress["gradient_norm"] == run.progress["gradient_norm"]
 
 
 @pytest.mark.parametrize("least", [62_770, 62_771])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from glassprop.core.forward import drop
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, like, panel_width, shift, within
-from glassprop.core.layout import JOINED_FROM, JOINED_PANELS, JOINED_ROWS
+from glassprop.core.layout import JOINED_ROWS, joins_rows
 from glassprop.core.matrix_unit import enter_matrix_unit, leave_matrix_unit
 from glassprop.core.panels import note_largest, pack_columns, packed_of, paired_square, parts_in, product_of
 from glassprop.core.parts import lines_called_for
@@ -21,6 +21,7 @@ from glassprop.core.tile import MAIN_ROWS, columns_taken
 from glassprop.core.vectors import copy_row, fill_rest
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
+_joins_rows = within(joins_rows)
 FAR_Q = 1 << 18  # numbers of h in Q, from which on a block's are called for while those of the one before are multiplied
 
 
@@ -102,13 +103,6 @@ def rule_reads(plan, first, n, done, one):
 
 
 @within
-def takes_joined_rows(below, layer, batch):
-    """Whether a block's δ is put together in rows, for dW."""
-    many = batch.rows > JOINED_ROWS or (below.units >= JOINED_FROM and batch.panels >= JOINED_PANELS)
-    return layer.delta_row != 0 and many
-
-
-@within
 def _join_rows(delta, panel, rows, joined, row, units):
     """δ of `units` units for so many rows of the batch, from panels into rows that go through all of these, `row` apart."""
     width = panel_width(delta)
@@ -120,21 +114,24 @@ def _join_rows(delta, panel, rows, joined, row, units):
 
 @inner
 def _products_of_block(plan, below, layer, batch, start, units, dW, done, one):
-    """The products of a block of dW, of rows of the batch from row `done` on, after which those before are there."""
+    """The products of a block of dW for rows of the batch from row `done` on; returns for how many.
+
+    For the first rows they are set, for others added to.
+    """
     width, scratch, panels, parts = panel_width(one), plan.scratch, batch.panels, parts_in(batch, layer.parts)
     product, row, panel, depth, segment = plan.product, width, layer.padded * width, batch.rows, width
     listed = plan.listed_product if layer.number == 1 else ZERO
     delta, q, square = at(scratch, layer.delta + start * width, one), below.q, width * width
-    left, left_segment = delta, panel  # of dW = left · right
+    left, left_segment, rows = delta, panel, batch.rows  # of dW = left · right
     if parts != 0:
         product, segment, q, square = product_of(plan, parts), width // 2, below.q_pairs, paired_square(parts, one)
         row, depth = parts * segment, panels * segment
         left, left_segment = shift(packed_of(plan, batch, one), plan.packed_size - panels * units * row), units * row
         call_kernel(plan.do_pair_block, (plan, layer, batch, start, units, left, one))
-    elif takes_joined_rows(below, layer, batch):
-        row, depth = layer.delta_row, min(JOINED_ROWS, batch.rows - done)
-        segment, left = depth, shift(packed_of(plan, batch, one), plan.packed_size - units * row)
-        _join_rows(shift(delta, done // width * panel), panel, depth, left, row, units)
+    elif layer.delta_row != 0 and _joins_rows(below.units, batch.rows, panels):
+        row, rows = layer.delta_row, min(JOINED_ROWS, batch.rows - done)
+        depth, segment, left = rows, rows, shift(packed_of(plan, batch, one), plan.packed_size - units * row)
+        _join_rows(shift(delta, done // width * panel), panel, rows, left, row, units)
     zero = at(scratch, plan.zero, one)
     far = layer.size > FAR and plan.at_once == 0
     blocks, n = (below.units + width - 1) // width, units * layer.stride
@@ -142,7 +139,7 @@ def _products_of_block(plan, below, layer, batch, start, units, dW, done, one):
     coming, ahead_k = ZERO, lines_called_for(units, parts, one) if parts == 3 else numbers_called_for(units, one)
     if batch.at_once and parts != 3:
         product = plan.calling_product
-        if below.padded * panels * width < FAR_Q:
+        if below.padded * panels * width < FAR_Q and done + rows == batch.rows:
             # what the rule will read afterwards is called for evenly: it would wait for all of it at once
             coming = n * plan.rule_vectors // blocks
             ahead_k = -(-coming // (max(ONE, units // MAIN_ROWS) * depth))
@@ -152,11 +149,10 @@ def _products_of_block(plan, below, layer, batch, start, units, dW, done, one):
             prefetch(shift(target, u * layer.stride))
             prefetch(shift(target, u * layer.stride + width // 2))
         columns_here = min(width, below.units - block * width)
-        C = target, layer.stride, units
         if listed != 0:
             places, count, right = lines_of_block(plan, below, block, one)
-            operands = delta, ZERO, row, places, right, ZERO
-            call_kernel(listed, (*C, columns_here, *operands, zero, ZERO, count, count, zero, ZERO))
+            C, operands = (target, layer.stride, units, columns_here), (delta, ZERO, row, places, right, ZERO)
+            call_kernel(listed, (*C, *operands, zero, ZERO, count, count, zero, ZERO))
             continue
         right = at(scratch, q + block * plan.most_panels * square + done * width, one)
         ahead = shift(right, plan.most_panels * square)
@@ -164,13 +160,14 @@ def _products_of_block(plan, below, layer, batch, start, units, dW, done, one):
             ahead = rule_reads(plan, layer.W + start * layer.stride, n, block * coming, one)
         few = layer.few_columns if block == blocks - 1 else ZERO
         if few < columns_here:
-            operands = left, left_segment, row, ONE, right, square
+            C, operands = (target, layer.stride, units, columns_here - few), (left, left_segment, row, ONE, right, square)
             chosen = product if done == 0 else plan.adding_product
-            call_kernel(chosen, (*C, columns_here - few, *operands, zero, ZERO, depth, segment, ahead, ahead_k))
+            call_kernel(chosen, (*C, *operands, zero, ZERO, depth, segment, ahead, ahead_k))
         if few != 0 and done == 0:
             lines = at(scratch, below.h + (below.units - few) * width, one)
-            C = shift(target, columns_here - few), layer.stride, units
-            call_kernel(plan.quads, (*C, few, delta, panel, lines, below.padded * width, batch.rows))
+            C = shift(target, columns_here - few), layer.stride, units, few
+            call_kernel(plan.quads, (*C, delta, panel, lines, below.padded * width, batch.rows))
+    return rows
 
 
 @inner
@@ -179,7 +176,7 @@ def block_gradient(plan, below, layer, batch, start, units, dW, one):
 
     These are sums over rows of the batch, not yet means. Partner: the product in `forward.layer_forward`.
     """
-    if layer.sums != 0 and (layer.number > 1 or plan.listed_product == 0):
+    if batch.rows >= below.q_rows and (layer.number > 1 or plan.listed_product == 0):
         width = panel_width(one)
         h, delta = at(plan.scratch, below.h, one), at(plan.scratch, layer.delta + start * width, one)
         sizes = below.padded * width, below.units
@@ -187,8 +184,7 @@ def block_gradient(plan, below, layer, batch, start, units, dW, one):
         return
     done = ZERO
     while done < batch.rows:
-        _products_of_block(plan, below, layer, batch, start, units, dW, done, one)
-        done += JOINED_ROWS if takes_joined_rows(below, layer, batch) else batch.rows
+        done += _products_of_block(plan, below, layer, batch, start, units, dW, done, one)
 
 
 @within

@@ -9,7 +9,7 @@ import numpy as np
 
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, like, panel_width, shift, stay_apart, within
 from glassprop.core.matrix_unit import enter_matrix_unit, leave_matrix_unit
-from glassprop.core.panels import fill_places, note_largest, panel_to_units, parts_in
+from glassprop.core.panels import fill_places, note_largest, panel_to_units, parts_in, wants_q
 from glassprop.core.plan import UPDATE
 from glassprop.core.randomness import dropout_key, mix
 from glassprop.core.sparse import lines_of_panel
@@ -68,7 +68,7 @@ def _finish_panel(plan, layer, batch, panel, start, rows, whole, one):
         note_largest(plan, batch, at(scratch, layer.h + here, one), rows * width, 0)
     if above != 0:
         call_kernel(plan.do_pair_units, (plan, layer, batch, start, rows, panel, one))
-    elif layer.q_stages & batch.stages != 0:
+    elif wants_q(layer, batch):
         panel_to_units(plan, layer, start, rows, panel, min(width, batch.rows - panel * width), one)
 
 

@@ -30,7 +30,10 @@ LAYER = np.dtype(
         ("packed_row", np.int64),  # stride of Wᵀ when it is turned around for the backward product; 0: it is not
         ("parts", np.int64),  # of the operands of products: 1 in bfloat16, 3 of float32 for the matrix unit, 0: as they are
         ("parts_above", np.int64),  # of the layer that reads h
-        ("q_stages", np.int64),  # of a step, that will ask for h in Q
+        (
+            "q_rows",
+            np.int64,
+        ),  # of a batch: with fewer, dW of the layer above reads h in Q; with as many it is sums of rows of h
         ("slope_stages", np.int64),  # of a step, that will ask for φ′
         ("portion_row", np.int64),  # stride of a portion of W, in all parts of its pairs if in parts; 0: it is taken as it is
         ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
@@ -39,7 +42,6 @@ LAYER = np.dtype(
         ("dots", np.int64),  # 1: its product for a single row is a dot product for each row of W
         ("size", np.int64),  # elements of W and b together, from W on
         ("by_units", np.int64),  # 1: threads share out the units that its products compute, each for all panels
-        ("sums", np.int64),  # 1: dW is taken as sums of rows of h, each times its δ, without h in Q
         ("few_columns", np.int64),  # of dW, the last ones, that are taken four at a time
         ("piece", np.int64),  # rows of W in a piece of dW: what threads share out, and what partial sums are of
         ("pieces", np.int64),
@@ -81,6 +83,7 @@ SPLIT_FROM, SPLIT_ROWS = 128, 64
 RESIDENT = 4096  # panel rows (128 bytes each) of W that stay in the second-level cache while they meet all panels
 # Inputs of a layer, and panels of a batch, from which on a block's δ is put together in rows for dW; rows of a batch at a time.
 JOINED_FROM, JOINED_PANELS, JOINED_ROWS = 64, 3, 512
+ANY_ROWS = np.iinfo(np.int64).max  # more than any batch has
 MOST_SUMS = 16  # units of a layer, up to which sums of rows of h cost less than h in Q
 ROWS_OF_SUMS = 8  # of a batch, for each of these units: the sums of lanes cost the same for any batch
 MEETING_FLOPS = 1e6  # of a product, which a thread could do while it meets the others before and after it
@@ -108,6 +111,11 @@ def portion(depth: int, rows: int, parts: int) -> int:
     return depth if whole else round_up(-(-depth // -(-depth // PORTION)), 16)
 
 
+def joins_rows(inputs: int, rows: int, panels: int) -> bool:
+    """Whether δ of a batch is put together in rows for dW. It is if it is for a smaller one, for which memory is kept."""
+    return rows > JOINED_ROWS or (inputs >= JOINED_FROM and panels >= JOINED_PANELS)
+
+
 def piece_rows(units: int, stride: int, by_matrix_unit: bool = False) -> int:
     """Rows of W in a piece of dW: the least number, or as often that as holds `PIECE_NUMBERS`; the same for any threads."""
     least = MATRIX_UNIT_PIECE_ROWS if by_matrix_unit else PIECE_ROWS
@@ -130,7 +138,7 @@ class Layout(NamedTuple):
     weights: int  # row weights (panels * width)
     losses: int  # row losses (panels * width)
     zero: int  # a panel row of zeros, and one of ones
-    packed: int  # W in columns, portions or pairs, a square of Q, a row of h; a block of dW, its δ in pairs: for each thread
+    packed: int  # W in columns, portions or pairs, a square of Q, a row of h; a block of dW and its δ: for each thread
     packed_size: int  # elements of a share
     delta_pairs: int  # [panel][pair][row] of the δ that goes down
     pairs_of_panel: int  # elements from one panel of h or δ in pairs to the next
@@ -271,16 +279,15 @@ def _share_out(
 ) -> int:
     """How layer `l` is taken: its gradient in blocks, W in parts; returns what a thread's share of `packed` must hold of it."""
     width, units, inputs, parts = panel_columns(dtype), int(row["units"]), int(below["units"]), int(row["parts"])
+    single, few = parts != 1 and units == 1, parts != 1 and units <= MOST_SUMS
     # the rows of X are in Q anyway
-    pays = l > 1 and units <= MOST_SUMS and batch_size >= ROWS_OF_SUMS * units
-    row["sums"] = parts != 1 and (units == 1 or pays)
-    below["q_stages"] = 0 if row["sums"] else BACKWARD
-    if backward and not (sparse or parts or row["sums"]):
+    below["q_rows"] = 0 if single else (ROWS_OF_SUMS * units if few and l > 1 else ANY_ROWS)
+    if backward and not (sparse or parts or single):
         row["few_columns"] = few_columns(inputs, dtype)
     row["by_units"] = threads > 1 and shares_units(units, inputs if l > 1 else units, inputs, batch_size, width, threads)
     by_matrix_unit = parts > 0 and has_matrix_unit()
     stride = int(row["stride"])
-    row["piece"] = units if row["sums"] else piece_rows(units, stride, by_matrix_unit)
+    row["piece"] = units if few else piece_rows(units, stride, by_matrix_unit)
     row["pieces"] = -(-units // row["piece"])
     of_thread = -(-row["pieces"] // threads)
     row["block"] = (
@@ -304,8 +311,7 @@ def _share_out(
     if not backward:
         return forward
     rows, panels = int(row["block"] * row["piece"]), -(-batch_size // width)
-    many = batch_size > JOINED_ROWS or (inputs >= JOINED_FROM and panels >= JOINED_PANELS)
-    if many and not (sparse or parts or row["sums"]):
+    if joins_rows(inputs, batch_size, panels) and not (sparse or parts or single):
         row["delta_row"] = row_stride(min(panels * width, JOINED_ROWS), width)
     # and its δ, in pairs or in rows of the batch
     block = round_up(rows * stride, width) + rows * int(parts * panels * (width // 2) + row["delta_row"])

@@ -21,6 +21,7 @@ import numpy as np
 
 from glassprop.core.jit import ZERO, at, call_kernel, inner, panel_width, shift, stay_apart, within
 from glassprop.core.network import panel_columns, round_up
+from glassprop.core.plan import BACKWARD
 from glassprop.core.processor import prefetch
 from glassprop.core.threads import SLOT
 from glassprop.core.vectors import copy_part, copy_row, fill_rest, lanes_of, largest_bits, part_of, transpose_strip
@@ -65,6 +66,12 @@ def paired_square(parts, one):
     """Elements from one square of Q in pairs of rows to the next."""
     square = panel_width(one) * panel_width(one)
     return square if parts == 1 else parts * square // 2
+
+
+@within
+def wants_q(layer, batch):
+    """Whether the gradient will ask for the layer's h in Q."""
+    return batch.stages & BACKWARD != 0 and batch.rows < layer.q_rows
 
 
 @inner
@@ -121,7 +128,7 @@ def gather_rows(plan, layers, batch, one):
     layer, X, order, width = layers[0], batch.X, batch.order, panel_width(one)
     square, inputs, parts, numbers = width * width, layer.units, parts_in(batch, layer.parts_above), at(order, 0, ZERO)
     blocks, last_row = layer.padded // width, plan.rows - 1
-    next_block = plan.most_panels * square if layer.q_stages & batch.stages != 0 or parts != 0 else ZERO
+    next_block = plan.most_panels * square if wants_q(layer, batch) or parts != 0 else ZERO
     for panel in range(batch.first, batch.last):
         base, place = batch.start + panel * width, panel if parts != 3 else batch.first
         count = min(width, batch.stop - base)

@@ -10,7 +10,16 @@ import numpy as np
 
 from glassprop.core.bfloat16 import pair_lines, pair_rows
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, panel_width, shift, stay_apart, within
-from glassprop.core.panels import fill_places, note_rows, pack_columns, packed_of, paired_square, product_of, transpose_panel
+from glassprop.core.panels import (
+    fill_places,
+    note_rows,
+    pack_columns,
+    packed_of,
+    paired_square,
+    product_of,
+    transpose_panel,
+    wants_q,
+)  # fmt: skip
 from glassprop.core.vectors import fill_rest
 
 MOST_LINES = np.int64(16)  # that are called for with a product of tiles: more keep it waiting
@@ -26,7 +35,7 @@ def _pair_squares(plan, layer, batch, p, lines, q, block, panel, one):
     width, parts = panel_width(one), layer.parts_above
     place = layer.h_pairs + panel * plan.pairs_of_panel + block * (width // 2) * parts * width
     pair_lines(p, lines, at(plan.scratch, place, one), parts)
-    if layer.q_stages & batch.stages != 0:
+    if wants_q(layer, batch):
         place = layer.q_pairs + (block * plan.most_panels + panel) * paired_square(parts, one)
         pair_lines(q, width, at(plan.scratch, place, one), parts)
 
@@ -55,7 +64,7 @@ def pair_units(plan, layer, batch, start, units, panel, one):
         if layer.parts_above == 3:
             q = shift(packed_of(plan, batch, one), plan.packed_size - square)
         p = at(plan.scratch, layer.h + (panel * layer.padded + start + u) * width, one)
-        if layer.q_stages & batch.stages != 0:
+        if wants_q(layer, batch):
             transpose_panel(p, width, q, width, lines, width)
         _pair_squares(plan, layer, batch, p, lines, q, block, panel, one)
 

@@ -370,7 +370,8 @@ def product_kernel(
 
     Of `paired` operands every element of A and of B is two numbers of bfloat16 in the place of one of float32, and k counts
     pairs. Of a `listed` A, `a_k` is the address of a list of int64: ``A[r, k]`` lies at ``a + r*a_row + list[k]``. Only a
-    `calling` product calls for memory ahead. An `adding` one begins with what is in C, of whole panels, in place of biases.
+    `calling` product calls for memory ahead. An `adding` one begins with what is in C, read in whole vectors, in place
+    of biases.
     """
     if paired:
         check_bfloat16()

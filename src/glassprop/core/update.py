@@ -348,7 +348,7 @@ class AdamW(Adam):
 
 @dataclass(frozen=True)
 class GradientSum(_Rule):
-    """total := total + η G, and θ stays: the gradient of more rows than a batch has, where η is the batch's Σ w."""
+    """total := total + η G, and θ stays: the gradient of more rows than a batch has, for L-BFGS. η is a batch's Σ w."""
 
     learning_rate: Any = 1.0
 

@@ -125,8 +125,8 @@ class Workspace:
         self.plan, self.progress, self.batches = np.zeros(1, PLAN), np.zeros(1, PROGRESS), np.zeros(self.crew.most, BATCH)
         self.progress["best"] = math.inf
         self.arrays: dict[str, np.ndarray | None] = {
-            # a product that adds to what is there reads whole vectors
-            "gradient": aligned_zeros(theta.size + width, dtype)[: theta.size if optimizer or trains else 0],
+            # products that add to what is there read whole vectors: so much further, at most
+            "gradient": aligned_zeros(theta.size + width if optimizer or trains else 0, dtype)[: theta.size],
             "state": aligned_zeros((2, theta.size), dtype) if optimizer else None,
             "best": theta.copy() if keep_best else None,
             "order": np.zeros((order_epochs, rows), np.int64) if order_epochs else None,
