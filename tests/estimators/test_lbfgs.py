@@ -29,7 +29,7 @@ def fitted(**given):
 def test_batches_add_up_to_the_table(penalties, monkeypatch):
     models = []
     for rows in (31, 10_000):
-        monkeypatch.setattr(lbfgs, "rows_at_once", lambda network, rows=rows: rows)
+        monkeypatch.setattr(lbfgs, "ROWS_AT_ONCE", rows)
         models.append(fitted(**penalties))
     assert models[0].loss_ == pytest.approx(models[1].loss_, rel=1e-9)
     for one, other in zip(models[0].coefs_ + models[0].intercepts_, models[1].coefs_ + models[1].intercepts_, strict=True):

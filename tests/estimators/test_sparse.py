@@ -78,7 +78,7 @@ def test_numbers_and_single_precision(kept_sparse):
 
 def test_the_whole_table_is_one_batch_for_lbfgs(kept_sparse, monkeypatch):
     """Of a dense one, which goes by batches, if it has no more rows."""
-    monkeypatch.setattr(lbfgs, "rows_at_once", lambda network: len(X))
+    monkeypatch.setattr(lbfgs, "ROWS_AT_ONCE", len(X))
     given = {"solver": "lbfgs", "max_iter": 3, "random_state": 0}
     one, other = MLPClassifier(**given).fit(X, Y), MLPClassifier(**given).fit(csr_matrix(X), Y)
     np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])

@@ -24,10 +24,9 @@ from glassprop.training.data import Data
 from glassprop.training.loop import Epoch
 
 EVALUATE = FORWARD | LOSS | BACKWARD | UPDATE
-# Rows of a dense table in a batch, at least and at most, and rows times parameters that keep some threads busy: h and δ stay in
-# the cache, and memory does not grow with the table. Of a sparse one all: a gradient of many inputs, most of them without a
-# number, would cost more than its rows.
-ROWS_AT_ONCE, MOST_AT_ONCE, WORTH_OF_BATCH = 256, 1024, 1 << 20
+# Rows of a dense table in a batch: h and δ stay in the cache, and memory does not grow with the table. Of a sparse one all: a
+# gradient of many inputs, most of them without a number, would cost more than its rows.
+ROWS_AT_ONCE = 256
 STOPPED = 99  # SciPy's status where a callback has stopped it
 
 
@@ -87,17 +86,12 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
     )
 
 
-def rows_at_once(network: Network) -> int:
-    """Rows of a dense table in a batch; not by the number of threads, for any of which the bits are the same."""
-    return max(ROWS_AT_ONCE, min(MOST_AT_ONCE, 1 << (WORTH_OF_BATCH // network.n_parameters).bit_length()))
-
-
 class _Objective:
     """Loss and gradient over all rows of the table, added up batch by batch; `parameters` are set to where it is asked."""
 
     def __init__(self, network: Network, data: Data, parameters: Parameters, n_jobs: int | None) -> None:
         table = core_table(data.X, parameters.dtype)
-        batch_size = min(data.rows, rows_at_once(network)) if isinstance(table, np.ndarray) else data.rows
+        batch_size = min(data.rows, ROWS_AT_ONCE) if isinstance(table, np.ndarray) else data.rows
         weights = np.ones(data.rows) if data.weights is None else data.weights
         masses = np.add.reduceat(weights, np.arange(0, data.rows, batch_size), dtype=np.float64)
         self.work = Workspace(
