@@ -23,8 +23,8 @@ help:  ## list the commands
 demo: .venv/installed  ## train on a real table, look at the result
 	$(BIN)/python examples/demo.py
 
-test: .venv/tested  ## run the tests
-	$(BIN)/python -m pytest
+test: .venv/tested  ## run the tests, in two processes
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/linted  ## style, types, layers
 	$(BIN)/ruff format --check .

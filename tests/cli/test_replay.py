@@ -114,14 +114,23 @@ def test_changed_data_are_named(refused, run, tmp_path):
     table.write_text("\n".join(["a,b,y", *rows]) + "\n")
     run("train", table, "--target", "y", "--epochs", "2", "--out", tmp_path / "m.safetensors", "--record", folder, "--quiet")
     assert run("replay", folder, "--step", "1").code == 0
-    rows[7] = "9,9,9"
+    first, rows[7] = rows[7], "9,9,9"
     table.write_text("\n".join(["a,b,y", *rows]) + "\n")
     assert "data.csv: the data have changed: " in refused("replay", folder, "--step", "1")
     table.rename(tmp_path / "elsewhere.csv")
     assert "data.csv: no such file" in refused("replay", folder)
+    rows[7] = first
+    turned = [",".join((*reversed(row.split(",")), "more")) for row in ["a,b,y", *rows]]
+    table.write_text("\n".join(turned) + "\n")  # columns are found by name
+    assert run("replay", folder, "--step", "1", "--table", table).code == 0
+    table.write_text("\n".join(row.split(",", 1)[1] for row in ["a,b,y", *rows]) + "\n")
+    assert "the table lacks the column 'a'; it has b, y" in refused("replay", folder, "--table", table)
     rows.append("1,2,3")
     table.write_text("\n".join(["a,b,y", *rows]) + "\n")
     assert "the data have changed: X was of shape" in refused("replay", folder, "--table", table)
+    facts = json.loads((folder / "table.json").read_text())
+    (folder / "table.json").write_text(json.dumps(facts | {"table": "-"}))
+    assert "its table came from standard input: name a file that holds it by --table" in refused("replay", folder)
 
 
 @pytest.mark.parametrize(

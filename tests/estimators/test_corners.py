@@ -74,6 +74,14 @@ def test_missing_values_are_named_wherever_rows_are_given():
         model.fit(X, Y, eval_set=(spoilt, Y))
 
 
+def test_none_in_a_list_is_a_missing_value_in_predictions_too():
+    rows = X[:5].tolist()
+    rows[3][2] = None
+    for call in (small().fit(X, Y).predict, MLPRegressor(max_iter=1).fit(X, Y).predict):
+        with pytest.raises(ValueError, match="The first is in row 3, column 2"):
+            call(rows)
+
+
 @pytest.mark.parametrize(("kind", "missing"), [("Float64", pandas.NA), (object, None), (object, np.nan)])
 def test_missing_values_of_every_kind_are_named(kind, missing):
     frame = pandas.DataFrame(X, columns=list("abcd")).astype(kind)

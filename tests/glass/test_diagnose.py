@@ -404,3 +404,9 @@ def test_a_loss_of_ones_own_that_no_constant_outputs_have_raises_no_alarm_by_it(
     assert found.baseline == np.inf
     assert found.as_dict()["baseline"] is None
     assert found, found
+
+
+def test_a_single_row_says_nothing():
+    network = gp.Network((2, 3, 1))
+    with pytest.raises(ValueError, match="X must have at least two rows"):
+        gp.diagnose(network, network.initialize(0), [[1.0, 2.0]], [1.0])

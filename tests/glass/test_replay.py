@@ -217,6 +217,23 @@ def test_a_folder_holds_data_alone(recorded):
     assert facts["optimizer"]["name"] == "adam"
 
 
+def test_a_run_that_was_broken_off_comes_back_to_its_last_checkpoint(recorded):
+    """As a power cut leaves it: how it ended has not been written."""
+    folder, X, Y = recorded
+    whole = gp.replay(folder, X, Y).at(15)
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(facts | {"steps": 0, "epochs": 0, "stopped": ""}))
+    (folder / "history.safetensors").unlink()
+    broken = gp.replay(folder, X, Y)
+    assert (broken.steps, broken.epochs) == (15, 3)
+    assert broken.stopped == "broken off; its last checkpoint is that of step 15"
+    run = broken.at(15)
+    np.testing.assert_array_equal(run.parameters.theta, whole.parameters.theta)
+    assert run.history.epoch.tolist() == [1, 2, 3]
+    assert np.isnan(run.history.loss).all()
+    np.testing.assert_array_equal(run.resume(epochs=2).parameters.theta, whole.resume(epochs=2).parameters.theta)
+
+
 def test_changed_data_are_said_to_have_changed(recorded):
     folder, X, Y = recorded
     other = X.copy()

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 from sklearn import metrics
+from sklearn.neural_network import MLPClassifier
 
 import glassprop as gp
 from glassprop.interop.safetensors import write_model
@@ -92,6 +94,8 @@ def test_quantile_and_poisson_have_scores_of_their_own():
     assert 0.75 < np.mean(table.y <= model.predict(table)) <= 1
     expected = metrics.mean_pinball_loss(table.y, model.predict(table), alpha=0.9)
     assert model.evaluate(table)["mean_pinball_loss"] == pytest.approx(expected)
+    best = min(metrics.mean_pinball_loss(table.y, np.full(len(table), constant), alpha=0.9) for constant in table.y)
+    assert model.baseline(table)["mean_pinball_loss"] == pytest.approx(best, rel=0.2)  # that of the training rows
     table["y"] = RNG.poisson(np.exp(table.b / 2))
     model = fit(table, loss="poisson")
     assert (model.predict(table) > 0).all()
@@ -120,6 +124,13 @@ def test_columns_are_found_by_name(iris, classifier):
     np.testing.assert_array_equal(classifier.predict_proba(iris.set_index(iris.index + 7)), expected)
 
 
+def test_frames_of_polars(iris, classifier):
+    frame = polars.DataFrame(iris[iris.columns[::-1]].to_dict("list"))
+    np.testing.assert_array_equal(classifier.predict_proba(frame), classifier.predict_proba(iris))
+    assert classifier.evaluate(frame) == classifier.evaluate(iris)
+    assert classifier.baseline(frame) == classifier.baseline(iris)
+
+
 def test_missing_columns_are_named(iris, classifier):
     with pytest.raises(
         ValueError, match=r"the table lacks the column 'petal width \(cm\)'; it has sepal length \(cm\), .*, target$"
@@ -141,7 +152,7 @@ def test_missing_columns_are_named(iris, classifier):
 
 
 def test_cells_that_are_no_numbers(iris, classifier):
-    with pytest.raises(ValueError, match=r"column 'sepal width \(cm\)' must hold numbers; it holds 'wide' in row 1"):
+    with pytest.raises(ValueError, match=r"column 'sepal width \(cm\)' must hold numbers; it holds 'wide' in row 1.*: turn it"):
         classifier.predict(iris.assign(**{"sepal width (cm)": "wide"}))
     with pytest.raises(ValueError, match=r"column 'sepal width \(cm\)' has 150 missing values, the first in row 1"):
         classifier.predict(iris.assign(**{"sepal width (cm)": np.nan}))
@@ -215,8 +226,10 @@ def test_a_run_is_saved_without_a_table(tmp_path, dtype):
 
 
 def test_what_cannot_be_saved(tmp_path):
-    with pytest.raises(TypeError, match=r"model must be a glassprop.Model, what glassprop.train returned, or .*; got Network"):
+    with pytest.raises(TypeError, match=r"model must be a glassprop.Model, what glassprop.train .*; got glassprop.Network"):
         save(gp.Network((1, 1)), tmp_path / "m")
+    with pytest.raises(TypeError, match=r"got sklearn.MLPClassifier"):  # of that name, too
+        save(MLPClassifier(), tmp_path / "m")
 
 
 def test_a_users_activation(tmp_path):

@@ -98,3 +98,13 @@ def test_resume_checks_epochs():
     run = gp.train(NETWORK, X, Y, epochs=1, seed=0)
     with pytest.raises(ValueError, match="epochs must be at least 1; got 0"):
         run.resume(0)
+
+
+def test_numbers_too_large_for_float32_are_named() -> None:
+    with pytest.raises(ValueError, match=r"X holds 1e\+39 in row 1, column 0, more than float32 can hold"):
+        gp.train(gp.Network((1, 1)), np.array([[1.0], [1e39]]), [0.0, 1.0], precision="float32")
+
+
+def test_how_much_better_a_loss_must_be_is_said() -> None:
+    run = gp.train(gp.Network((1, 1)), [[1.0], [2.0]], [0.0, 1.0], epochs=50, seed=0, tolerance=10, patience=2)
+    assert run.stopped.startswith("the loss did not improve by more than 10 for 2 epochs")

@@ -18,7 +18,7 @@ from glassprop.cli.output import plural, shorten
 from glassprop.core.network import Network, Parameters
 from glassprop.core.update import Optimizer
 from glassprop.tables.columns import check_column, column_of, matrix, numbers
-from glassprop.tables.metrics import Scores, short_number
+from glassprop.tables.metrics import Scores, best_constant, constant_name, short_number
 from glassprop.tables.model import Model, load, row_weights, scores_of
 from glassprop.tables.preparation import Preparation, class_numbers
 from glassprop.tables.reading import default_target
@@ -124,7 +124,7 @@ class FittedModel(Fitted):
 
     def judge(self, table: pd.DataFrame, weights: str | None) -> Judged:
         scores, baseline = self.model.evaluate(table, weights), self.model.baseline(table, weights)
-        return Judged([self.preparation.target], scores, baseline, self.preparation.baseline_text())
+        return Judged([self.preparation.target], scores, baseline, self.preparation.baseline_text(self.network.loss))
 
     def arrays(self, table: pd.DataFrame) -> Arrays:
         preparation, dtype = self.preparation, self.parameters.dtype
@@ -286,9 +286,10 @@ class FittedEstimator(ByPlace):
             against = f"always {', '.join(map(repr, usual))}, the most frequent here"
         else:
             answers = list(self._answers(inputs).T)
-            means = np.average(truth, axis=0, weights=w)
-            constant = list(np.tile(means[:, None], len(table)))
-            against = f"always the mean here, {', '.join(map(short_number, means))}"
+            quantile = self.network.loss.options.get("quantile")
+            best = [best_constant(column, quantile, w) for column in truth.T]
+            constant = [np.full(len(table), number) for number in best]
+            against = f"always {constant_name(quantile)} here, {', '.join(map(short_number, best))}"
         return Judged(targets, self._scores(truth, answers, w), self._scores(truth, constant, w), against)
 
     def _scores(self, truth: np.ndarray, answers: Sequence[np.ndarray], weights: np.ndarray | None) -> Scores:

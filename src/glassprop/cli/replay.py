@@ -95,6 +95,7 @@ def _open(asked: SimpleNamespace) -> tuple[Replay, dict[str, Any]]:
     from glassprop.core.losses import Loss
     from glassprop.files import missing_file
     from glassprop.glass.replay import replay as open_run
+    from glassprop.tables.columns import check_columns
     from glassprop.tables.preparation import prepare
     from glassprop.tables.reading import read_table
 
@@ -110,8 +111,14 @@ def _open(asked: SimpleNamespace) -> tuple[Replay, dict[str, Any]]:
         inputs, classes = facts["inputs"], facts["classes"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+    if str(source) == "-" and asked.table is None:
+        raise ValueError(f"{asked.folder}: its table came from standard input: name a file that holds it by --table")
     try:
-        ready = prepare(read_table(source), given.pop("target"), loss=loss, **given)
+        rows, own = read_table(source), [*inputs, given["target"], *([given["weights"]] if given["weights"] else [])]
+        check_columns(rows, own)
+        given["ignore"] = [str(name) for name in rows.columns if str(name) not in own]
+        rows = rows[sorted(rows.columns, key=lambda name: own.index(str(name)) if str(name) in own else len(own))]
+        ready = prepare(rows, given.pop("target"), loss=loss, **given)
         recorded = open_run(asked.folder, ready.train.X, ready.train.Y, weights=ready.train.weights)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None

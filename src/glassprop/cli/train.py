@@ -341,7 +341,8 @@ def _report(asked: SimpleNamespace, model: Model, run: Run) -> None:
     print_line("training", f"{stopped}; {facts['seconds']:.2f} s" + (" (compiling included)" if asked.compiles else ""))
     where = {"test": "test rows", "validation": "validation rows", "train": "rows it was trained on"}[facts["scored_on"]]
     assert model.preparation is not None
-    print_scores(facts["metrics"], facts["baseline"], f"scores on {where}", f"({model.preparation.baseline_text()})")
+    against = model.preparation.baseline_text(model.network.loss)
+    print_scores(facts["metrics"], facts["baseline"], f"scores on {where}", f"({against})")
     print()
     print_line(
         "saved", f"{asked.out} ({plural(os.path.getsize(asked.out), 'byte')})" + (f", {asked.history}" if asked.history else "")

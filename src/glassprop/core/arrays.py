@@ -49,6 +49,9 @@ def check_finite(name: str, array: np.ndarray, given: Any = None) -> np.ndarray:
         place = tuple(np.argwhere(~np.isfinite(array))[0])
         what = "NaN" if np.isnan(array[place]) else "infinity"
         where = _place_of(place, given)
+        was = given[place] if isinstance(given, np.ndarray) and given.shape == array.shape else array[place]
+        if given is not None and array.dtype == np.float32 and np.isfinite(was):
+            raise ValueError(f"{name} holds {was:g} in {where}, more than float32 can hold: give float64, or smaller numbers")
         raise ValueError(f"{name} must be finite; it holds {what} in {where}: leave such rows out or fill them in first")
     return array
 

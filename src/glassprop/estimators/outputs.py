@@ -160,7 +160,10 @@ class Outputs:
         """X as scikit-learn checks it before a prediction."""
         check_is_fitted(self)
         with naming_gaps(X):
-            return validate_data(self, X, accept_sparse=SPARSE, reset=False)
+            checked = validate_data(self, X, accept_sparse=SPARSE, reset=False)
+            if checked.dtype.kind == "O":  # a list with None in it, whose numbers are not asked; an array's are
+                checked = validate_data(self, checked, accept_sparse=SPARSE, reset=False)
+            return checked
 
     def _outputs(self, X: Any, g: list[np.ndarray] | None = None) -> np.ndarray:
         """h_L of every row of X, (rows, outputs); g_L is added to `g`, if it is given.

@@ -98,7 +98,7 @@ def _line(layer: LayerFacts) -> str:
     g, h = f"{layer.g_mean:.2g} ± {layer.g_std:.2g}", f"{layer.h_mean:.2g} ± {layer.h_std:.2g}"
     shares = f"{layer.dead:>6.0%}{layer.saturated:>6.0%}{layer.duplicates:>6.0%}{layer.useless:>9.0%}"
     return (
-        f"{layer.layer:<6}{layer.units:>6} {layer.activation:<11}{g:>16}{h:>16}{shares}"
+        f"{layer.layer:<6}{layer.units:>6} {layer.activation:<11} {g:>15} {h:>15}{shares}"
         f"{layer.delta:>10.1e}{layer.gradient:>10.1e}{layer.weight:>10.1e}{update:>10}"
     )
 
@@ -163,7 +163,7 @@ def diagnose(
         extra = next((name for name, value in others.items() if value is not None), None)
         if extra:
             raise ValueError(f"{extra} must not be given beside a run, which has its own")
-        return Diagnosis(measure(_of_run(subject)))
+        return _diagnosis(_of_run(subject))
     if not isinstance(subject, Network):
         raise TypeError(f"diagnose wants a glassprop.Network, or what glassprop.train returned; got {type(subject).__name__}")
     for name, value in given.items():
@@ -179,7 +179,13 @@ def diagnose(
     check_parameters(subject, parameters)
     rows = checked(subject, X, Y, weights)
     own = parameters.astype(np.float64)
-    return Diagnosis(measure(Subject(subject, own, *rows, validation, optimizer, None, 0, int(batch_size))))
+    return _diagnosis(Subject(subject, own, *rows, validation, optimizer, None, 0, int(batch_size)))
+
+
+def _diagnosis(subject: Subject) -> Diagnosis:
+    if len(subject.X) < 2:
+        raise ValueError("X must have at least two rows: what differs between rows is asked; got 1")
+    return Diagnosis(measure(subject))
 
 
 def _of_run(run: Run) -> Subject:

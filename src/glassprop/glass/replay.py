@@ -89,6 +89,10 @@ class Replay:
             facts[name] for name in ("steps", "epochs", "stopped", "diverged")
         )
         self.steps_per_epoch = -(-data.rows // settings.batch_size)
+        last = step_of(checkpoints(folder)[-1])
+        if last > self.steps:  # nobody has written how it ended
+            self.steps, self.epochs, self.diverged = last, last // self.steps_per_epoch, False
+            self.stopped = f"broken off; its last checkpoint is that of step {last:,}"
 
     def __repr__(self) -> str:
         taken = f"{self.steps:,} steps in {self.epochs:,} epochs"
@@ -272,7 +276,11 @@ class Replay:
         for name in HISTORY.names or ():
             if name in columns:
                 history[name] = columns[name]
-        return history
+        untold: Any = np.recarray(max(0, self.epochs - len(history)), HISTORY)  # of a run that was broken off
+        untold["epoch"] = np.arange(len(history), self.epochs) + 1
+        for name in (HISTORY.names or ())[1:]:
+            untold[name] = np.nan
+        return np.concatenate([history, untold]).view(np.recarray)
 
 
 @names_arguments

@@ -13,6 +13,15 @@ import numpy as np
 from glassprop.errors import nearest
 
 
+def with_pandas(table: Any) -> Any:
+    """A frame of polars as one of pandas, which all else takes; anything else as it is."""
+    if type(table).__module__.split(".")[0] != "polars":
+        return table
+    import pandas as pd
+
+    return pd.DataFrame({name: table[name].to_numpy() for name in table.columns})
+
+
 def check_frame(table: Any) -> None:
     """Raise unless `table` is a data frame with rows and without two columns of one name."""
     if not hasattr(table, "columns"):
@@ -62,13 +71,12 @@ def column_of(table: Any, name: str) -> Any:
     return table[next(label for label in table.columns if str(label) == name)]
 
 
-def matrix(table: Any, names: Sequence[str]) -> np.ndarray:
+def matrix(table: Any, names: Sequence[str], advice: str = "turn it into numbers first") -> np.ndarray:
     """The named columns as float64, (rows, columns); raises for columns that are missing, hold text, or have gaps."""
     check_frame(table)
     check_columns(table, names)
     labels = {str(label): label for label in table.columns}
     check_all_complete(table, names)
-    advice = "leave it out (--ignore), or turn it into numbers first"
     texts = [name for name in names if not _is_numeric(table[labels[name]])]
     if len(texts) > 1:
         advice += f"; {len(texts)} columns hold text: {','.join(texts)}"
@@ -135,7 +143,8 @@ def distinct(column: Any) -> tuple[list[Any], np.ndarray]:
     import pandas as pd
 
     series = pd.Series(column)
-    if pd.api.types.is_float_dtype(series) and (series == series.round()).all():
+    whole = pd.api.types.is_float_dtype(series) and (series == series.round()).all()
+    if whole and series.abs().max() < 2**63:
         series = series.astype(np.int64)
     codes, values = pd.factorize(series)
     found: list[Any] = [value.item() if isinstance(value, np.generic) else value for value in values]

@@ -64,6 +64,20 @@ def roc_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray | None 
     return float((up * (np.cumsum(down) - down / 2)).sum() / total) if total > 0 else None
 
 
+def best_constant(truth: np.ndarray, quantile: float | None = None, weights: np.ndarray | None = None) -> float:
+    """The number that answers best without a look at any input: the mean, or the quantile that is asked for."""
+    if quantile is None:
+        return _mean(truth, weights)
+    order = np.argsort(truth)
+    shares = np.cumsum(np.ones(len(truth)) if weights is None else weights[order])
+    return float(truth[order][min(int(np.searchsorted(shares, quantile * shares[-1])), len(truth) - 1)])
+
+
+def constant_name(quantile: float | None = None) -> str:
+    """What `best_constant` is called."""
+    return "the mean" if quantile is None else f"the {quantile:g} quantile"
+
+
 def short_number(value: float | None) -> str:
     """A number as tables of scores show it."""
     if value is None:

@@ -17,7 +17,7 @@ from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import predict
 from glassprop.interop.safetensors import StoredModel, read_model, write_model
-from glassprop.tables.columns import check_column, matrix
+from glassprop.tables.columns import check_column, matrix, with_pandas
 from glassprop.tables.metrics import Scores, classification_scores, pinball_loss, poisson_deviance, regression_scores
 from glassprop.tables.preparation import Preparation
 from glassprop.training.run import Run
@@ -121,14 +121,14 @@ class Model:
         ValueError
             As for `predict`; where the target is missing, too, or holds a class that the model does not know.
         """
-        preparation = self._prepared()
+        preparation, table = self._prepared(), with_pandas(table)
         preparation.check(table)
         truth = preparation.truth_of(table)
         return self._scores(truth, self._predictions(table), row_weights(table, weights))
 
     def baseline(self, table: Any, weights: str | Any = None) -> Scores:
-        """The same scores for predictions that look at no input: shares of the training rows' classes, or their mean."""
-        preparation = self._prepared()
+        """The same scores of what looks at no input: shares of the training rows' classes, their mean, or their quantile."""
+        preparation, table = self._prepared(), with_pandas(table)
         truth = preparation.truth_of(table)
         if preparation.task == "regression":
             constant = np.full(len(truth), preparation.center)
@@ -148,7 +148,7 @@ class Model:
     def _outputs(self, table: Any) -> np.ndarray:
         if self.preparation is None:
             return predict(self.network, self.parameters, table)
-        return predict(self.network, self.parameters, self.preparation.inputs_of(table, self.parameters.dtype))
+        return predict(self.network, self.parameters, self.preparation.inputs_of(with_pandas(table), self.parameters.dtype))
 
     def _numbers(self, table: Any) -> np.ndarray:
         preparation = self._prepared()
@@ -228,7 +228,7 @@ def save(model: Model | Run | Any, path: str | os.PathLike[str]) -> None:
     if not isinstance(model, Model):
         raise TypeError(
             "model must be a glassprop.Model, what glassprop.train returned, or a fitted MLPClassifier or MLPRegressor; got "
-            f"{type(model).__name__}"
+            f"{type(model).__module__.split('.')[0]}.{type(model).__name__}"
         )
     preparation = model.preparation and model.preparation.describe()
     write_model(path, model.network, model.parameters, model.extra | {"preparation": preparation})

@@ -29,7 +29,7 @@ from glassprop.tables.columns import (
     spread,
     with_point,
 )
-from glassprop.tables.metrics import short_number
+from glassprop.tables.metrics import best_constant, constant_name, short_number
 from glassprop.training.data import held_out_rows
 
 CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
@@ -57,7 +57,7 @@ class Preparation:
     target_mean, target_scale : float
         A regression target is (value − mean) / scale for the network.
     center : float
-        Mean of the target over the training rows; 0 for classification.
+        Mean of the target over the training rows, for the quantile loss its quantile; 0 for classification.
     """
 
     inputs: tuple[str, ...]
@@ -101,10 +101,10 @@ class Preparation:
             return numbers(column, self.target, "this model predicts numbers")
         return class_numbers(column, self.target, self.classes)
 
-    def baseline_text(self) -> str:
+    def baseline_text(self, loss: Loss) -> str:
         """What the baseline of `Model.baseline` answers."""
         if self.task == "regression":
-            return f"always the mean, {short_number(self.center)}"
+            return f"always {constant_name(loss.options.get('quantile'))}, {short_number(self.center)}"
         return f"always {self.classes[int(np.argmax(self.class_shares))]!r}"
 
     def describe(self) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def prepare(
         raise ValueError("the table has no input columns: all are target, weights or ignored")
     check_all_complete(table, [target, *([] if weights is None else [weights]), *inputs])
     task, chosen, reason = decide_task(column_of(table, target), target, loss)
-    values = matrix(table, inputs)
+    values = matrix(table, inputs, "leave it out (--ignore), or turn it into numbers first")
     row_weights = None if weights is None else _weights(column_of(table, weights), weights)
     classes: list[Any] = []
     if task == "classification":
@@ -241,7 +241,7 @@ def prepare(
         details = {"classes": tuple(classes), "class_shares": tuple(shares.tolist())}
     else:
         mean, scale = (float(number[0]) for number in spread(truth[train][:, None]))
-        details = {"center": mean}
+        details = {"center": best_constant(truth[train], chosen.options.get("quantile"))}
         if chosen.name in STANDARDISED_LOSSES:
             details |= {"target_mean": mean, "target_scale": scale}
             truth = (truth - mean) / scale
@@ -348,7 +348,8 @@ def _weights(column: Any, name: str) -> np.ndarray:
 def _classes(column: Any, name: str, loss: Loss) -> tuple[list[Any], np.ndarray]:
     found, codes = distinct(column)
     if len(found) == 1:
-        raise ValueError(f"column {name!r} must hold at least two classes; all {len(codes)} rows are {found[0]!r}")
+        hint = "" if isinstance(found[0], str) else "; to predict numbers choose the loss half_squared_error"
+        raise ValueError(f"column {name!r} must hold at least two classes; all {len(codes)} rows are {found[0]!r}{hint}")
     if len(found) > max(2, len(codes) / 2):
         kind, advice = "numbers", "for regression choose the loss half_squared_error"
         if isinstance(found[0], str):

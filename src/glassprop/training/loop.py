@@ -241,7 +241,8 @@ class Loop:
     def _patience_text(self) -> str:
         patience, best = self.run._settings.patience, int(self.work.progress["best_epoch"][0])
         what = "score" if self.score else "validation loss" if self.run._data.validation else "loss"
-        return f"the {what} did not improve for {patience} epochs; the best was epoch {best}"
+        enough = f" by more than {tolerance:g}" if (tolerance := self.run._settings.tolerance) else ""
+        return f"the {what} did not improve{enough} for {patience} epochs; the best was epoch {best}"
 
     def _diverged(self) -> str:
         """Say at which step and in which layer numbers ceased to be finite."""
