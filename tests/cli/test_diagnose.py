@@ -46,6 +46,15 @@ def test_a_sick_one_ends_with_1_as_text_and_json(run, tmp_path):
     assert (ended.code, facts["healthy"], facts["findings"][0]["name"]) == (1, False, "vanishing gradients")
 
 
+def test_a_model_whose_training_diverged_is_told_of_that(run, tmp_path):
+    model = tmp_path / "m.safetensors"
+    given = ("--optimizer", "sgd", "--schedule", "constant", "--lr", "50", "--epochs", "3", "--out", model, "--quiet")
+    assert run("train", "sklearn:diabetes", *given).code == 1
+    ended = run("diagnose", model, "sklearn:diabetes")
+    assert ended.code == 1
+    assert "divergence: diverged at step" in ended.out
+
+
 def test_another_table_is_not_split(run, healthy, tmp_path):
     from glassprop.tables.reading import read_table
 

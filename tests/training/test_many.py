@@ -286,7 +286,7 @@ def test_ctrl_c_that_reaches_a_callback_ends_all(plane):
         if epoch.epoch == 3:
             raise KeyboardInterrupt
 
-    runs = gp.train_many(LINE, *plane, seed=[0, 1, 2], epochs=10**6, callbacks=[(), press, ()], threads=2)
+    runs = gp.train_many(LINE, *plane, seed=[0, 1, 2], epochs=10**6, callbacks=[None, press, ()], threads=2)
     assert [run.interrupted for run in runs] == [True] * 3
     assert (runs[1].epochs, runs[2].epochs) == (3, 0)
 

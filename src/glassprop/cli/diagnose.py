@@ -48,10 +48,11 @@ def diagnose(
     trained, held = _parts(fitted, rows)
     validation = None if held is None else (batch.X[held], batch.Y[held])
     step = min(size, len(trained)) / len(rows)
+    ended = str(fitted.training.get("stopped") or "")
     found = diagnose_network(
         fitted.penalised(step * batch.mass), fitted.parameters, batch.X[trained], batch.Y[trained],
         weights=None if batch.weights is None else batch.weights[trained], validation=validation, optimizer=rule,
-        batch_size=size,
+        batch_size=size, diverged=ended if ended.startswith("diverged") else "",
     )  # fmt: skip
     if plot is not None:
         save_picture(found.plot(), plot)

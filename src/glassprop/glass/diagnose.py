@@ -114,6 +114,7 @@ def diagnose(
     validation: Any = None,
     optimizer: Optimizer | None = None,
     batch_size: int = 32,
+    diverged: str = "",
 ) -> Diagnosis:
     """Measure a network layer by layer, and say in words what is wrong with it and what to try.
 
@@ -135,6 +136,8 @@ def diagnose(
         The one it is trained with.
     batch_size : int
         Rows of its steps.
+    diverged : str
+        Where numbers ceased to be finite when it was trained, as ``run.stopped`` says it.
 
     Returns
     -------
@@ -159,7 +162,7 @@ def diagnose(
     """
     given = {"parameters": parameters, "X": X, "Y": Y}
     if isinstance(subject, Run):
-        others = given | {"weights": weights, "validation": validation, "optimizer": optimizer}
+        others = given | {"weights": weights, "validation": validation, "optimizer": optimizer, "diverged": diverged or None}
         extra = next((name for name, value in others.items() if value is not None), None)
         if extra:
             raise ValueError(f"{extra} must not be given beside a run, which has its own")
@@ -179,7 +182,7 @@ def diagnose(
     check_parameters(subject, parameters)
     rows = checked(subject, X, Y, weights)
     own = parameters.astype(np.float64)
-    return _diagnosis(Subject(subject, own, *rows, validation, optimizer, None, 0, int(batch_size)))
+    return _diagnosis(Subject(subject, own, *rows, validation, optimizer, None, 0, int(batch_size), None, diverged))
 
 
 def _diagnosis(subject: Subject) -> Diagnosis:

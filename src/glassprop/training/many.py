@@ -44,7 +44,7 @@ def train_many(
     tolerance: float | list[float] = 0.0,
     scoring: str | Callable | list[Any] | None = None,
     restore_best: bool | list[bool] = True,
-    callbacks: Callback | tuple[Callback, ...] | list[Any] = (),
+    callbacks: Callback | tuple[Callback, ...] | list[Any] | None = (),
     precision: str | list[Any] | None = None,
     progress: bool = False,
     threads: int | None = None,
@@ -69,7 +69,7 @@ def train_many(
         of them.
     weights : array, (rows,), or list of such, optional
         Row weights, for all rows of X whatever `rows` are.
-    callbacks : function, tuple of functions, or list of such
+    callbacks : function, tuple of functions, or list of such, optional
         Called from several threads, but never two at a time; the same holds of scorers. A learning rate that is a function
         may be called by several threads at once.
     progress : bool

@@ -134,7 +134,7 @@ def train(
     tolerance: float = 0.0,
     scoring: str | Callable | None = None,
     restore_best: bool = True,
-    callbacks: Callback | Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] | None = (),
     progress: bool = False,
     threads: int | None = None,
     precision: str | None = None,
@@ -174,7 +174,7 @@ def train(
         function of (y_true, y_predicted), class numbers where the loss is a cross-entropy; higher is better.
     restore_best : bool
         With validation data, end with the parameters of the best epoch.
-    callbacks : function or list of functions
+    callbacks : function or list of functions, optional
         Each is given an `Epoch` after every epoch; training stops where one returns True.
     progress : bool
         Show a progress bar on standard error.
@@ -296,6 +296,8 @@ def _flag(name: str, value: Any) -> bool:
 
 
 def _check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    if callbacks is None:
+        return ()
     several = (callbacks,) if callable(callbacks) or not isinstance(callbacks, Iterable) else tuple(callbacks)
     for callback in several:
         if not callable(callback):
