@@ -21,8 +21,9 @@ from glassprop.core.tile import MAIN_ROWS, columns_taken
 from glassprop.core.vectors import copy_row, fill_rest
 
 FAR = 1 << 20  # numbers of a layer, from which on its gradient is not in the cache when it is written
-_joins_rows = within(joins_rows)
 FAR_Q = 1 << 18  # numbers of h in Q, from which on a block's are called for while those of the one before are multiplied
+
+_joins_rows = within(joins_rows)
 
 
 @within

@@ -30,10 +30,7 @@ LAYER = np.dtype(
         ("packed_row", np.int64),  # stride of Wᵀ when it is turned around for the backward product; 0: it is not
         ("parts", np.int64),  # of the operands of products: 1 in bfloat16, 3 of float32 for the matrix unit, 0: as they are
         ("parts_above", np.int64),  # of the layer that reads h
-        (
-            "q_rows",
-            np.int64,
-        ),  # of a batch: with fewer, dW of the layer above reads h in Q; with as many it is sums of rows of h
+        ("q_rows", np.int64),  # of a batch: with fewer dW of the layer above reads h in Q, with as many it is sums of rows of h
         ("slope_stages", np.int64),  # of a step, that will ask for φ′
         ("portion_row", np.int64),  # stride of a portion of W, in all parts of its pairs if in parts; 0: it is taken as it is
         ("pairs", np.int64),  # of units, in whole vectors; h and δ of two units lie in the place of one number
@@ -112,7 +109,7 @@ def portion(depth: int, rows: int, parts: int) -> int:
 
 
 def joins_rows(inputs: int, rows: int, panels: int) -> bool:
-    """Whether δ of a batch is put together in rows for dW. It is if it is for a smaller one, for which memory is kept."""
+    """Whether δ of a batch is put together in rows for dW: if it is for some rows, then for more, as memory is laid out."""
     return rows > JOINED_ROWS or (inputs >= JOINED_FROM and panels >= JOINED_PANELS)
 
 

@@ -45,6 +45,11 @@ def useful_threads(network: Network, batch_size: int, width: int, most: int | No
     return max(1, min(available_threads() if most is None else most, max(with_panels, with_units)))
 
 
+def _new_gradient(size: int, dtype: np.dtype) -> np.ndarray:
+    """Zeros; behind them there is a panel row, since products that add to what is there read whole vectors."""
+    return aligned_zeros(size + panel_columns(dtype), dtype)[:size]
+
+
 class Workspace:
     """The memory of a run: arrays by name, and the records through which the compiled entry sees them.
 
@@ -125,8 +130,7 @@ class Workspace:
         self.plan, self.progress, self.batches = np.zeros(1, PLAN), np.zeros(1, PROGRESS), np.zeros(self.crew.most, BATCH)
         self.progress["best"] = math.inf
         self.arrays: dict[str, np.ndarray | None] = {
-            # products that add to what is there read whole vectors: so much further, at most
-            "gradient": aligned_zeros(theta.size + width if optimizer or trains else 0, dtype)[: theta.size],
+            "gradient": _new_gradient(theta.size if optimizer or trains else 0, dtype),
             "state": aligned_zeros((2, theta.size), dtype) if optimizer else None,
             "best": theta.copy() if keep_best else None,
             "order": np.zeros((order_epochs, rows), np.int64) if order_epochs else None,

@@ -85,12 +85,9 @@ class Replay:
         self.folder, self._settings, self._data = folder, settings, data
         self.table_rows: np.ndarray | None = None
         self.network, self.optimizer = settings.network, settings.optimizer
-        self.steps, self.epochs, self.stopped, self.diverged = (
-            facts[name] for name in ("steps", "epochs", "stopped", "diverged")
-        )
+        self.steps, self.epochs, self.stopped, self.diverged = (facts[n] for n in ("steps", "epochs", "stopped", "diverged"))
         self.steps_per_epoch = -(-data.rows // settings.batch_size)
-        last = step_of(checkpoints(folder)[-1])
-        if last > self.steps:  # nobody has written how it ended
+        if (last := step_of(checkpoints(folder)[-1])) > self.steps:  # nobody has written how it ended
             self.steps, self.epochs, self.diverged = last, last // self.steps_per_epoch, False
             self.stopped = f"broken off; its last checkpoint is that of step {last:,}"
 
@@ -272,15 +269,12 @@ class Replay:
     def _history(self) -> np.recarray:
         path = self.folder / "history.safetensors"
         columns = read_tensors(path) if path.exists() else {}
-        history: Any = np.recarray(len(columns.get("epoch", ())), HISTORY)
-        for name in HISTORY.names or ():
-            if name in columns:
-                history[name] = columns[name]
-        untold: Any = np.recarray(max(0, self.epochs - len(history)), HISTORY)  # of a run that was broken off
-        untold["epoch"] = np.arange(len(history), self.epochs) + 1
+        told = len(columns.get("epoch", ()))
+        history: Any = np.recarray(max(told, self.epochs), HISTORY)  # more where a run was broken off
+        history["epoch"] = np.arange(len(history)) + 1
         for name in (HISTORY.names or ())[1:]:
-            untold[name] = np.nan
-        return np.concatenate([history, untold]).view(np.recarray)
+            history[name] = np.append(columns.get(name, np.full(told, np.nan)), np.full(len(history) - told, np.nan))
+        return history
 
 
 @names_arguments
@@ -394,8 +388,8 @@ def _same_data(network: Network, recorded: dict[str, Any], X: Any, Y: Any, weigh
         if was is None or found is None:
             raise ValueError(f"{name} must be given: the run had some" if found is None else f"{name}: the run had none")
         if was["shape"] != found["shape"]:
-            shapes = f"was of shape {tuple(was['shape'])}, and is of {tuple(found['shape'])}"
-            raise ValueError(f"the data have changed: {name} {shapes}")
+            before, now = tuple(was["shape"]), tuple(found["shape"])
+            raise ValueError(f"the data have changed: {name} was of shape {before}, and is of {now}")
         raise ValueError(f"the data have changed: {name} holds other numbers than when the run was recorded")
     return X, Y, weights
 
