@@ -16,6 +16,7 @@ from threadpoolctl import ThreadpoolController
 
 from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS, UPDATE
+from glassprop.core.sparse import SparseTable
 from glassprop.core.update import GradientSum
 from glassprop.core.workspace import Workspace
 from glassprop.estimators.callbacks import Listeners
@@ -24,9 +25,9 @@ from glassprop.training.data import Data
 from glassprop.training.loop import Epoch
 
 EVALUATE = FORWARD | LOSS | BACKWARD | UPDATE
-# Rows of a dense table in a batch: h and δ stay in the cache, and memory does not grow with the table. Of a sparse one all: a
-# gradient of many inputs, most of them without a number, would cost more than its rows.
-ROWS_AT_ONCE = 256
+# Rows of a batch, at least: h and δ stay in the cache, and memory does not grow with the table. And how many numbers each input
+# has in a batch of a sparse one, on average: a gradient of inputs without any would cost more than its rows.
+ROWS_AT_ONCE, NAMED = 256, 4
 STOPPED = 99  # SciPy's status where a callback has stopped it
 
 
@@ -86,12 +87,19 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
     )
 
 
+def rows_at_once(table: np.ndarray | SparseTable) -> int:
+    """Rows of a batch: of a sparse table as many as name every input a few times, if those are more."""
+    if isinstance(table, np.ndarray):
+        return ROWS_AT_ONCE
+    return max(ROWS_AT_ONCE, NAMED * table.inputs * len(table) // max(table.values.size, 1))
+
+
 class _Objective:
     """Loss and gradient over all rows of the table, added up batch by batch; `parameters` are set to where it is asked."""
 
     def __init__(self, network: Network, data: Data, parameters: Parameters, n_jobs: int | None) -> None:
         table = core_table(data.X, parameters.dtype)
-        batch_size = min(data.rows, ROWS_AT_ONCE) if isinstance(table, np.ndarray) else data.rows
+        batch_size = min(data.rows, rows_at_once(table))
         weights = np.ones(data.rows) if data.weights is None else data.weights
         masses = np.add.reduceat(weights, np.arange(0, data.rows, batch_size), dtype=np.float64)
         self.work = Workspace(
