@@ -1,6 +1,7 @@
 """``glassprop train --record`` and ``glassprop replay``: a step explained, a weight followed, a divergence found."""
 
 import csv
+import io
 import json
 
 import numpy as np
@@ -128,9 +129,17 @@ def test_changed_data_are_named(refused, run, tmp_path):
     rows.append("1,2,3")
     table.write_text("\n".join(["a,b,y", *rows]) + "\n")
     assert "the data have changed: X was of shape" in refused("replay", folder, "--table", table)
-    facts = json.loads((folder / "table.json").read_text())
-    (folder / "table.json").write_text(json.dumps(facts | {"table": "-"}))
+
+
+def test_a_table_from_standard_input_is_asked_for(refused, run, tmp_path, monkeypatch):
+    table, folder = tmp_path / "data.csv", tmp_path / "run"
+    table.write_text("a,y\n" + "".join(f"{i},{i % 7}.5\n" for i in range(50)))
+    with table.open("rb") as file:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
+        given = ("--target", "y", "--epochs", "2", "--out", tmp_path / "m.safetensors", "--record", folder, "--quiet")
+        assert run("train", "-", *given).code == 0
     assert "its table came from standard input: name a file that holds it by --table" in refused("replay", folder)
+    assert run("replay", folder, "--table", table).code == 0
 
 
 @pytest.mark.parametrize(

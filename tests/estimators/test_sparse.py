@@ -76,8 +76,7 @@ def test_numbers_and_single_precision(kept_sparse):
     assert models[1].coefs_[0].dtype == np.float32
 
 
-def test_the_whole_table_is_one_batch_for_lbfgs(kept_sparse, monkeypatch):
-    """Of a dense one, which goes by batches, if it has no more rows."""
+def test_lbfgs_in_batches_of_as_many_rows(kept_sparse, monkeypatch):
     monkeypatch.setattr(lbfgs, "ROWS_AT_ONCE", len(X))
     given = {"solver": "lbfgs", "max_iter": 3, "random_state": 0}
     one, other = MLPClassifier(**given).fit(X, Y), MLPClassifier(**given).fit(csr_matrix(X), Y)

@@ -107,7 +107,7 @@ def _open(asked: SimpleNamespace) -> tuple[Replay, dict[str, Any]]:
     try:
         facts = json_text.loads(path.read_text(encoding="utf-8"))
         loss, source = Loss(facts["loss"].pop("name"), **facts["loss"]), asked.table or facts["table"]
-        given = {name: facts[name] for name in ("target", "weights", "ignore", "validation", "test", "seed", "dtype")}
+        given = {name: facts[name] for name in ("target", "weights", "validation", "test", "seed", "dtype")}
         inputs, classes = facts["inputs"], facts["classes"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from None
@@ -116,9 +116,8 @@ def _open(asked: SimpleNamespace) -> tuple[Replay, dict[str, Any]]:
     try:
         rows, own = read_table(source), [*inputs, given["target"], *([given["weights"]] if given["weights"] else [])]
         check_columns(rows, own)
-        given["ignore"] = [str(name) for name in rows.columns if str(name) not in own]
-        rows = rows[sorted(rows.columns, key=lambda name: own.index(str(name)) if str(name) in own else len(own))]
-        ready = prepare(rows, given.pop("target"), loss=loss, **given)
+        labels = {str(label): label for label in rows.columns}
+        ready = prepare(rows[[labels[name] for name in own]], given.pop("target"), loss=loss, **given)
         recorded = open_run(asked.folder, ready.train.X, ready.train.Y, weights=ready.train.weights)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None

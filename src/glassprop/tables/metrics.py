@@ -68,9 +68,7 @@ def best_constant(truth: np.ndarray, quantile: float | None = None, weights: np.
     """The number that answers best without a look at any input: the mean, or the quantile that is asked for."""
     if quantile is None:
         return _mean(truth, weights)
-    order = np.argsort(truth)
-    shares = np.cumsum(np.ones(len(truth)) if weights is None else weights[order])
-    return float(truth[order][min(int(np.searchsorted(shares, quantile * shares[-1])), len(truth) - 1)])
+    return float(np.quantile(truth, quantile, weights=weights, method="inverted_cdf"))  # no other method takes weights
 
 
 def constant_name(quantile: float | None = None) -> str:
