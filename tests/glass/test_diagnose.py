@@ -410,3 +410,10 @@ def test_a_single_row_says_nothing():
     network = gp.Network((2, 3, 1))
     with pytest.raises(ValueError, match="X must have at least two rows"):
         gp.diagnose(network, network.initialize(0), [[1.0, 2.0]], [1.0])
+
+
+def test_wide_numbers_stand_apart():
+    network = gp.Network((1, 1))
+    parameters = gp.Parameters.from_arrays([[[-130.0]]], [[-130.0]])
+    found = gp.diagnose(network, parameters, [[-30.0], [30.0], [1.0]], [0.0, 1.0, 2.0])
+    assert " -1.7e+02 ± 3.2e+03 -1.7e+02 ± 3.2e+03 " in str(found)

@@ -305,3 +305,8 @@ def test_what_is_no_frame_or_has_no_rows():
         prepare(frame().iloc[:0], "y")
     with pytest.raises(ValueError, match="the table has two columns named 'a'; rename one"):
         prepare(pd.DataFrame([[1, 2, 3]], columns=["a", "a", "y"]), "y")
+
+
+def test_whole_numbers_beyond_64_bits_keep_their_value():
+    ready = prepare(frame(y=[1e30, -1e30] * 20), "y", loss="cross_entropy")
+    assert ready.preparation.classes == (-1e30, 1e30)
