@@ -34,6 +34,7 @@ CASES = {  # name: (table, what differs from the defaults, epochs, the gain that
     "sparse, 1 number in 1,000, partial_fit of 32 rows 20 times": ("sparse-1000", {"calls": 20} | STREAM, 2, 1),
     "sparse, 1 number in 100, defaults": ("sparse-100", {}, 5, 1),
     "sparse, 1 number in 1,000, defaults": ("sparse-1000", {}, 5, 1),
+    "sparse, 1 number in 100, solver='lbfgs'": ("sparse-100", {"solver": "lbfgs"}, 5, 1),
     "sparse, 1 number in 100, predict of 4,000 rows 10 times": ("sparse-100", {"calls": 10, "rows": 4000}, 2, 1),
     "sparse, 1 number in 1,000, predict of 100 rows 100 times": ("sparse-1000", {"calls": 100, "rows": 100}, 2, 1),
     "10,000 columns, predict of 300 rows 10 times": ("wide", {"calls": 10, "rows": 300}, 1, 1),

@@ -37,7 +37,8 @@ CASES = {
 @pytest.fixture
 def kept_sparse(monkeypatch):
     """However many numbers a table has that are not 0."""
-    monkeypatch.setattr(sparse, "DENSE_FROM", np.inf)
+    for name in ("DENSE_FROM", "LBFGS_DENSE_FROM"):
+        monkeypatch.setattr(sparse, name, np.inf)
 
 
 def assert_equal(one, other):

@@ -16,6 +16,7 @@ from glassprop.core.elementary import expm1
 from glassprop.core.jit import ONE, ZERO, at, call_kernel, inner, inner_sum, like, shift, stay_apart, widest_vectors, within
 from glassprop.core.matrix_unit import enter_matrix_unit, leave_matrix_unit
 from glassprop.core.panels import packed_of
+from glassprop.core.sparse import sum_columns
 from glassprop.core.threads import owner_in_turn, share, take
 
 ADDED_UP = 1024  # numbers, at most, of which sums are kept in their own precision
@@ -267,3 +268,12 @@ def update(plan, layers, batch, one):
         if stop > start:
             apply(plan, place, at(plan.gradient, place, one), (stop - start) * layer.stride, shrink, keep, constants, one)
             apply(plan, biases, at(plan.gradient, biases, one), stop - start, shrink, one, constants, one)
+
+
+_update = within(update)
+
+
+def update_by_columns(plan, layers, batch, one):
+    """The same of a sparse X by columns: of the first layer, which has no pieces, the total of its gradient."""
+    _update(plan, layers, batch, one)
+    sum_columns(plan, layers, batch, one)

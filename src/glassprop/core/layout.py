@@ -168,8 +168,8 @@ def lay_out(
 
     `keep_g` keeps the pre-activations of all layers, for showing them; otherwise only those that some φ′ or the loss reads.
     `paired` makes room for operands in bfloat16. `lines`, of a sparse input: of a panel and of a thread's blocks, at most.
-    Without a `backward` pass there is no room for what only that reads or writes; only then may W of the first layer lie
-    `by_inputs`, or X be read `in_place`, with a line for a sparse input's.
+    Without a `backward` pass there is no room for what only that reads or writes; only then may X be read `in_place`, with a
+    line for a sparse input's. Where W of the first layer lies `by_inputs` it is nothing that threads share out.
     """
     width = panel_columns(dtype)
     panels = -(-batch_size // width)
@@ -285,8 +285,8 @@ def _share_out(
     by_matrix_unit = parts > 0 and has_matrix_unit()
     stride = int(row["stride"])
     row["piece"] = units if few else piece_rows(units, stride, by_matrix_unit)
-    row["pieces"] = -(-units // row["piece"])
-    of_thread = -(-row["pieces"] // threads)
+    row["pieces"] = 0 if row["by_inputs"] else -(-units // row["piece"])
+    of_thread = max(1, -(-row["pieces"] // threads))
     row["block"] = (
         block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_matrix_unit) if takes_blocks(network) else of_thread
     )

@@ -38,8 +38,9 @@ PLAN = np.dtype(
             "adding_product", "add_rows", "add_columns",  # of portions of W, or absent; see portions.py and in_place.py
             "quads",  # of a gradient's last few columns, or absent
             "listed_product", "do_collect",  # of a sparse X, or absent; see sparse.py
-            "by_rows",  # 1: predictions for which gathering rows leaves g of the first layer, see sparse.py and in_place.py
+            "by_rows",  # 1: gathering rows leaves g of the first layer, see sparse.py and in_place.py
             "add_dots",  # of predictions of a single row, or absent; see in_place.py
+            "columns",  # address of the addresses of a SparseTable, of X by columns, see sparse.sum_columns
             "turned", "turned_inputs",  # of each thread, Wᵀ of so many inputs, for predictions of a sparse X, or absent
             "theta_size",
             "theta", "gradient",  # (theta_size,)

@@ -6,7 +6,8 @@ rows of the batch that are not 0 in all of them. Lists are ascending, so that su
 those of the dense table. A list is never empty: a line of zeros stands in it then.
 
 Predictions need no lines: of each row, as many rows of Wᵀ are added up as it has numbers. They lie there where W does so by
-inputs (network.ByInputs); else W is turned around. Steps of training cannot, since W is another after each.
+inputs (network.ByInputs); else W is turned around. Steps of training cannot, since W is another after each. Sums of gradients
+over many batches can (`sum_columns`): for each column of X, as many rows of δ are added up as it has numbers.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glassprop.core.jit import ONE, ZERO, at, panel_width, shift, within
+from glassprop.core.jit import ONE, ZERO, at, inner, panel_width, shift, stay_apart, within
 from glassprop.core.network import aligned_zeros, panel_columns
 from glassprop.core.panels import note_largest, rows_to_panels, transpose_panel
-from glassprop.core.threads import share
+from glassprop.core.threads import meet, share
 from glassprop.core.tile import add_listed_rows
 from glassprop.core.vectors import trailing_zeros
 
@@ -261,6 +262,44 @@ def multiply_rows(plan, layers, batch, one):
             count = starts[batch.start + i + 1] - n
             add_listed_rows(shift(sums, i * padded), padded, shift(values, n), shift(columns, n), count, table)
     rows_to_panels(plan, layer, batch, one)
+
+
+@inner
+def _add_row(row, total, n):
+    stay_apart(n)
+    for i in range(n):
+        total[i] += row[i]
+
+
+@within
+def sum_columns(plan, layers, batch, one):
+    """Σ of gradients of the first layer, whose W lies by inputs: total += X_batchᵀ δ, and that of b += Σ_rows δ.
+
+    `plan.columns` is X by columns: row b · inputs + j of that table holds column j of batch b, and it names rows of the batch.
+    """
+    addresses = at(plan.columns, 0, ZERO)
+    starts, numbers, values = at(addresses[0], 0, ZERO), at(addresses[1], 0, ZERO), at(addresses[2], 0, one)
+    layer, inputs, width = layers[1], layers[0].units, panel_width(one)
+    padded, delta = layer.padded, at(plan.scratch, layer.delta, one)
+    rows = at(plan.scratch, layer.h, one)  # δ row by row: the deeper layers have read h
+    for panel in range(batch.first, batch.last):
+        here = panel * padded * width
+        for u in range(0, padded, width):
+            transpose_panel(shift(delta, here + u * width), width, shift(rows, here + u), padded, width, width)
+    meet(plan)
+    starts, total = shift(starts, batch.start // plan.batch_size * inputs), at(plan.state, layer.W, one)
+    low, high = share(inputs, batch.thread, plan.threads)
+    for j in range(low, high):
+        n, count = starts[j], starts[j + 1] - starts[j]
+        if count > 0:
+            add_listed_rows(shift(total, j * layer.stride), padded, shift(values, n), shift(numbers, n), count, rows)
+    if batch.thread == 0:
+        db, total = at(plan.gradient, layer.b, one), at(plan.state, layer.b, one)
+        for u in range(layer.units):
+            db[u] = 0
+        for i in range(batch.rows):
+            _add_row(shift(rows, i * padded), db, layer.units)
+        _add_row(db, total, layer.units)
 
 
 def collect_columns(plan, layers, batch, one):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.backward import backward
-from glassprop.core.blocks import gradient, update
+from glassprop.core.blocks import gradient, update, update_by_columns
 from glassprop.core.forward import forward
 from glassprop.core.in_place import add_dots, multiply_in_place
 from glassprop.core.jit import available_threads, compile_entry, keeps_code, kernel, must_compile
@@ -56,6 +56,10 @@ SPARSE_STAGES: dict[str, tuple[Callable, str]] = {
 ROW_STAGES: dict[str, tuple[Callable, str]] = {
     "do_gather": (multiply_rows, "PLBu"),
 }
+#: That of sums of the gradient, which read it by columns, too.
+COLUMN_STAGES: dict[str, tuple[Callable, str]] = {
+    "do_update": (update_by_columns, "PLBu"),
+}
 #: Those of predictions that read X where it lies, and of single rows.
 IN_PLACE_STAGES: dict[str, tuple[Callable, str]] = {
     "do_gather": (multiply_in_place, "PLBu"),
@@ -80,6 +84,7 @@ _TABLES = {
     "last": LAST_STAGES,
     "sparse": SPARSE_STAGES,
     "rows": ROW_STAGES,
+    "columns": COLUMN_STAGES,
     "in_place": IN_PLACE_STAGES,
     "parts": PARTS_STAGES,
     "portions": PORTION_STAGES,

@@ -86,7 +86,9 @@ class Workspace:
         leaves the gradient alone: an epoch's loss is the mean of its batches' by their rows, not by their Σ w; half the
         squared error is the mean over outputs, not the sum; log losses are those of probabilities clipped to [ε, 1 − ε].
     by_inputs : bool
-        `theta` is that of a `ByInputs`: for predictions alone.
+        `theta` is that of a `ByInputs`: for predictions, or for the sums of `GradientSum`.
+    columns : SparseTable, optional
+        For these, X by columns, see `sparse.sum_columns`.
     in_place : bool
         A dense X is read where it lies, see in_place.py: for predictions alone, and wherever `theta` lies by inputs.
     """
@@ -118,6 +120,7 @@ class Workspace:
         at_once: bool = False,
         as_scikit_learn: bool = False,
         by_inputs: bool = False,
+        columns: SparseTable | None = None,
         in_place: bool = False,
     ) -> None:
         dtype, rows, trains = theta.dtype, rows or len(X), Y is not None
@@ -142,14 +145,17 @@ class Workspace:
         self._take_data((X, Y, weights), validation or (None, None, None))
         self.set(**self._given(), theta=theta, theta_size=theta.size)
         self.set(rows=rows, batch_size=batch_size, validation_rows=validation_rows, seed=seed, as_scikit_learn=as_scikit_learn)
-        lines = self._room_for_lines(network.layers[0], batch_size, trains, in_place)
+        lines = self._room_for_lines(network.layers[0], batch_size, trains and not by_inputs, in_place)
         layout = lay_out(network, dtype, batch_size, keep_g, self.crew.most, paired, lines, trains, by_inputs, in_place)
         self.layers = layout.layers
         self._take_batch(layout, -(-batch_size // width), -(-validation_rows // width), paired)
         if in_place:
             self._take_in_place()
         if lines and self._tables:
-            self._take_sparse(network.layers[0], lines, not trains)
+            self._take_sparse(network.layers[0], lines, by_inputs or not trains)
+        if columns is not None:
+            self._tables += (columns,)
+            self.set(columns=columns.addresses(), **stages(dtype, "columns"))
         self._take_objective(network, as_scikit_learn)
         if optimizer:
             self._take_optimizer(network, optimizer, at_once, paired)
@@ -246,7 +252,7 @@ class Workspace:
             self["constants"][:, 8 + i] = math.log(max(getattr(optimizer, name), 1e-300))
         self.set(rule=optimizer.kernel(dtype), weight_decay=optimizer.weight_decay, clip_norm=optimizer.clip_norm or 0.0)
         self.set(
-            alike=optimizer.at_rest and not optimizer.layer_factors and optimizer.weight_decay == 0,
+            alike=optimizer.at_rest and not (optimizer.layer_factors or optimizer.weight_decay or self.layers[1]["by_inputs"]),
             rule_vectors=1 + len(optimizer.states),
         )
         for l, factor in enumerate(optimizer.layer_factors or (), start=1):

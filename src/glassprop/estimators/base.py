@@ -288,7 +288,7 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         weights = check_weights(self._row_weights(y, sample_weight, whole), X.shape[0], dtype, "sample_weight")
-        X = training_table(X)
+        X = training_table(X, self.solver)
         return X if issparse(X) else core_array(X, dtype), check_targets(network, Y, X.shape[0], dtype, name), weights
 
     def _refuse_what_goes_by_epochs(self, eval_set: Any) -> None:

@@ -11,16 +11,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from scipy.linalg.blas import daxpy
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
-from glassprop.core.network import Network, Parameters
+from glassprop.core.network import ByInputs, Network, Parameters
 from glassprop.core.plan import BACKWARD, FORWARD, LOSS, UPDATE
 from glassprop.core.sparse import SparseTable
 from glassprop.core.update import GradientSum
 from glassprop.core.workspace import Workspace
 from glassprop.estimators.callbacks import Listeners
-from glassprop.estimators.sparse import core_table
+from glassprop.estimators.sparse import by_columns, core_table
 from glassprop.training.data import Data
 from glassprop.training.loop import Epoch
 
@@ -47,10 +48,10 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
     from scipy.optimize import minimize
 
     objective = _Objective(network, data, parameters, model.n_jobs)
-    reached = SimpleNamespace(x=pack(parameters), nit=0, status=STOPPED)
+    reached = SimpleNamespace(x=pack(parameters), fun=None, nit=0, status=STOPPED)
 
     def tell(intermediate_result: Any) -> None:
-        reached.x, reached.nit = intermediate_result.x.copy(), reached.nit + 1
+        reached.x, reached.fun, reached.nit = intermediate_result.x.copy(), float(intermediate_result.fun), reached.nit + 1
         if listeners:
             unpack(reached.x, parameters)
             model._show(parameters.astype(np.float64))  # for whoever looks at the estimator meanwhile
@@ -67,7 +68,7 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
     interrupted = None
     with alone:
         try:
-            found = minimize(objective, reached.x, method="L-BFGS-B", jac=True, options=options, callback=tell)
+            found = minimize(objective, reached.x, method="L-BFGS-B", jac=objective.gradient, options=options, callback=tell)
         except KeyboardInterrupt:
             found, interrupted = reached, UserWarning("Training interrupted by user.")
     unpack(found.x, parameters)
@@ -75,7 +76,7 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
         raise ValueError(
             "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
         )
-    model.loss_ = objective.reported(found.x)
+    model.loss_ = objective.reported(found.x, found.fun)
     model.n_iter_ = min(int(found.nit), model.max_iter)
     if found.status in (0, STOPPED):
         return interrupted
@@ -97,39 +98,75 @@ def rows_at_once(table: np.ndarray | SparseTable) -> int:
 class _Objective:
     """Loss and gradient over all rows of the table, added up batch by batch; `parameters` are set to where it is asked."""
 
+    _x = np.empty(0)  # where it was asked last
+
     def __init__(self, network: Network, data: Data, parameters: Parameters, n_jobs: int | None) -> None:
         table = core_table(data.X, parameters.dtype)
         batch_size = min(data.rows, rows_at_once(table))
+        columns = by_columns(table, batch_size) if isinstance(table, SparseTable) else None
+        if columns is not None:
+            parameters = ByInputs.of(parameters)
         weights = np.ones(data.rows) if data.weights is None else data.weights
         masses = np.add.reduceat(weights, np.arange(0, data.rows, batch_size), dtype=np.float64)
         self.work = Workspace(
             network, parameters.theta, table, data.Y, data.weights, batch_size=batch_size, optimizer=GradientSum(),
-            steps=len(masses), at_once=True, as_scikit_learn=True,
+            steps=len(masses), at_once=columns is None, as_scikit_learn=True,
+            by_inputs=columns is not None, columns=columns,
             threads=None if n_jobs is None or n_jobs < 0 else int(n_jobs),
         )  # fmt: skip
         self.parameters, self.total = parameters, parameters.with_theta(self.work["state"][0])
         self._batches, self._mass = len(masses), float(masses.sum())
         self._reported_scale = float(self.work.plan["loss_scale"][0])
-        # what is minimised is what the gradient is of; penalties are divided by the Σ w of the table, not of the batch at hand
-        self.work.set(loss_scale=1.0, as_scikit_learn=0, l2=network.l2 / self._mass, l1=network.l1 / self._mass, rates=masses)
+        self._l2, self._l1 = network.l2 / self._mass, network.l1 / self._mass
+        self._weights = sum(W.size for W in parameters.W)
+        # what is minimised is what the gradient is of; penalties are of the table, not of a batch
+        self.work.set(loss_scale=1.0, as_scikit_learn=0, l2=0.0, l1=0.0, rates=masses)
 
-    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+    def __call__(self, x: np.ndarray) -> float:
+        self._x, (loss, self._gradient) = x, self._loss_and_gradient(x)
+        return loss
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        """Of where the loss was last asked for, as a rule, since SciPy asks for both."""
+        if not np.array_equal(x, self._x):
+            self(x)
+        return self._gradient
+
+    def _loss_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         unpack(x, self.parameters)
         self.total.theta[:] = 0
         self.work.progress["loss_sum"] = 0
+        nothing = np.inf, np.full(x.size, np.nan)
         if self.work.run(0, self._batches, EVALUATE) < self._batches:  # a loss or a gradient's norm is not finite
-            return np.inf, np.full(x.size, np.nan)
-        return float(self.work.progress["loss_sum"][0]) / self._mass, pack(self.total) / self._mass
+            return nothing
+        loss, gradient = float(self.work.progress["loss_sum"][0]) / self._mass, pack(self.total, self._mass)
+        W, dW = x[: self._weights], gradient[: self._weights]
+        if self._l2:
+            loss += self._l2 / 2 * float(W @ W)
+            daxpy(W, dW, a=self._l2)  # in place
+        if self._l1:
+            loss += self._l1 * float(np.abs(W).sum())
+            dW += self._l1 * np.sign(W)
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(loss) and np.isfinite(gradient @ gradient)
+        return (loss, gradient) if finite else nothing
 
-    def reported(self, x: np.ndarray) -> float:
-        """The loss as scikit-learn prints it, where it prints another than it minimises."""
+    def reported(self, x: np.ndarray, minimized: float | None) -> float:
+        """The loss as scikit-learn prints it, where it prints another than what was `minimized`, or that is not known."""
+        if minimized is not None and self._reported_scale == 1:
+            return float(minimized)
         self.work.set(loss_scale=self._reported_scale)
-        return self(x)[0]
+        return self(x)
 
 
-def pack(parameters: Parameters) -> np.ndarray:
-    """All weights and then all biases in one vector of float64, as scikit-learn has them."""
-    return np.concatenate([np.asarray(array, np.float64).ravel() for array in (*parameters.W, *parameters.b)])
+def pack(parameters: Parameters, divisor: float = 1.0) -> np.ndarray:
+    """All weights and then all biases in one vector of float64, as scikit-learn has them, divided by some number."""
+    arrays = (*parameters.W, *parameters.b)
+    x, start = np.empty(sum(array.size for array in arrays)), 0
+    for array in arrays:
+        np.divide(array, divisor, out=x[start : start + array.size].reshape(array.shape), dtype=np.float64)
+        start += array.size
+    return x
 
 
 def unpack(x: np.ndarray, parameters: Parameters) -> None:
