@@ -69,6 +69,6 @@ def test_large_networks_take_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     found = layout.lay_out(gp.Network((784, 2048, 2048, 10)), np.dtype("float64"), 512)
     assert found.layers["input_portion"].tolist() == [0, 784, 256, 2048]
     assert found.layers["unit_portion"].tolist() == [0, 2048, 256, 10]
-    assert found.takes_portions()
-    assert not layout.lay_out(gp.Network((784, 800, 10)), np.dtype("float64"), 512).takes_portions()
-    assert not layout.lay_out(gp.Network((2048, 800, 10)), np.dtype("float64"), 512, lines=(100, 100)).takes_portions()
+    assert found.in_portions
+    assert not layout.lay_out(gp.Network((784, 800, 10)), np.dtype("float64"), 512).in_portions
+    assert not layout.lay_out(gp.Network((2048, 800, 10)), np.dtype("float64"), 512, lines=(100, 100)).in_portions

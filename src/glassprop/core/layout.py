@@ -126,6 +126,9 @@ def block_pieces(pieces: int, piece: int, row_bytes: int, by_matrix_unit: bool =
     return -(-pieces // -(-pieces // most))
 
 
+Row = dict[str, Any]  # of the table of layers, while it is filled in
+
+
 class Layout(NamedTuple):
     """The layer table for one network, precision and largest batch, and the length of its scratch memory."""
 
@@ -140,16 +143,10 @@ class Layout(NamedTuple):
     delta_pairs: int  # [panel][pair][row] of the δ that goes down
     pairs_of_panel: int  # elements from one panel of h or δ in pairs to the next
     pieces: int  # pieces of dW in all layers
-
-    def joins_again(self, batch_size: int) -> bool:
-        """Whether a batch has more rows than are put together at a time."""
-        return batch_size > JOINED_ROWS and bool(self.layers["delta_row"].any())
-
-    def takes_portions(self) -> bool:
-        """Whether a layer's products take a portion of W at a time, of numbers as they are."""
-        row, below = self.layers[1:], self.layers[:-1]
-        fewer = (row["input_portion"] < below["units"]) | (row["unit_portion"] < row["units"])
-        return bool((fewer & (row["parts"] == 0)).any())
+    parts: int  # of bfloat16 that operands of products are kept in, at most
+    few_columns: bool  # whether of any dW some are taken four at a time
+    in_portions: bool  # whether any product takes a portion of W at a time, of numbers as they are
+    joins_again: bool  # whether a batch may have more rows than are put together at a time
 
 
 def lay_out(
@@ -173,7 +170,9 @@ def lay_out(
     """
     width = panel_columns(dtype)
     panels = -(-batch_size // width)
-    table = np.zeros(len(network.layers), LAYER)
+    table: list[Row] = [
+        dict.fromkeys(LAYER.names or (), 0) for _ in network.layers
+    ]  # a field of a NumPy record takes longer to ask
     end = 0
 
     def claim(units: int) -> int:
@@ -183,16 +182,16 @@ def lay_out(
 
     offsets = layer_offsets(network.layers, dtype, by_inputs)
     activations = (None, *network.activations, network.output_activation)
-    table["number"], table["dropout"], table["rate_factor"] = range(len(table)), (0.0, *network.dropout, 0.0), 1.0
+    dropout = 0.0, *network.dropout, 0.0
     packed_size = pieces = 0
     parts = layer_parts(network, dtype, batch_size, paired, lines is not None)
     for l, (units, activation) in enumerate(zip(network.layers, activations, strict=True)):
         row, is_output = table[l], l == len(network.layers) - 1
-        row["units"], row["padded"] = units, round_up(units, width)
+        row |= {"number": l, "units": units, "padded": round_up(units, width), "dropout": dropout[l], "rate_factor": 1.0}
         row["slope_stages"] = LOSS | BACKWARD if is_output else BACKWARD
         if l == 0 and lines:
             row["padded"], row["h"], row["q"] = lines[0], end, end + lines[0] * panels * width
-            end = int(row["q"]) + threads * lines[1] * width
+            end = row["q"] + threads * lines[1] * width
             continue
         row["parts"], row["parts_above"] = parts[l], above = parts[l], 0 if is_output else parts[l + 1]
         in_q = units if (backward and not is_output) or (l == 0 and above) else int(l == 0)  # or a square, to gather rows in
@@ -208,22 +207,32 @@ def lay_out(
         if in_place:
             share = max(share, _share_in_place(row, table[l - 1], l, batch_size, width))
         packed_size = max(packed_size, share)
-        pieces += int(row["pieces"])
+        pieces += row["pieces"]
         if row["dropout"]:
             row["a"] = row["g"] = row["z"] = claim(units)
         _take_activation(row, activation, is_output and activation.name == network.loss.link, keep_g or is_output, claim, dtype)
     packed_size = round_up(packed_size, width) + (width * width if 3 in parts and backward else 0)  # a square of Q, to be split
-    most = max(max(parts[l : l + 2]) * int(row["pairs"]) for l, row in enumerate(table))
+    most = max(max(parts[l : l + 2]) * row["pairs"] for l, row in enumerate(table))
     places = [claim(most) for _ in range(2)]
-    table["h_pairs"] = np.resize(places, len(table))
+    for l, row in enumerate(table):
+        row["h_pairs"] = places[l % 2]
     targets, weights, losses, zero = (claim(units) for units in (network.layers[-1], 1, 1, 1))
     of_panel, size = round_up(most, width) * width, end + threads * packed_size
-    return Layout(table, size, targets, weights, losses, zero, end, packed_size, places[1], of_panel, pieces)
+    layers = np.array([tuple(row.values()) for row in table], LAYER)
+    return Layout(
+        layers, size, targets, weights, losses, zero, end, packed_size, places[1], of_panel, pieces,
+        parts=max(parts), few_columns=any(row["few_columns"] for row in table),
+        in_portions=any(
+            row["parts"] == 0 and (row["input_portion"] < below["units"] or row["unit_portion"] < row["units"])
+            for below, row in pairwise(table)
+        ),
+        joins_again=batch_size > JOINED_ROWS and any(row["delta_row"] for row in table),
+    )  # fmt: skip
 
 
-def _take_h(row: Any, in_q: int, in_three_parts: bool, claim: Callable[[int], int], width: int) -> None:
+def _take_h(row: Row, in_q: int, in_three_parts: bool, claim: Callable[[int], int], width: int) -> None:
     """Room for a layer's h: in P, in Q for so many units, and in Q in three parts, where these are wanted."""
-    units = int(row["units"])
+    units = row["units"]
     row["h"] = row["a"] = row["g"] = row["z"] = claim(units)
     row["pairs"] = round_up(-(-units // 2), width // 2)
     if in_q:  # beside three parts for batches too small for them, and for rows of the input on their way into parts
@@ -272,10 +281,10 @@ def shares_units(units: int, below: int, inputs: int, batch_size: int, width: in
 
 
 def _share_out(
-    row: Any, below: Any, l: int, network: Network, batch_size: int, dtype: np.dtype, threads: int, backward: bool, sparse: bool
+    row: Row, below: Row, l: int, network: Network, batch_size: int, dtype: np.dtype, threads: int, backward: bool, sparse: bool
 ) -> int:
     """How layer `l` is taken: its gradient in blocks, W in parts; returns what a thread's share of `packed` must hold of it."""
-    width, units, inputs, parts = panel_columns(dtype), int(row["units"]), int(below["units"]), int(row["parts"])
+    width, units, inputs, parts = panel_columns(dtype), row["units"], below["units"], row["parts"]
     single, few = parts != 1 and units == 1, parts != 1 and units <= MOST_SUMS
     # the rows of X are in Q anyway
     below["q_rows"] = 0 if single else (ROWS_OF_SUMS * units if few and l > 1 else ANY_ROWS)
@@ -283,7 +292,7 @@ def _share_out(
         row["few_columns"] = few_columns(inputs, dtype)
     row["by_units"] = threads > 1 and shares_units(units, inputs if l > 1 else units, inputs, batch_size, width, threads)
     by_matrix_unit = parts > 0 and has_matrix_unit()
-    stride = int(row["stride"])
+    stride = row["stride"]
     row["piece"] = units if few else piece_rows(units, stride, by_matrix_unit)
     row["pieces"] = 0 if row["by_inputs"] else -(-units // row["piece"])
     of_thread = max(1, -(-row["pieces"] // threads))
@@ -291,7 +300,7 @@ def _share_out(
         block_pieces(of_thread, row["piece"], stride * dtype.itemsize, by_matrix_unit) if takes_blocks(network) else of_thread
     )
     packs = l > 1 and (parts > 0 or units * inputs >= PACK_FROM * width)
-    whole = (int(below["pairs"]), int(row["pairs"])) if parts else (inputs, units)
+    whole = (below["pairs"], row["pairs"]) if parts else (inputs, units)
     # of a sparse input, lines are taken, or rows of Wᵀ
     taken = whole[0] if sparse else portion(whole[0], units, parts)
     portions = taken, portion(whole[1], inputs, parts) if packs else whole[1]
@@ -304,30 +313,30 @@ def _share_out(
     if packs:
         row["packed_row"] = row_stride(round_up(max(2 * portions[1], depths[1]) if parts else portions[1], width), width)
     # with the biases of these rows, each half a panel row long
-    forward = int(row["resident_rows"] * (row["portion_row"] + width // 2)) + width if row["portion_row"] else 0
+    forward = row["resident_rows"] * (row["portion_row"] + width // 2) + width if row["portion_row"] else 0
     if not backward:
         return forward
-    rows, panels = int(row["block"] * row["piece"]), -(-batch_size // width)
+    rows, panels = row["block"] * row["piece"], -(-batch_size // width)
     if joins_rows(inputs, batch_size, panels) and not (sparse or parts or single):
         row["delta_row"] = row_stride(min(panels * width, JOINED_ROWS), width)
     # and its δ, in pairs or in rows of the batch
-    block = round_up(rows * stride, width) + rows * int(parts * panels * (width // 2) + row["delta_row"])
-    return max(forward, int(row["resident_columns"] * row["packed_row"]), block)
+    block = round_up(rows * stride, width) + rows * (parts * panels * (width // 2) + row["delta_row"])
+    return max(forward, row["resident_columns"] * row["packed_row"], block)
 
 
-def _share_in_place(row: Any, below: Any, l: int, batch_size: int, width: int) -> int:
+def _share_in_place(row: Row, below: Row, l: int, batch_size: int, width: int) -> int:
     """How layer `l` is taken where X is read in place; a thread's share of `packed`: of a portion of W, or a row of h."""
     if l == 1:
-        return IN_PLACE_INPUTS * min(int(row["padded"]), IN_PLACE_PANELS * width)
+        return IN_PLACE_INPUTS * min(row["padded"], IN_PLACE_PANELS * width)
     row["dots"] = batch_size == 1 and row["units"] * row["stride"] >= DOTS_FROM
-    return int(row["dots"] * below["units"])
+    return row["dots"] * below["units"]
 
 
 def _take_activation(
-    row: Any, activation: Activation, linked: bool, keep_g: bool, claim: Callable[[int], int], dtype: np.dtype
+    row: Row, activation: Activation, linked: bool, keep_g: bool, claim: Callable[[int], int], dtype: np.dtype
 ) -> None:
     """The kernels of a layer's φ and φ′, and room for what these read; `linked`, of an output whose loss has φ′ in its δ."""
-    units, plain = int(row["units"]), activation.name == "identity"
+    units, plain = row["units"], activation.name == "identity"
     if not plain and (keep_g or activation.reads == "g"):
         row["g"] = claim(units)
     row["z"] = row["g"] if activation.reads == "g" else row["a"]

@@ -131,6 +131,7 @@ class Workspace:
         self._flops = 6 * batch_size * network.n_parameters * dtype.itemsize / 4  # of a step, as if in float32
         self.one = dtype.type(1)
         self.plan, self.progress, self.batches = np.zeros(1, PLAN), np.zeros(1, PROGRESS), np.zeros(self.crew.most, BATCH)
+        self._plan: Any = dict.fromkeys(PLAN.names or (), 0)  # a field of a NumPy record takes longer to set
         self.progress["best"] = math.inf
         self.arrays: dict[str, np.ndarray | None] = {
             "gradient": _new_gradient(theta.size if optimizer or trains else 0, dtype),
@@ -160,6 +161,8 @@ class Workspace:
         if optimizer:
             self._take_optimizer(network, optimizer, at_once, paired)
         self.set(**last_stages(dtype))
+        self.plan[0] = tuple(self._plan.values())
+        self._plan = self.plan
 
     def _take_data(self, rows: tuple[Any, Any, Any], held: tuple[Any, Any, Any]) -> None:
         """X, Y and weights of the rows to train on and of those held out, where there are any."""
@@ -192,15 +195,15 @@ class Workspace:
             pieces=layout.pieces,
             product=product_kernel(dtype),
             paired_product=product_kernel(dtype, paired=True) if paired else 0,
-            split_product=split_product_kernel() if 3 in layout.layers["parts"] else 0,
+            split_product=split_product_kernel() if layout.parts == 3 else 0,
             **stages(dtype),
-            **(stages(dtype, "parts") if layout.layers["parts"].any() else {}),
+            **(stages(dtype, "parts") if layout.parts else {}),
         )
-        if layout.layers["few_columns"].any():
+        if layout.few_columns:
             self.set(quads=quad_kernel(dtype))
-        if layout.takes_portions():
+        if layout.in_portions:
             self.set(**stages(dtype, "portions"))
-        if layout.takes_portions() or layout.joins_again(int(self.plan["batch_size"][0])):
+        if layout.in_portions or layout.joins_again:
             self.set(adding_product=product_kernel(dtype, calling=True, adding=True))
         self.set(targets=layout.targets, batch_weights=layout.weights, losses=layout.losses, zero=layout.zero)
         self.set(packed=layout.packed, packed_size=layout.packed_size, constants_stride=16 * 8, **waiting_addresses())
@@ -213,7 +216,7 @@ class Workspace:
 
     def _take_sparse(self, inputs: int, lines: tuple[int, int], by_rows: bool) -> None:
         """Memory and kernels of a sparse X: lists of lines, or Wᵀ."""
-        dtype, panels = self.one.dtype, int(self.plan["most_panels"][0])
+        dtype, panels = self.one.dtype, int(self._plan["most_panels"])
         width = panel_columns(dtype)
         if by_rows:
             self.set(by_rows=1, **stages(dtype, "rows"))
@@ -269,7 +272,7 @@ class Workspace:
             if isinstance(value, np.ndarray):
                 self.arrays[name] = value
                 value = value.ctypes.data
-            self.plan[name] = value
+            self._plan[name] = value
 
     def _given(self) -> dict[str, np.ndarray]:
         """The arrays that are there, by name."""

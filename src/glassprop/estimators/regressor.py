@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from glassprop.core.losses import Loss
 from glassprop.estimators.base import BaseMLP, goes_by_epochs
 from glassprop.estimators.documentation import documented
+from glassprop.estimators.outputs import plain
 from glassprop.estimators.settings import CORE_LOSSES, core_loss
 
 
@@ -150,6 +151,25 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         outputs = self._outputs(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R², the mean over outputs.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, (rows, inputs)
+        y : array-like, (rows,) or (rows, outputs)
+        sample_weight : array-like, (rows,), optional
+
+        Returns
+        -------
+        float
+        """
+        if sample_weight is None and type(y) is np.ndarray and plain(y):
+            predicted = self.predict(X)
+            if predicted.dtype == y.dtype and predicted.shape == y.shape:
+                return self._score_outputs(predicted.reshape(len(y), -1), y.reshape(len(y), -1), None)
+        return super().score(X, y, sample_weight)
 
     def _core_loss(self) -> Loss:
         return core_loss(self.loss)
