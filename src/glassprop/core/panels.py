@@ -144,6 +144,7 @@ def gather_rows(plan, layers, batch, one):
                     coming = at(X, row * inputs + after, one)
                 prefetch(coming)
                 prefetch(shift(coming, width // 2))
+                prefetch(shift(coming, width - 1))  # X begins anywhere on a line, 128 bytes of it touch three
                 source, target = at(X, row * inputs + block * width, one), shift(here, i * width)
                 if columns == width:
                     copy_row(source, target)
