@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from sklearn import config_context, neural_network
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.metrics import accuracy_score, make_scorer, r2_score
 
 import glassprop as gp
 from glassprop import MLPClassifier, MLPRegressor
@@ -135,6 +135,58 @@ def test_wrong_scores_of_several_labels_are_refused_as_scikit_learn_does():
     for weights in (ones * np.nan, ones[1:], ones * 0):
         with pytest.raises(ValueError):
             several.score(X, np.c_[LABELS, LABELS], weights)
+
+
+def outcome(call, *given):
+    """What a call returns, or the kind of what it raises."""
+    try:
+        return call(*given)
+    except Exception as error:
+        return type(error)
+
+
+@pytest.mark.parametrize(
+    "labels", [LABELS, Y, Y == 0, Y.astype(float), LABELS.astype(object), Y.astype("uint8")], ids=lambda y: y.dtype.str
+)
+def test_scores_of_labels_are_those_of_the_metric(labels):
+    """Which it asks itself where labels are plain."""
+    model = small().fit(X, labels)
+    others = (
+        labels[::-1],
+        labels.astype(str),
+        Y + 5,
+        np.full(150, np.nan),
+        [*labels],
+        labels[:, None],
+        labels[:149],
+        np.c_[labels, labels],
+    )
+    for y in (labels, *others):
+        assert outcome(model.score, X, y) == outcome(lambda y: accuracy_score(y, model.predict(X)), y)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+def test_scores_of_numbers_are_those_of_the_metric(outputs, dtype):
+    rows, numbers = X_REG.astype(dtype), np.column_stack([Y_REG, Y_REG[::-1], X_REG[:, 0]])[:, :outputs].astype(dtype)
+    numbers = numbers[:, 0] if outputs == 1 else numbers
+    model = MLPRegressor(hidden_layer_sizes=5, max_iter=4, random_state=0).fit(rows, numbers)
+    others = (
+        np.zeros_like(numbers),
+        numbers.astype("float64"),
+        numbers.astype(int),
+        numbers * np.nan,
+        [*numbers],
+        numbers[:, None],
+    )
+    for y in (numbers, *others):
+        found = outcome(model.score, rows, y)
+        assert found == outcome(lambda y: r2_score(y, model.predict(rows)), y)
+    for few in (0, 1, 2):
+        found = outcome(model.score, rows[:few], numbers[:few])
+        expected = outcome(lambda y, few=few: r2_score(y, model.predict(rows[:few])), numbers[:few])
+        assert found == expected or (np.isnan(found) and np.isnan(expected))
 
 
 def test_rows_held_out_must_weigh_something():
