@@ -345,9 +345,9 @@ def test_diagnosing_leaves_a_run_as_it_was():
 @pytest.mark.parametrize(
     ("arguments", "given", "error", "message"),
     [
-        (("relu",), {}, TypeError, "diagnose wants a glassprop.Network, or what glassprop.train returned; got str"),
-        (("network",), {}, ValueError, "parameters must be given beside a network"),
-        (("network", "parameters", [[1.0]]), {}, ValueError, "Y must be given beside a network"),
+        (("relu",), {}, TypeError, "model must be a glassprop.Network, with parameters, or a Run; got str"),
+        (("network",), {}, TypeError, "parameters must be given with a network"),
+        (("network", "parameters", [[1.0]]), {}, ValueError, "Y must be given: a run alone has its own rows"),
         (("network", "parameters", [[1.0]], [1.0, 2.0]), {}, ValueError, "Y must have as many rows as the inputs, 1; got 2"),
         (("network", "parameters", [[1.0]], [1.0]), {"optimizer": "adam"}, TypeError, "optimizer must be an update rule"),
         (("network", "parameters", [[1.0]], [1.0]), {"batch_size": 0}, ValueError, "batch_size must be a whole number"),

@@ -354,5 +354,6 @@ class FittedEstimator(ByPlace):
         return step_options(self.model, self.parameters.dtype)
 
     def rule(self) -> tuple[Optimizer | None, int]:
-        asked = self.model.batch_size
-        return self.step_options.get("optimizer"), 200 if asked == "auto" else int(asked)  # as scikit-learn's "auto"
+        from glassprop.estimators.handover import rows_of_step
+
+        return self.step_options.get("optimizer"), rows_of_step(self.model)

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from glassprop.core.activations import Activation
 from glassprop.core.arrays import check_targets, check_weights, core_array, weigh_nothing
@@ -29,7 +29,7 @@ from glassprop.errors import nearest
 from glassprop.estimators.callbacks import EveryEpoch, Listeners
 from glassprop.estimators.draws import RowOrders, held_out_rows, starting_parameters
 from glassprop.estimators.epochs import EpochLoop
-from glassprop.estimators.handover import explain
+from glassprop.estimators.handover import SeenInside
 from glassprop.estimators.judge import Judge
 from glassprop.estimators.lbfgs import fit_lbfgs
 from glassprop.estimators.memory import Memory, memory_of_call, settings_of
@@ -52,7 +52,7 @@ _IN_WORDS: dict[type, str] = {  # how scikit-learn's messages are to call them
 }
 
 
-class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
+class BaseMLP(Outputs, SeenInside, CallbackSupportMixin, BaseEstimator):
     """Base of both estimators: see MLPClassifier and MLPRegressor."""
 
     loss_curve_: list[float]
@@ -133,34 +133,6 @@ class BaseMLP(Outputs, CallbackSupportMixin, BaseEstimator):
         """
         plain = (callable(callback) and not hasattr(callback, "on_fit_task_end") for callback in callbacks)
         return super().set_callbacks(*(EveryEpoch(c) if p else c for c, p in zip(callbacks, plain, strict=True)))
-
-    def explain(self, X: Any, y: Any, row: int = 0, *, sample_weight: Any = None, **options: Any) -> Any:
-        """One training step of the fitted network on these rows, with all its numbers, as ``glassprop.explain`` shows it.
-
-        Parameters
-        ----------
-        X : array-like, (rows, inputs)
-            The batch of the step.
-        y : array-like, (rows,) or (rows, outputs)
-            Its targets, as `fit` takes them.
-        row : int
-            The row whose calculation is shown, from zero.
-        sample_weight : array-like, (rows,), optional
-        **options
-            Others of ``glassprop.explain``. The update rule, its state and the number of the step are the estimator's own
-            unless given.
-
-        Returns
-        -------
-        Explanation
-
-        Raises
-        ------
-        ImportError
-            Where glassprop comes without its package `glass`.
-        """
-        check_is_fitted(self)
-        return explain(self, X, y, row, sample_weight, options)
 
     # --- what the two differ in ---
 

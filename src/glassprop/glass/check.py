@@ -19,6 +19,7 @@ from glassprop.glass.checked import Entries, differences_of
 from glassprop.glass.differences import Differences, Objective
 from glassprop.glass.judge import WRONG, Judged, judge
 from glassprop.glass.looks import Sample, describe
+from glassprop.glass.moment import check_by_name, network_of
 from glassprop.glass.slopes import wrong_slopes
 from glassprop.glass.tails import Tails
 
@@ -132,10 +133,10 @@ def _row(t: TensorCheck) -> tuple[str, ...]:
 
 @names_arguments
 def check_gradients(
-    network: Network,
-    parameters: Parameters,
-    X: Any,
-    Y: Any,
+    network: Any,
+    parameters: Parameters | None = None,
+    X: Any = None,
+    Y: Any = None,
     *,
     weights: Any = None,
     gradient: Parameters | None = None,
@@ -152,10 +153,12 @@ def check_gradients(
 
     Parameters
     ----------
-    network : Network
+    network : Network, Run, loaded model or estimator
+        All but the first have parameters of their own.
     parameters : Parameters
     X : array, (rows, inputs)
     Y : array, (rows, outputs) or (rows,)
+        Of an estimator, X and Y are what its `fit` takes.
     weights : array, (rows,), optional
         Row weights.
     gradient : Parameters, optional
@@ -193,6 +196,13 @@ def check_gradients(
     """
     _check_count("entries", entries, 1)
     _check_count("seed", seed, 0)
+    if hasattr(network, "check_gradients"):
+        check_by_name("check_gradients", parameters, X, Y)
+        options = {"gradient": gradient, "entries": entries, "seed": seed, "progress": progress}
+        return network.check_gradients(X, Y, sample_weight=weights, **options)
+    network, parameters = network_of(network, parameters)
+    if X is None or Y is None:
+        raise TypeError(f"{'X' if X is None else 'Y'} must be given: the rows of the batch, with their targets")
     objective = Objective(network, parameters, X, Y, weights)
     loss = objective()
     if not np.isfinite(loss):

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from glassprop.core.arrays import check_parameters
-from glassprop.core.network import Network, Parameters
+from glassprop.core.network import Parameters
 from glassprop.core.update import Optimizer, check_optimizer
 from glassprop.errors import is_whole, names_arguments
 from glassprop.glass.measure import Facts, LayerFacts, Subject, checked, measure
+from glassprop.glass.moment import check_by_name, network_of
 from glassprop.glass.rules import RULES
 from glassprop.training.run import Run
 
@@ -105,7 +105,7 @@ def _line(layer: LayerFacts) -> str:
 
 @names_arguments
 def diagnose(
-    subject: Run | Network,
+    subject: Any,
     parameters: Parameters | None = None,
     X: Any = None,
     Y: Any = None,
@@ -123,8 +123,9 @@ def diagnose(
 
     Parameters
     ----------
-    subject : Run or Network
-        A run knows everything else; a network needs `parameters`, X and Y.
+    subject : Run, Network, loaded model or estimator
+        A run knows everything else; a network needs `parameters`, X and Y, a loaded model X and Y as its network takes them.
+        Of an estimator, X and Y are what its `fit` takes, and the rule and its steps are its own.
     parameters : Parameters
     X : array, (rows, inputs)
     Y : array, (rows, outputs) or (rows,)
@@ -167,22 +168,24 @@ def diagnose(
         if extra:
             raise ValueError(f"{extra} must not be given beside a run, which has its own")
         return _diagnosis(_of_run(subject))
-    if not isinstance(subject, Network):
-        raise TypeError(f"diagnose wants a glassprop.Network, or what glassprop.train returned; got {type(subject).__name__}")
-    for name, value in given.items():
+    if hasattr(subject, "diagnose"):
+        check_by_name("diagnose", parameters, X, Y)
+        if optimizer is not None:
+            raise ValueError("optimizer must not be given beside an estimator, which has its own")
+        return subject.diagnose(X, Y, sample_weight=weights, validation=validation)
+    network, parameters = network_of(subject, parameters)
+    for name, value in (("X", X), ("Y", Y)):
         if value is None:
-            raise ValueError(f"{name} must be given beside a network")
+            raise ValueError(f"{name} must be given: a run alone has its own rows")
     if optimizer is not None:
         check_optimizer(optimizer)
     if not is_whole(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1; got {batch_size!r}")
     if validation is not None and not (isinstance(validation, tuple) and len(validation) in (2, 3)):
         raise TypeError(f"validation must be (X, Y) or (X, Y, weights); got {type(validation).__name__}")
-    assert parameters is not None
-    check_parameters(subject, parameters)
-    rows = checked(subject, X, Y, weights)
+    rows = checked(network, X, Y, weights)
     own = parameters.astype(np.float64)
-    return _diagnosis(Subject(subject, own, *rows, validation, optimizer, None, 0, int(batch_size), None, diverged))
+    return _diagnosis(Subject(network, own, *rows, validation, optimizer, None, 0, int(batch_size), None, diverged))
 
 
 def _diagnosis(subject: Subject) -> Diagnosis:

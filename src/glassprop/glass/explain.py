@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from glassprop.core.arrays import check_inputs, check_parameters, check_targets, check_weights
+from glassprop.core.arrays import check_inputs, check_targets, check_weights
 from glassprop.core.network import Network, Parameters
 from glassprop.core.passes import check_factors
 from glassprop.core.update import SGD, Optimizer, check_optimizer
 from glassprop.errors import is_whole, names_arguments
 from glassprop.glass.checked import with_check
 from glassprop.glass.explanation import Explanation, Step
-from glassprop.glass.moment import Moment
+from glassprop.glass.moment import Moment, check_by_name, network_of
 from glassprop.glass.trace import choose, trace
 from glassprop.training.data import RowOrder
 from glassprop.training.run import Run
@@ -112,8 +112,7 @@ def explain(
     steps, neurons = _whole("steps", steps, 1), _whole("neurons", neurons, 1)
     names = {"input_names": input_names, "output_names": output_names, "row_name": row_name}
     if hasattr(model, "explain"):  # an estimator, which has its own ways to read X and y
-        if parameters is not None or X is None or Y is None:
-            raise TypeError("of an estimator, whose parameters are its own, give X and Y by name: explain(model, X=X, Y=y)")
+        check_by_name("explain", parameters, X, Y)
         given = {"optimizer": optimizer, "state": state, "step": step, "input_names": input_names, "output_names": output_names}
         shown = {"steps": steps, "neurons": neurons, "full": full, "check": check, "row_name": row_name}
         shown["progress"] = progress
@@ -124,7 +123,7 @@ def explain(
             raise TypeError("parameters are the run's own; give a network to explain others")
         moments = _of_run(model, X, Y, weights, optimizer, state, step)
     else:
-        network, own = _network_of(model, parameters)
+        network, own = network_of(model, parameters)
         moments = _by_hand(network, own, X, Y, weights, optimizer, state, step)
     return explain_moments(moments, steps, row, None if full else neurons, names, check, progress)
 
@@ -151,17 +150,6 @@ def explain_moments(
         if len(traced) == steps:
             break
     return Explanation(tuple(traced))
-
-
-def _network_of(model: Any, parameters: Parameters | None) -> tuple[Network, Parameters]:
-    if parameters is None and isinstance(getattr(model, "parameters", None), Parameters):
-        model, parameters = model.network, model.parameters
-    if not isinstance(model, Network):
-        raise TypeError(f"model must be a glassprop.Network, with parameters, or a Run; got {type(model).__name__}")
-    if parameters is None:
-        raise TypeError("parameters must be given with a network: the weights that the step starts from")
-    check_parameters(model, parameters)
-    return model, parameters
 
 
 def _by_hand(

@@ -130,7 +130,7 @@ class Subject:
 def measure(subject: Subject) -> Facts:
     """Measure a subject on at most 2000 of its rows."""
     network, parameters, weights = subject.network, subject.parameters, subject.weights
-    rows = _some_rows(len(subject.X))
+    rows = some_rows(len(subject.X))
     X, Y, w = subject.X[rows], subject.Y[rows], None if weights is None else weights[rows]
     if w is not None and not w.any():
         w = None
@@ -152,7 +152,8 @@ def measure(subject: Subject) -> Facts:
     )  # fmt: skip
 
 
-def _some_rows(count: int) -> np.ndarray:
+def some_rows(count: int) -> np.ndarray:
+    """Numbers of the rows that are looked at, of so many."""
     if count <= MOST_ROWS:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, MOST_ROWS, replace=False))

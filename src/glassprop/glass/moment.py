@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.activations import Activation
+from glassprop.core.arrays import check_parameters
 from glassprop.core.losses import Loss
 from glassprop.core.network import Network, Parameters
 from glassprop.core.panels import read_panels
@@ -269,3 +270,23 @@ def _unsmoothed(loss: Loss) -> Loss:
         return loss
     options: dict[str, Any] = {name: value for name, value in loss.options.items() if name != "label_smoothing"}
     return Loss(loss.name, **options)
+
+
+def network_of(model: Any, parameters: Parameters | None) -> tuple[Network, Parameters]:
+    """The network and its parameters, which a run or a loaded model has itself."""
+    if isinstance(getattr(model, "parameters", None), Parameters):
+        if parameters is not None:
+            raise TypeError(f"parameters are the {type(model).__name__}'s own; give X and Y by name, or a network with others")
+        model, parameters = model.network, model.parameters
+    if not isinstance(model, Network):
+        raise TypeError(f"model must be a glassprop.Network, with parameters, or a Run; got {type(model).__name__}")
+    if parameters is None:
+        raise TypeError("parameters must be given with a network")
+    check_parameters(model, parameters)
+    return model, parameters
+
+
+def check_by_name(function: str, parameters: Any, X: Any, Y: Any) -> None:
+    """Raise unless an estimator's rows are given, and by name: they do not come third and fourth."""
+    if parameters is not None or X is None or Y is None:
+        raise TypeError(f"of an estimator, whose parameters are its own, give X and Y by name: {function}(model, X=X, Y=y)")
