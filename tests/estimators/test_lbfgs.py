@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, issparse, random_array
 from sklearn.datasets import load_diabetes
 from sklearn.neural_network import MLPRegressor as Peer
+from threadpoolctl import threadpool_info
 
 from glassprop import MLPRegressor
 from glassprop.core import workspace
@@ -41,12 +43,13 @@ def test_batches_add_up_to_the_table(penalties, table, monkeypatch):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-7 * np.abs(other).max())
 
 
+@pytest.mark.parametrize("units", [12, 1000])  # of so many weights BLAS shares out sums
 @pytest.mark.parametrize("table", [np.asarray, csr_array])
-def test_the_same_bits_on_two_threads(table, monkeypatch):
+def test_the_same_bits_on_two_threads(table, units, monkeypatch):
     monkeypatch.setattr(sparse, "LBFGS_DENSE_FROM", np.inf)
     for flops in ("FLOPS_FOR_THREADS", "FLOPS_PER_SHARER"):
         monkeypatch.setattr(workspace, flops, 1e-9)
-    one, two = fitted(table, n_jobs=1), fitted(table, n_jobs=2)
+    one, two = (fitted(table, n_jobs=threads, hidden_layer_sizes=units) for threads in (1, 2))
     assert one.loss_ == two.loss_
     for mine, other in zip(one.coefs_ + one.intercepts_, two.coefs_ + two.intercepts_, strict=True):
         np.testing.assert_array_equal(mine, other)
@@ -92,6 +95,20 @@ def test_a_sparse_table_gives_what_scikit_learn_makes_of_it(hidden):
     assert mine.n_iter_ == theirs.n_iter_
     for one, other in zip(mine.coefs_ + mine.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-7)
+
+
+def test_blas_has_one_thread_until_the_last_of_several_fits_has_ended():
+    def threads():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    before = threads()
+    with lbfgs._ONE_THREAD:
+        assert threads() == {1}
+        second = ExitStack()
+        second.enter_context(lbfgs._ONE_THREAD)
+    assert threads() == {1}
+    second.close()
+    assert threads() == before
 
 
 def test_up_to_a_quarter_of_numbers_it_goes_number_by_number():

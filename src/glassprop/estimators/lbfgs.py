@@ -6,7 +6,8 @@ then that of `n_outputs` times the loss it goes by.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import threading
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,11 +63,9 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
             ), parameters):  # fmt: skip
                 raise StopIteration
 
-    # BLAS's threads would keep a processor busy for a while after each of the minimiser's products, and the core's would wait
-    alone = ThreadpoolController().limit(limits=1, user_api="blas") if objective.work.crew.most > 1 else nullcontext()
     options = {"maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol}
     interrupted = None
-    with alone:
+    with _ONE_THREAD:
         try:
             found = minimize(objective, reached.x, method="L-BFGS-B", jac=objective.gradient, options=options, callback=tell)
         except KeyboardInterrupt:
@@ -86,6 +85,36 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
         f"lbfgs failed to converge after {model.n_iter_} iteration(s) (status={found.status}):\n{found.message}\n{more}\n"
         "You might also want to scale the data as shown in:\n    https://scikit-learn.org/stable/modules/preprocessing.html"
     )
+
+
+class _OneThread:
+    """BLAS has one thread while anybody is in here.
+
+    Its threads would keep a processor busy for a while after each of the minimiser's products, and the core's would wait. And
+    sums of long vectors would have other bits for another number of threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+
+    @cached_property
+    def _libraries(self) -> ThreadpoolController:
+        return ThreadpoolController()  # looking for them takes a millisecond or two
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._limits = self._libraries.limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:  # whoever leaves last, where several fits are at work at once
+                self._limits.restore_original_limits()
+
+
+_ONE_THREAD = _OneThread()
 
 
 def rows_at_once(table: np.ndarray | SparseTable) -> int:
