@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glassprop.core.jit import ONE, ZERO, at, inner, panel_width, shift, stay_apart, within
+from glassprop.core.jit import ONE, ZERO, at, panel_width, shift, within
 from glassprop.core.network import aligned_zeros, panel_columns
 from glassprop.core.panels import note_largest, rows_to_panels, transpose_panel
+from glassprop.core.row_sums import sum_rows
 from glassprop.core.threads import meet, share
 from glassprop.core.tile import add_listed_rows
 from glassprop.core.vectors import trailing_zeros
@@ -264,13 +265,6 @@ def multiply_rows(plan, layers, batch, one):
     rows_to_panels(plan, layer, batch, one)
 
 
-@inner
-def _add_row(row, total, n):
-    stay_apart(n)
-    for i in range(n):
-        total[i] += row[i]
-
-
 @within
 def sum_columns(plan, layers, batch, one):
     """Σ of gradients of the first layer, whose W lies by inputs: total += X_batchᵀ δ, and that of b += Σ_rows δ.
@@ -294,12 +288,14 @@ def sum_columns(plan, layers, batch, one):
         if count > 0:
             add_listed_rows(shift(total, j * layer.stride), padded, shift(values, n), shift(numbers, n), count, rows)
     if batch.thread == 0:
-        db, total = at(plan.gradient, layer.b, one), at(plan.state, layer.b, one)
+        db, total, ones = (
+            at(plan.gradient, layer.b, one),
+            at(plan.state, layer.b, one),
+            at(plan.scratch, plan.zero + width, one),
+        )
+        sum_rows(delta, padded * width, layer.units, ones, ZERO, ONE, batch.panels, db, ZERO)
         for u in range(layer.units):
-            db[u] = 0
-        for i in range(batch.rows):
-            _add_row(shift(rows, i * padded), db, layer.units)
-        _add_row(db, total, layer.units)
+            total[u] += db[u]
 
 
 def collect_columns(plan, layers, batch, one):
