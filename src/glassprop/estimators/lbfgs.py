@@ -70,12 +70,13 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
             found = minimize(objective, reached.x, method="L-BFGS-B", jac=objective.gradient, options=options, callback=tell)
         except KeyboardInterrupt:
             found, interrupted = reached, UserWarning("Training interrupted by user.")
-    unpack(found.x, parameters)
-    if not np.isfinite(parameters.theta).all():
-        raise ValueError(
-            "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
-        )
-    model.loss_ = objective.reported(found.x, found.fun)
+        unpack(found.x, parameters)
+        if not np.isfinite(parameters.theta).all():
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                "preprocessed."
+            )
+        model.loss_ = objective.reported(found.x, found.fun)
     model.n_iter_ = min(int(found.nit), model.max_iter)
     if found.status in (0, STOPPED):
         return interrupted
@@ -152,7 +153,10 @@ class _Objective:
         self.work.set(loss_scale=1.0, as_scikit_learn=0, l2=0.0, l1=0.0, rates=masses)
 
     def __call__(self, x: np.ndarray) -> float:
-        self._x, (loss, self._gradient) = x, self._loss_and_gradient(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._x, (loss, self._gradient) = x, self._loss_and_gradient(x)
+            if not (np.isfinite(loss) and np.isfinite(self._gradient @ self._gradient)):
+                loss, self._gradient = np.inf, np.full(x.size, np.nan)
         return loss
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
@@ -165,9 +169,8 @@ class _Objective:
         unpack(x, self.parameters)
         self.total.theta[:] = 0
         self.work.progress["loss_sum"] = 0
-        nothing = np.inf, np.full(x.size, np.nan)
         if self.work.run(0, self._batches, EVALUATE) < self._batches:  # a loss or a gradient's norm is not finite
-            return nothing
+            return np.inf, x
         loss, gradient = float(self.work.progress["loss_sum"][0]) / self._mass, pack(self.total, self._mass)
         W, dW = x[: self._weights], gradient[: self._weights]
         if self._l2:
@@ -176,9 +179,7 @@ class _Objective:
         if self._l1:
             loss += self._l1 * float(np.abs(W).sum())
             dW += self._l1 * np.sign(W)
-        with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(loss) and np.isfinite(gradient @ gradient)
-        return (loss, gradient) if finite else nothing
+        return loss, gradient
 
     def reported(self, x: np.ndarray, minimized: float | None) -> float:
         """The loss as scikit-learn prints it, where it prints another than what was `minimized`, or that is not known."""
