@@ -470,9 +470,11 @@ def test_the_step_explained_is_the_one_that_partial_fit_takes(given):
 
 def test_explaining_without_glass(monkeypatch):
     monkeypatch.setitem(sys.modules, "glassprop.glass", None)
-    monkeypatch.setitem(sys.modules, "glassprop.glass.explain", None)
-    with pytest.raises(ImportError, match=r"explain needs the package glassprop\.glass"):
-        MLPClassifier(5, max_iter=1).fit(X_IRIS, Y_IRIS).explain(X_IRIS, Y_IRIS)
+    model = MLPClassifier(5, max_iter=1).fit(X_IRIS, Y_IRIS)
+    for module, name in (("explain", "explain"), ("diagnose", "diagnose"), ("check", "check_gradients")):
+        monkeypatch.setitem(sys.modules, f"glassprop.glass.{module}", None)
+        with pytest.raises(ImportError, match=rf"{name} needs the package glassprop\.glass"):
+            getattr(model, name)(X_IRIS, Y_IRIS)
 
 
 # --- several columns of labels ---

@@ -57,7 +57,7 @@ class SeenInside:
         given = {name: list(value) for name, value in names.items() if value is not None}
         options = given | step_options(self, X.dtype) | options
         network = batch_network(self, _mass(X, weights))
-        return _glass("explain").explain(network, parameters, X, Y, row=row, weights=weights, **options)
+        return _from_glass("explain", "explain")(network, parameters, X, Y, row=row, weights=weights, **options)
 
     def diagnose(self, X: Any, y: Any, *, sample_weight: Any = None, validation: Any = None) -> Any:
         """What is wrong with the fitted network, and what to try, as ``glassprop.diagnose`` says it.
@@ -94,11 +94,12 @@ class SeenInside:
         target scale: targets have mean 152 and standard deviation 77
         """
         check_is_fitted(self)
+        diagnose = _from_glass("diagnose", "diagnose")
         X, Y, weights = batch_of(self, *_some_rows(X, y, sample_weight))
         if isinstance(validation, tuple) and len(validation) in (2, 3):  # else glass says what it must be
             validation = batch_of(self, *_some_rows(*validation))
         size = min(rows_of_step(self), len(X))
-        return _glass("diagnose").diagnose(
+        return diagnose(
             batch_network(self, size / len(X) * _mass(X, weights)), self._parameters(X.dtype),  # type: ignore[attr-defined]
             X, Y, weights=weights, validation=validation, optimizer=step_options(self, X.dtype).get("optimizer"),
             batch_size=size,
@@ -129,23 +130,21 @@ class SeenInside:
         check_is_fitted(self)
         X, Y, weights = batch_of(self, X, y, sample_weight)
         network, parameters = batch_network(self, _mass(X, weights)), self._parameters(X.dtype)  # type: ignore[attr-defined]
-        return _glass("check").check_gradients(network, parameters, X, Y, weights=weights, **options)
+        return _from_glass("check", "check_gradients")(network, parameters, X, Y, weights=weights, **options)
 
 
-def _glass(module: str) -> Any:
+def _from_glass(module: str, name: str) -> Any:
     try:
-        return importlib.import_module(f"glassprop.glass.{module}")
+        return getattr(importlib.import_module(f"glassprop.glass.{module}"), name)
     except ModuleNotFoundError as error:
-        raise ImportError(
-            "seeing inside needs the package glassprop.glass, which this installation of glassprop lacks"
-        ) from error
+        raise ImportError(f"{name} needs the package glassprop.glass, which this installation of glassprop lacks") from error
 
 
 def _some_rows(X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
     """Of a sparse table as many rows as are looked at, which will be made dense."""
     if not issparse(X):
         return X, y, sample_weight
-    X, rows = csr_array(X), _glass("measure").some_rows(X.shape[0])
+    X, rows = csr_array(X), _from_glass("measure", "some_rows")(X.shape[0])
     return X[rows], _safe_indexing(y, rows), None if sample_weight is None else _safe_indexing(sample_weight, rows)
 
 
