@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 import glassprop as gp
 from glassprop import MLPClassifier, MLPRegressor
-from glassprop.estimators import lbfgs, sparse
+from glassprop.estimators import sparse
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -75,13 +75,6 @@ def test_numbers_and_single_precision(kept_sparse):
     assert models[0].validation_loss_curve_ == models[1].validation_loss_curve_
     assert told == models[0].loss_curve_
     assert models[1].coefs_[0].dtype == np.float32
-
-
-def test_lbfgs_in_batches_of_as_many_rows(kept_sparse, monkeypatch):
-    monkeypatch.setattr(lbfgs, "ROWS_AT_ONCE", len(X))
-    given = {"solver": "lbfgs", "max_iter": 3, "random_state": 0}
-    one, other = MLPClassifier(**given).fit(X, Y), MLPClassifier(**given).fit(csr_matrix(X), Y)
-    np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
 
 
 def peak_of(function, *arguments):
