@@ -126,7 +126,7 @@ def block_pieces(pieces: int, piece: int, row_bytes: int, by_matrix_unit: bool =
     return -(-pieces // -(-pieces // most))
 
 
-Row = dict[str, Any]  # of the table of layers, while it is filled in
+Row = dict[str, Any]  # of the table of layers, while it is filled in: a field of a NumPy record takes longer to ask
 
 
 class Layout(NamedTuple):
@@ -170,9 +170,7 @@ def lay_out(
     """
     width = panel_columns(dtype)
     panels = -(-batch_size // width)
-    table: list[Row] = [
-        dict.fromkeys(LAYER.names or (), 0) for _ in network.layers
-    ]  # a field of a NumPy record takes longer to ask
+    table: list[Row] = [dict.fromkeys(LAYER.names or (), 0) for _ in network.layers]
     end = 0
 
     def claim(units: int) -> int:
@@ -183,7 +181,7 @@ def lay_out(
     offsets = layer_offsets(network.layers, dtype, by_inputs)
     activations = (None, *network.activations, network.output_activation)
     dropout = 0.0, *network.dropout, 0.0
-    packed_size = pieces = 0
+    packed_size = 0
     parts = layer_parts(network, dtype, batch_size, paired, lines is not None)
     for l, (units, activation) in enumerate(zip(network.layers, activations, strict=True)):
         row, is_output = table[l], l == len(network.layers) - 1
@@ -207,7 +205,6 @@ def lay_out(
         if in_place:
             share = max(share, _share_in_place(row, table[l - 1], l, batch_size, width))
         packed_size = max(packed_size, share)
-        pieces += row["pieces"]
         if row["dropout"]:
             row["a"] = row["g"] = row["z"] = claim(units)
         _take_activation(row, activation, is_output and activation.name == network.loss.link, keep_g or is_output, claim, dtype)
@@ -218,16 +215,17 @@ def lay_out(
         row["h_pairs"] = places[l % 2]
     targets, weights, losses, zero = (claim(units) for units in (network.layers[-1], 1, 1, 1))
     of_panel, size = round_up(most, width) * width, end + threads * packed_size
-    layers = np.array([tuple(row.values()) for row in table], LAYER)
+    layers, joins = np.array([tuple(row.values()) for row in table], LAYER), batch_size > JOINED_ROWS
     return Layout(
-        layers, size, targets, weights, losses, zero, end, packed_size, places[1], of_panel, pieces,
-        parts=max(parts), few_columns=any(row["few_columns"] for row in table),
-        in_portions=any(
-            row["parts"] == 0 and (row["input_portion"] < below["units"] or row["unit_portion"] < row["units"])
-            for below, row in pairwise(table)
-        ),
-        joins_again=batch_size > JOINED_ROWS and any(row["delta_row"] for row in table),
+        layers, size, targets, weights, losses, zero, end, packed_size, places[1], of_panel,
+        pieces=sum(row["pieces"] for row in table), parts=max(parts), in_portions=any(map(_in_portions, table, table[1:])),
+        few_columns=any(row["few_columns"] for row in table), joins_again=joins and any(row["delta_row"] for row in table),
     )  # fmt: skip
+
+
+def _in_portions(below: Row, row: Row) -> bool:
+    """Whether a layer's products take a portion of W at a time, of numbers as they are."""
+    return row["parts"] == 0 and (row["input_portion"] < below["units"] or row["unit_portion"] < row["units"])
 
 
 def _take_h(row: Row, in_q: int, in_three_parts: bool, claim: Callable[[int], int], width: int) -> None:

@@ -153,10 +153,7 @@ class Workspace:
         if in_place:
             self._take_in_place()
         if lines and self._tables:
-            self._take_sparse(network.layers[0], lines, by_inputs or not trains)
-        if columns is not None:
-            self._tables += (columns,)
-            self.set(columns=columns.addresses(), **stages(dtype, "columns"))
+            self._take_sparse(network.layers[0], lines, by_inputs or not trains, columns)
         self._take_objective(network, as_scikit_learn)
         if optimizer:
             self._take_optimizer(network, optimizer, at_once, paired)
@@ -214,7 +211,7 @@ class Workspace:
         dtype = self.one.dtype
         self.set(by_rows=1, adding_product=product_kernel(dtype, calling=True, adding=True), **stages(dtype, "in_place"))
 
-    def _take_sparse(self, inputs: int, lines: tuple[int, int], by_rows: bool) -> None:
+    def _take_sparse(self, inputs: int, lines: tuple[int, int], by_rows: bool, columns: SparseTable | None) -> None:
         """Memory and kernels of a sparse X: lists of lines, or Wᵀ."""
         dtype, panels = self.one.dtype, int(self._plan["most_panels"])
         width = panel_columns(dtype)
@@ -222,6 +219,9 @@ class Workspace:
             self.set(by_rows=1, **stages(dtype, "rows"))
             if not self.layers[1]["by_inputs"]:
                 self.set(**new_turned(inputs, int(self.layers[1]["padded"]), panels, self.crew.most, dtype))
+            if columns is not None:
+                self._tables += (columns,)
+                self.set(columns=columns.addresses(), **stages(dtype, "columns"))
         else:
             lists = new_lists(inputs, lines, panels, self.crew.most, width)
             self.set(**lists, **stages(dtype, "sparse"), listed_product=product_kernel(dtype, listed=True))
