@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
+import glassprop as gp
 from glassprop import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -44,6 +45,51 @@ def test_search_in_two_processes():
     assert alone.best_params_ == beside.best_params_
     np.testing.assert_array_equal(alone.cv_results_["mean_test_score"], beside.cv_results_["mean_test_score"])
     assert beside.score(*IRIS) > 0.8
+
+
+def test_constants_of_rules_and_schedules_are_searched():
+    rule = gp.AdamW(gp.Cosine(0.02, steps=100))
+    network = make_pipeline(StandardScaler(), MLPClassifier((10,), solver=rule, max_iter=10, random_state=0))
+    grid = {"mlpclassifier__solver__weight_decay": [0.0, 3.0], "mlpclassifier__solver__learning_rate__steps": [20, 300]}
+    found = GridSearchCV(network, grid, cv=3, n_jobs=2).fit(*IRIS)
+    assert len({*found.cv_results_["mean_test_score"]}) > 1
+    for results in range(4):
+        asked = found.cv_results_["params"][results]
+        decay, steps = (asked[name] for name in grid)
+        other = gp.AdamW(gp.Cosine(0.02, steps=steps), weight_decay=decay)
+        alone = cross_val_score(clone(network).set_params(mlpclassifier__solver=other), *IRIS, cv=3)
+        assert alone.mean() == found.cv_results_["mean_test_score"][results]
+    assert rule == gp.AdamW(gp.Cosine(0.02, steps=100))
+
+
+def test_constants_are_parameters_by_their_paths():
+    model = MLPRegressor(solver=gp.SGD(gp.Exponential(0.1, 0.5)), learning_rate=gp.Cosine(0.1, 50))
+    assert model.get_params()["solver__learning_rate__decay"] == 0.5
+    assert not any("__" in name for name in model.get_params(deep=False))
+    assert clone(model).get_params() == model.get_params()
+    model.set_params(solver__learning_rate__decay=0.9, solver__momentum=0.5, learning_rate__steps=9, alpha=1)
+    assert (model.solver, model.learning_rate) == (gp.SGD(gp.Exponential(0.1, 0.9), momentum=0.5), gp.Cosine(0.1, 9))
+    assert model.alpha == 1
+    model.set_params(solver__learning_rate__steps=3, solver__learning_rate=gp.Cosine(0.5, 2), solver=gp.Adam())
+    assert model.solver == gp.Adam(gp.Cosine(0.5, 3))  # the owner first, as in scikit-learn
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"solver__beta3": 1}, r"Invalid parameter 'beta3' of solver=Adam\(.*Valid parameters are: .*'beta1'"),
+        (
+            {"solver__learning_rate__steps": 1},
+            "solver__learning_rate__steps is a constant of a schedule such as glassprop.Cosine",
+        ),
+        ({"solver": "sgd", "solver__momentum": 0.5}, "solver__momentum is a constant of a rule .* got solver='sgd'"),
+        ({"solver__beta1": 1.5}, "beta1 of Adam must"),
+        ({"unknown": 1}, "Invalid parameter 'unknown' for estimator"),
+    ],
+)
+def test_what_is_no_constant(change, message):
+    with pytest.raises((ValueError, AttributeError), match=message):
+        MLPRegressor(solver=gp.Adam(0.01)).set_params(**change)
 
 
 def test_cross_validation_with_several_scores():

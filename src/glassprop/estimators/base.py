@@ -38,8 +38,12 @@ from glassprop.estimators.settings import (
     ACTIVATION_NAMES,
     OUT_ACTIVATIONS,
     SOLVER_NAMES,
+    WITH_CONSTANTS,
+    by_owner,
+    constants_of,
     core_activations,
     starting_activations,
+    with_constants,
 )
 from glassprop.estimators.sparse import training_table
 from glassprop.estimators.undo import Undo
@@ -102,6 +106,38 @@ class BaseMLP(Outputs, SeenInside, CallbackSupportMixin, BaseEstimator):
     @functools.cache  # signatures are slow to read, and asked for in every fit
     def _get_param_names(cls) -> list[str]:
         return super()._get_param_names()
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name, as of any estimator of scikit-learn.
+
+        Parameters
+        ----------
+        deep : bool
+            Also the constants of an update rule or a schedule that is given, by paths such as ``solver__weight_decay`` and
+            ``solver__learning_rate__steps``.
+
+        Returns
+        -------
+        dict
+        """
+        found = super().get_params(deep)
+        for name in WITH_CONSTANTS if deep else ():
+            found |= {f"{name}__{constant}": value for constant, value in constants_of(found[name]).items()}
+        return found
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters by the names of ``get_params``. A rule or schedule is replaced by one with the new constants.
+
+        Raises
+        ------
+        ValueError
+            For a name that is no parameter, or a value that an update rule or a schedule refuses.
+        """
+        inside = by_owner(params)
+        super().set_params(**{p: v for p, v in params.items() if p.partition("__")[0] not in WITH_CONSTANTS or "__" not in p})
+        for name in (name for name in WITH_CONSTANTS if name in inside):
+            setattr(self, name, with_constants(getattr(self, name), inside[name], name))
+        return self
 
     def _validate_params(self) -> None:
         """As scikit-learn does, by names that a person knows, and with the nearest valid one for a name that is misspelt."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar
 
 from glassprop.core.activations import HIDDEN, Activation
@@ -57,6 +57,52 @@ RULE_PARAMETERS = (
     *RATE_PARAMETERS, "power_t", "momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "weight_decay",
     "gradient_clip",
 )  # fmt: skip
+
+#: Parameters whose value may have constants of its own.
+WITH_CONSTANTS = ("solver", "learning_rate")
+
+
+def constants_of(owner: Any) -> dict[str, Any]:
+    """The constants of an update rule or a schedule by scikit-learn's paths, with those of the rule's own schedule."""
+    if not is_dataclass(owner) or isinstance(owner, type):
+        return {}
+    found = {item.name: getattr(owner, item.name) for item in fields(owner) if item.init}
+    for name in WITH_CONSTANTS:
+        found |= {f"{name}__{constant}": value for constant, value in constants_of(found.get(name)).items()}
+    return found
+
+
+def by_owner(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Values by paths, `solver__weight_decay`, as values by constant for each owner; names without one belong to ''."""
+    found: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        owner, inside, constant = path.partition("__")
+        found.setdefault(owner if inside else "", {})[constant if inside else path] = value
+    return found
+
+
+def with_constants(owner: Any, values: dict[str, Any], name: str) -> Any:
+    """An update rule or schedule with other constants, by paths; the one that is given stays as it is.
+
+    Raises
+    ------
+    ValueError
+        Where what `name` names has no such constants.
+    """
+    known = constants_of(owner)
+    if not known:
+        kind = (
+            "a schedule such as glassprop.Cosine" if name.endswith("learning_rate") else "a rule such as glassprop.Adam(1e-3)"
+        )
+        raise ValueError(f"{name}__{next(iter(values))} is a constant of {kind}, given as {name}; got {name}={owner!r}")
+    inside = by_owner(values)
+    direct = inside.pop("", {})
+    for wrong in (constant for constant in (*direct, *inside) if constant not in known):
+        valid = [constant for constant in known if "__" not in constant]
+        raise ValueError(f"Invalid parameter {wrong!r} of {name}={owner!r}. Valid parameters are: {valid!r}.")
+    changed = replace(owner, **direct)
+    deeper = {inner: with_constants(getattr(changed, inner), of, f"{name}__{inner}") for inner, of in inside.items()}
+    return replace(changed, **deeper)
 
 
 def update_rule(model: Any) -> Optimizer:
