@@ -112,7 +112,7 @@ def test_weights_of_some_classes_and_rows_without_them():
     model.partial_fit(X[some], LABELS[some])
     model.explain(X[some], LABELS[some])
     model.fit(X, LABELS, eval_set=(X[some], LABELS[some]))
-    with pytest.raises(ValueError, match="are not in class_weight"):  # a mistake, where all rows are given
+    with pytest.raises(ValueError, match="class_weight has 'z', but the labels are 'a', 'b', 'c'"):
         small(class_weight={"a": 1.0, "z": 2.0}).fit(X, LABELS)
 
 

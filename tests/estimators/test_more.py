@@ -14,15 +14,19 @@ import pandas
 import polars
 import pytest
 from scipy.sparse import csr_matrix
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import f1_score, log_loss, make_scorer, mean_absolute_error, mean_pinball_loss
 from sklearn.model_selection import KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
 
 import glassprop as gp
 from glassprop import MLPClassifier, MLPRegressor
+from glassprop.estimators import outputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -503,6 +507,31 @@ def test_several_columns_of_labels():
     assert again.score(X_IRIS, COLUMNS) > 0.8
 
 
+@pytest.mark.parametrize("form", ["frame", "objects", "categories", "polars"])
+def test_columns_of_texts_beside_columns_of_numbers(form, tmp_path):
+    long, small = X_IRIS[:, 0] > 6, np.where(X_IRIS[:, 1] > 3, "l", "s").astype(object)
+    frame = pandas.DataFrame({"kind": Y_IRIS + 3, "size": small, "long": long})
+    y = {
+        "frame": frame, "objects": frame.to_numpy(object), "categories": frame.astype({"size": "category"}),
+        "polars": polars.DataFrame({name: frame[name].tolist() for name in frame}),
+    }[form]  # fmt: skip
+    given = {"random_state": 0, "max_iter": 300, "learning_rate_init": 0.02}
+    model = MLPClassifier(**given, class_weight="balanced").fit(X_IRIS, y, eval_set=(X_IRIS, y))
+    assert [classes.tolist() for classes in model.classes_] == [[3, 4, 5], ["l", "s"], [False, True]]
+    assert [classes.dtype.kind for classes in model.classes_] == ["i", "O", "b"]
+    assert model.score(X_IRIS, y) == (model.predict(X_IRIS) == frame.to_numpy(object)).all(1).mean() > 0.8
+    assert model.partial_fit(X_IRIS, y).score(X_IRIS, y) > 0.8
+    gp.save(model, tmp_path / "model.safetensors")
+    loaded = gp.load(tmp_path / "model.safetensors")
+    assert [classes.dtype for classes in loaded.classes_] == [classes.dtype for classes in model.classes_]
+    numbers = MLPClassifier(**given, class_weight="balanced").fit(X_IRIS, np.c_[Y_IRIS, small == "s", long] * 2)
+    assert equal(numbers, MLPClassifier(**given, class_weight="balanced").fit(X_IRIS, y))
+    with pytest.raises(ValueError, match=r"`y` has classes not in `self.classes_` in column 0: \[9\]"):
+        model.partial_fit(X_IRIS, frame.assign(kind=9))
+    with pytest.raises(TypeError, match="labels of one column must be all texts or all numbers; got 'x' and 1"):
+        model.fit(X_IRIS, frame.assign(size=["x", 1] * 75))
+
+
 TABLES_OF_TWO_NUMBERS = {
     "1 and 2": np.column_stack([Y_IRIS > 0, Y_IRIS > 1]) + 1,
     "0 and 2": np.column_stack([Y_IRIS > 0, Y_IRIS > 1]) * 2,
@@ -565,3 +594,81 @@ def test_wrong_columns_of_labels():
         model.fit(X_IRIS, other)
     with pytest.raises(ValueError, match="partial_fit needs a call of fit before it where y has several columns"):
         MLPClassifier().partial_fit(X_IRIS, COLUMNS)
+
+
+# --- rows to judge by, one by one ---
+
+
+def test_rows_to_judge_by_go_through_a_pipeline():
+    rows = np.arange(150) % 3 == 0
+    weights = np.linspace(1, 2, rows.sum())
+    given = {"random_state": 0, "max_iter": 5, "early_stopping": True}
+    scaler = StandardScaler().fit(X_IRIS[~rows])
+    asked = MLPClassifier(**given)
+    asked.fit(scaler.transform(X_IRIS[~rows]), Y_IRIS[~rows], eval_set=(scaler.transform(X_IRIS[rows]), Y_IRIS[rows], weights))
+    with config_context(enable_metadata_routing=True):
+        model = MLPClassifier(**given).set_fit_request(X_val=True, y_val=True, sample_weight_val=True)
+        pipeline = make_pipeline(StandardScaler(), model, transform_input=["X_val"])
+        pipeline.fit(X_IRIS[~rows], Y_IRIS[~rows], X_val=X_IRIS[rows], y_val=Y_IRIS[rows], sample_weight_val=weights)
+    assert pipeline[-1].validation_loss_curve_ == asked.validation_loss_curve_
+    assert pipeline[-1].validation_scores_ == asked.validation_scores_
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"X_val": X_REG}, "X_val and y_val are given together; y_val is missing"),
+        ({"y_val": Y_REG, "sample_weight_val": Y_REG}, "X_val and y_val are given together; X_val is missing"),
+        ({"X_val": X_REG, "y_val": Y_REG, "eval_set": (X_REG, Y_REG)}, "eval_set=.*, or X_val and y_val; got both"),
+    ],
+)
+def test_rows_to_judge_by_are_whole_and_given_once(given, message):
+    with pytest.raises(TypeError, match=message):
+        MLPRegressor().fit(X_REG, Y_REG, **given)
+
+
+# --- n_jobs, scores, labels ---
+
+
+def test_n_jobs_bounds_the_threads_of_predictions(monkeypatch):
+    asked = []
+    whole = outputs.outputs_of
+    monkeypatch.setattr(outputs, "outputs_of", lambda *given, **named: asked.append(named["threads"]) or whole(*given, **named))
+    model = MLPClassifier(max_iter=2, random_state=0).fit(X_IRIS, Y_IRIS)
+    for n_jobs in (None, -1, 1, np.int64(2)):
+        model.set_params(n_jobs=n_jobs).predict(X_IRIS)
+    assert asked == [None, None, 1, 2]
+
+
+@pytest.mark.parametrize("score", [np.nan, -np.inf, "0.5", None, np.ones(2), 1j])
+def test_a_scorer_gives_a_finite_number(score):
+    def quality(model, X, y):
+        return score
+
+    with pytest.raises(ValueError, match=r"scoring must give a finite number; .*quality.* gave"):
+        MLPRegressor(early_stopping=True, scoring=quality).fit(X_REG, Y_REG)
+
+
+@pytest.mark.parametrize(
+    ("weights", "several", "message"),
+    [
+        ({0: -1}, False, "class_weight of 0 must be a finite number, at least 0; got -1"),
+        ({0: 1, 1: np.inf}, False, "class_weight of 1 must be a finite number, at least 0; got inf"),
+        ({0: "1"}, False, "class_weight of 0 must be a finite number, at least 0; got '1'"),
+        ({5: 1}, False, "class_weight has 5, but the labels are 0, 1, 2"),
+        ([{0: 1}], False, "class_weight must be 'balanced' or a dict; got"),
+        ([{0: 1}], True, "class_weight must be 'balanced' or a list with a dict for each of the 2 columns of labels; got"),
+        ([{0: 1}, {4: 1}], True, "class_weight has 4, but the labels in column 1 are 0, 1"),
+        ([{0: 1}, {0: np.nan}], True, "class_weight of 0 in column 1 must be"),
+    ],
+)
+def test_wrong_class_weights_are_named(weights, several, message):
+    y = np.c_[Y_IRIS, Y_IRIS == 1] if several else Y_IRIS
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier(class_weight=weights).fit(X_IRIS, y)
+
+
+@pytest.mark.parametrize("form", [list, np.array, pandas.Series, lambda y: np.array(y, dtype=object)])
+def test_labels_are_for_the_classifier(form):
+    with pytest.raises(ValueError, match="y must be numbers, and holds texts"):
+        MLPRegressor().fit(X_IRIS, form(["a", "b", "c"] * 50))

@@ -19,7 +19,17 @@ from sklearn.utils.validation import _check_sample_weight, check_array
 from glassprop.core.losses import Loss
 from glassprop.estimators.base import BaseMLP, goes_by_epochs
 from glassprop.estimators.documentation import documented
-from glassprop.estimators.labels import ONE_COLUMN, SEVERAL, balanced_weights, fit_binarizer, of_classes_in, several_columns
+from glassprop.estimators.judge import one_eval_set
+from glassprop.estimators.labels import (
+    ONE_COLUMN,
+    SEVERAL,
+    as_table,
+    balanced_weights,
+    check_weights_by_class,
+    fit_binarizer,
+    of_classes_in,
+    several_columns,
+)
 
 
 @documented(
@@ -118,15 +128,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self._take(locals())
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None) -> MLPClassifier:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        eval_set: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> MLPClassifier:
         """Fit the network to labels.
 
         Parameters
         ----------
         {fit}
-        eval_set : (X, y) or (X, y, sample_weight), optional
-            Rows whose loss is told in ``validation_loss_curve_``; with early stopping, those to judge by in place of a part
-            of X.
+        {eval_set}
 
         Returns
         -------
@@ -142,7 +160,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ConvergenceWarning
             Where `max_iter` was reached before training had converged.
         """
-        return self._fit(X, y, sample_weight, eval_set=eval_set)
+        return self._fit(X, y, sample_weight, eval_set=one_eval_set(eval_set, X_val, y_val, sample_weight_val))
 
     @available_if(goes_by_epochs)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -163,6 +181,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _take_classes(self, y: Any, classes: Any) -> None:
         """The labels that will ever come, at the first `partial_fit`; at a later one, whether they are the same."""
+        y = as_table(y)
         several = several_columns(y)
         if several and not hasattr(self, "classes_"):
             raise ValueError("partial_fit needs a call of fit before it where y has several columns of labels")
@@ -247,7 +266,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 if predicted.dtype.kind == y.dtype.kind and len(predicted) == len(y):
                     return float(np.average(predicted == y))
             return super().score(X, y, sample_weight)
-        truth, predicted = check_array(y, ensure_2d=False, dtype=None), self.predict(X)
+        truth, predicted = check_array(as_table(y), ensure_2d=False, dtype=None), self.predict(X)
         predicted = predicted.toarray() if issparse(predicted) else predicted
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, truth)
@@ -274,6 +293,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _core_loss(self) -> Loss:
         multiclass = self._label_binarizer.y_type_ == "multiclass"
         return Loss("cross_entropy" if multiclass else "binary_cross_entropy", label_smoothing=float(self.label_smoothing))
+
+    def _check_arrays(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        return super()._check_arrays(X, as_table(y), reset)
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         X, y = self._check_arrays(X, y, reset)
@@ -316,6 +338,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     "class, as sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y) gives them"
                 )
             by_class = self._balanced
+        else:
+            check_weights_by_class(y, by_class, whole)
         weights = compute_sample_weight(by_class if whole else of_classes_in(y, by_class), y)
         return weights if sample_weight is None else weights * sample_weight
 

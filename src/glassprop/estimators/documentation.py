@@ -67,7 +67,7 @@ LAST_PARAMETERS = """
 scoring : str, callable or None, default=None
     With `early_stopping`, judge epochs by this scorer; None takes {score}. Row weights are given to a scorer that takes them.
 n_jobs : int or None, default=None
-    Threads of a fit, at most; None and −1 take as many as the work in a step keeps busy. Numbers do not depend on it.
+    Threads of a fit or a prediction, at most; None and −1 take as many as the work keeps busy. Numbers do not depend on it.
 """
 
 ATTRIBUTES = """
@@ -101,6 +101,13 @@ sample_weight : array-like, (rows,), optional
     Row weights.
 """
 
+EVAL_SET = """
+eval_set : (X, y) or (X, y, sample_weight), optional
+    Rows whose loss is told in ``validation_loss_curve_``; with early stopping, those to judge by in place of a part of X.
+X_val, y_val, sample_weight_val : as X, y and sample_weight, optional
+    The same, one by one: ``Pipeline(..., transform_input=["X_val"])`` transforms the first.
+"""
+
 Class = TypeVar("Class", bound=type)
 
 
@@ -117,7 +124,13 @@ def documented(**words: str) -> Callable[[Class], Class]:
 
 
 def _filled(text: str, words: dict[str, str]) -> str:
-    texts = {"parameters": PARAMETERS, "last_parameters": LAST_PARAMETERS, "attributes": ATTRIBUTES, "fit": FIT}
+    texts = {
+        "parameters": PARAMETERS,
+        "last_parameters": LAST_PARAMETERS,
+        "attributes": ATTRIBUTES,
+        "fit": FIT,
+        "eval_set": EVAL_SET,
+    }
     lines = []
     for line in text.splitlines():
         shared = texts.get(line.strip().strip("{}")) if line.strip().startswith("{") else None

@@ -24,7 +24,7 @@ from glassprop.estimators.callbacks import Listeners
 from glassprop.estimators.draws import RowOrders
 from glassprop.estimators.judge import Judge
 from glassprop.estimators.memory import Memory
-from glassprop.estimators.settings import changes_by_epoch, schedule, update_rule
+from glassprop.estimators.settings import changes_by_epoch, most_threads, schedule, update_rule
 from glassprop.estimators.sparse import core_table
 from glassprop.training.data import Data
 from glassprop.training.loop import ORDER_ENTRIES, Epoch, Pace
@@ -76,7 +76,7 @@ class EpochLoop:
     def _workspace(self, network: Network, rule: Optimizer, batch_size: int) -> Workspace:
         """That of the `partial_fit` before, if this is one of the same kind, or a new one."""
         model, data, theta, order = self.model, self.data, self.parameters.theta, self.room if self.orders.needed else 0
-        threads = None if model.n_jobs is None or model.n_jobs < 0 else int(model.n_jobs)
+        threads = most_threads(model.n_jobs)
         X, held, self.idle = core_table(data.X, theta.dtype), data.validation, network.idle.setdefault((PARTIAL_FIT,), [])
         self.kind = rule, data.rows, batch_size, theta.dtype, threads, order, data.Y.shape, data.weights is None
         if self.listeners is None:

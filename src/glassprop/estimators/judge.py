@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,23 @@ from glassprop.estimators.sparse import core_table
 from glassprop.training.data import Rows
 
 ROWS_AT_A_TIME = 512
+
+
+def one_eval_set(eval_set: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+    """The rows to judge by, which `fit` is given as one or one by one; None where there are none.
+
+    Raises
+    ------
+    TypeError
+        Where both are given, or X without y or the reverse.
+    """
+    if X is None and y is None and sample_weight is None:
+        return eval_set
+    if eval_set is not None:
+        raise TypeError("rows to judge by are eval_set=(X, y), or X_val and y_val; got both")
+    if X is None or y is None:
+        raise TypeError(f"X_val and y_val are given together; {'X_val' if X is None else 'y_val'} is missing")
+    return (X, y, sample_weight)
 
 
 class Judge:
@@ -52,10 +70,15 @@ class Judge:
             fitted = copy.copy(self._model)
             fitted._show(self._parameters)
             fitted.__dict__.pop("feature_names_in_", None)  # these rows have none
-            return float(self._scorer(fitted, X, self._labels, **self._named))
+            return self._finite(self._scorer(fitted, X, self._labels, **self._named))
         self._work.run(0, self._batches, FORWARD | OUTPUT)
         outputs = self._work["output"]
         return float(self._model._score_outputs(outputs, Y, weights)) if np.isfinite(outputs).all() else float("nan")
+
+    def _finite(self, score: Any) -> float:
+        if np.ndim(score) == 0 and isinstance(score, (Real, np.ndarray)) and np.isfinite(float(score)):
+            return float(score)
+        raise ValueError(f"scoring must give a finite number; {self._model.scoring!r} gave {score!r}")
 
 
 def takes_weights(scorer: Any) -> bool:

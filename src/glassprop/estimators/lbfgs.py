@@ -22,6 +22,7 @@ from glassprop.core.sparse import SparseTable
 from glassprop.core.update import GradientSum
 from glassprop.core.workspace import Workspace
 from glassprop.estimators.callbacks import Listeners
+from glassprop.estimators.settings import most_threads
 from glassprop.estimators.sparse import by_columns, core_table
 from glassprop.training.data import Data
 from glassprop.training.loop import Epoch
@@ -142,7 +143,7 @@ class _Objective:
             network, parameters.theta, table, data.Y, data.weights, batch_size=batch_size, optimizer=GradientSum(),
             steps=len(masses), at_once=columns is None, as_scikit_learn=True,
             by_inputs=columns is not None, columns=columns,
-            threads=None if n_jobs is None or n_jobs < 0 else int(n_jobs),
+            threads=most_threads(n_jobs),
         )  # fmt: skip
         self.parameters, self.total = parameters, parameters.with_theta(self.work["state"][0])
         self._batches, self._mass = len(masses), float(masses.sum())

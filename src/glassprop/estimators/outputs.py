@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from glassprop.core.network import ByInputs, Network, Parameters
 from glassprop.core.passes import outputs_of
-from glassprop.estimators.settings import OUT_ACTIVATIONS, core_activations
+from glassprop.estimators.settings import OUT_ACTIVATIONS, core_activations, most_threads
 from glassprop.estimators.sparse import core_table
 
 SPARSE = ["csr", "csc"]
@@ -135,6 +135,7 @@ class Outputs:
     intercepts_: list[np.ndarray]
     out_activation_: str
     activation: Any
+    n_jobs: int | None
 
     def _parameters(self, dtype: Any = None) -> Parameters:
         return Parameters.from_arrays(self.coefs_, self.intercepts_, dtype)
@@ -183,4 +184,4 @@ class Outputs:
         before = None
         if g is not None:
             g.append(before := np.empty((X.shape[0], network.layers[-1]), dtype))
-        return outputs_of(network, parameters, core_table(X, dtype), g=before, refuse=refuse)
+        return outputs_of(network, parameters, core_table(X, dtype), threads=most_threads(self.n_jobs), g=before, refuse=refuse)

@@ -12,6 +12,8 @@ from sklearn.utils.metaestimators import available_if
 from glassprop.core.losses import Loss
 from glassprop.estimators.base import BaseMLP, goes_by_epochs
 from glassprop.estimators.documentation import documented
+from glassprop.estimators.judge import one_eval_set
+from glassprop.estimators.labels import holds_texts
 from glassprop.estimators.outputs import plain
 from glassprop.estimators.settings import CORE_LOSSES, core_loss
 
@@ -97,15 +99,23 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self._take(locals())
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None) -> MLPRegressor:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        eval_set: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> MLPRegressor:
         """Fit the network to numbers.
 
         Parameters
         ----------
         {fit}
-        eval_set : (X, y) or (X, y, sample_weight), optional
-            Rows whose loss is told in ``validation_loss_curve_``; with early stopping, those to judge by in place of a part
-            of X.
+        {eval_set}
 
         Returns
         -------
@@ -121,7 +131,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         ConvergenceWarning
             Where `max_iter` was reached before training had converged.
         """
-        return self._fit(X, y, sample_weight, eval_set=eval_set)
+        return self._fit(X, y, sample_weight, eval_set=one_eval_set(eval_set, X_val, y_val, sample_weight_val))
 
     @available_if(goes_by_epochs)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -175,7 +185,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return core_loss(self.loss)
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
-        return self._check_arrays(X, y, reset)
+        try:
+            X, checked = self._check_arrays(X, y, reset)
+        except ValueError:
+            if not holds_texts(y):
+                raise
+            checked = None
+        if checked is None or checked.dtype.kind in "US":
+            raise ValueError("y must be numbers, and holds texts. Labels are for MLPClassifier.")
+        return X, checked
 
     def _targets(self, y: Any) -> tuple[np.ndarray, int]:
         Y = y[:, None] if y.ndim == 1 else y

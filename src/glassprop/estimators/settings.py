@@ -120,6 +120,11 @@ def update_rule(model: Any) -> Optimizer:
     return replace(rule, **given)
 
 
+def most_threads(n_jobs: int | None) -> int | None:
+    """The bound that `n_jobs` sets on the core's threads; None where there is none."""
+    return None if n_jobs is None or n_jobs < 0 else int(n_jobs)
+
+
 def starting_rate(model: Any, rule: Optimizer) -> float:
     """The learning rate to begin with, where it is a number."""
     return float(model.learning_rate_init if callable(rule.learning_rate) else rule.learning_rate)
