@@ -493,3 +493,17 @@ def test_rules_and_schedules_keep_plain_numbers() -> None:
     assert json.loads(json.dumps(rule.describe())) == rule.describe()
     assert rule == gp.Adam(gp.Cosine(0.5, steps=100), beta1=0.5, clip_norm=2, layer_factors=(1.0, 1.0))
     assert type(gp.SGD(np.float32(0.5)).learning_rate) is float
+
+
+@pytest.mark.parametrize("kind", [">f8", "<f8", np.longdouble, ">f4", "<f4"])
+def test_bytes_in_any_order_keep_their_precision(kind: Any) -> None:
+    network, wide = gp.Network((2, 3, 1)), np.dtype(kind).itemsize >= 8
+    X = np.random.default_rng(0).normal(size=(5, 2)).astype(kind)
+    parameters = network.initialize(0, dtype="float64" if wide else "float32")
+    again = gp.Parameters.from_arrays([W.astype(kind) for W in parameters.W], [b.astype(kind) for b in parameters.b])
+    assert again.dtype == parameters.dtype
+    output = gp.forward(network, again, X).output
+    assert output.dtype == parameters.dtype
+    np.testing.assert_array_equal(output, gp.forward(network, parameters, X.astype(parameters.dtype)).output)
+    run = gp.train(network, X, X[:, :1], epochs=1, seed=0)
+    assert run.parameters.dtype == parameters.dtype

@@ -246,6 +246,37 @@ def test_the_norm_of_gradients_whose_squares_float32_cannot_hold(value: float) -
     assert back.gradient_norm == pytest.approx(2 * value, rel=1e-6)  # two weights and two biases of that gradient
 
 
+@pytest.mark.parametrize(("dtype", "g"), [("float32", -60.0), ("float64", -60.0), ("float64", -600.0)])
+def test_poisson_of_tiny_outputs(dtype: str, g: float) -> None:
+    """Of an output activation that is not the loss's own: logarithm and reciprocal are those of h, which is e^g here."""
+    network = gp.Network((1, 1), output_activation="softplus", loss="poisson")
+    parameters = gp.Parameters.from_arrays([[[g]]], [[0.0]], dtype)
+    X = np.ones((1, 1), dtype)
+    back = gp.backward(network, parameters, gp.forward(network, parameters, X), np.ones((1, 1), dtype))
+    assert back.loss == pytest.approx(-g, rel=1e-6)
+    assert back.db[0][0] == pytest.approx(-1, rel=1e-5)
+
+
+@pytest.mark.parametrize("rule", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("hidden", [(), (600,)], ids=["one layer", "blocks at once"])
+def test_a_step_is_refused_where_the_rule_takes_squares_that_overflow(rule: str, hidden: tuple[int, ...]) -> None:
+    network = gp.Network((40, *hidden, 3), activation="identity", loss="absolute_error")
+    X, Y = np.full((64, 40), 1e20, np.float32), np.zeros((64, 3), np.float32)
+    optimizer = OPTIMIZERS[rule](1e-30)
+    given = {"epochs": 1, "batch_size": 64, "seed": 0, "precision": "float32"}
+    before = network.initialize(0, dtype="float32")
+    if optimizer.squares:
+        with pytest.warns(
+            gp.DivergenceWarning, match="diverged at step 0 .*: the square of the gradient, which is largest in layer"
+        ):
+            run = gp.train(network, X, Y, optimizer=optimizer, **given)
+        np.testing.assert_array_equal(run.parameters.theta, before.theta)
+        clipped = gp.train(network, X, Y, optimizer=OPTIMIZERS[rule](1e-3, clip_norm=1.0), **given)
+        assert not np.array_equal(clipped.parameters.theta, before.theta)
+    else:
+        assert not gp.train(network, X, Y, optimizer=optimizer, **given).diverged
+
+
 @pytest.mark.parametrize("rule", ["adam", "rmsprop", "adagrad"])
 def test_a_gradient_whose_square_overflows_moves_nothing_and_makes_no_nan(rule: str) -> None:
     network = gp.Network((40, 3))

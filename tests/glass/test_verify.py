@@ -405,3 +405,60 @@ def test_a_loss_of_ones_own():
     report = verify(before, after, gp.SGD(0.01), network, case)
     assert not report
     assert "sign" in report.mistake
+
+
+@pytest.mark.parametrize(
+    ("taken", "meant", "mistake"),
+    [
+        (gp.SGD(0.01), gp.Adam(0.01), "the step is one of plain gradient descent"),
+        (gp.SGD(0.01), gp.RMSprop(0.01), "the step is one of plain gradient descent"),
+        (gp.SGD(0.01, weight_decay=0.1), gp.AdamW(0.01, weight_decay=0.1), "the step is one of plain gradient descent"),
+        (gp.Adam(0.01), gp.SGD(0.01), "the step is one of Adam"),
+        (gp.Adam(0.01, clip_norm=0.1), gp.SGD(0.01, momentum=0.9, clip_norm=0.1), "the step is one of Adam"),
+    ],
+)
+def test_steps_of_another_rule(taken, meant, mistake):
+    before, after, _ = take(taken)
+    report = verify(before, after, meant)
+    assert (report.mistake, report.explained) == (mistake, True)
+
+
+def test_before_and_after_the_wrong_way_round():
+    before, after, _ = take(gp.SGD(1e-3))
+    report = verify(after, before, gp.SGD(0.5e-3))
+    assert report.mistake.endswith("times the rule's: are before and after the right way round?")
+    assert report.mistake.startswith("the whole step is -2.0")
+
+
+@pytest.mark.parametrize("layout", ["float32", "float64"])
+def test_a_state_lies_as_in_its_own_precision(layout):
+    before, after, held = take(gp.Adam(0.01), steps=3)
+    start, end = before.astype("float32"), after.astype("float32")
+    held = np.array([before.with_theta(row).astype(layout).theta for row in held])
+    assert verify(start, end, gp.Adam(0.01), state=held, step=2)
+    assert held.shape[1] == start.astype(layout).theta.size
+    if layout == "float32":  # numbers of another type, laid out as the parameters are
+        assert held.shape[1] != before.theta.size
+        assert verify(start, end, gp.Adam(0.01), state=held.astype("float64"), step=2)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+def test_the_slope_of_a_saturated_neuron_is_rounding(activation):
+    """h (1 − h) and 1 − h² of an h that is 1 but for the last bits, as everybody computes them."""
+    network = gp.Network((2, 3, 1), activation=activation)
+    before = gp.Parameters.from_arrays(
+        [np.full((2, 3), 4.0), np.full((3, 1), 0.5)], [np.full(3, 12.0 if activation == "tanh" else 24.0), [0.0]]
+    )
+    X, Y, eta = np.array([[0.5, 0.25], [0.25, -0.125]]), np.array([[3.0], [-2.0]]), 0.1
+    (W1, W2), (b1, b2) = before.W, before.b
+    g = X @ W1 + b1
+    h = np.tanh(g) if activation == "tanh" else 1 / (1 + np.exp(-g))
+    delta2 = h @ W2 + b2 - Y
+    delta1 = delta2 @ W2.T * ((1 - h * h) if activation == "tanh" else h * (1 - h))
+    gradients = [X.T @ delta1 / 2, h.T @ delta2 / 2], [delta1.mean(0), delta2.mean(0)]
+
+    def moved(there, by):
+        return [p - eta * G / (np.abs(G) + 1e-10) for p, G in zip(there, by, strict=True)]
+
+    after = gp.Parameters.from_arrays(moved(before.W, gradients[0]), moved(before.b, gradients[1]))
+    assert gp.verify_step(network, before, after, X, Y, gp.Adagrad(eta))

@@ -71,7 +71,7 @@ def core_array(array: np.ndarray, dtype: Any) -> np.ndarray:
 
 
 def check_inputs(network: Network, X: Any, dtype: Any = None, name: str = "X") -> np.ndarray:
-    """X as (rows, inputs) of the computing precision: float64 for float64, float32 for everything else, or `dtype`."""
+    """X as (rows, inputs) of the computing precision: float64 for float64 and wider, else float32, or `dtype`."""
     return check_finite(name, core_inputs(network, X, dtype, name), X)
 
 
@@ -86,7 +86,8 @@ def core_inputs(network: Network, X: Any, dtype: Any = None, name: str = "X") ->
         raise ValueError(f"{name} must have at least one row; it is empty, of shape {array.shape}")
     if array.shape[1] != inputs:
         raise ValueError(f"{name} must have {inputs} columns, as the network has inputs; got {array.shape[1]}")
-    dtype = np.dtype(dtype or (np.float64 if array.dtype == np.float64 else np.float32))
+    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8  # in whatever order of bytes, or wider still
+    dtype = np.dtype(dtype or (np.float64 if wide else np.float32))
     return core_array(array, dtype)
 
 

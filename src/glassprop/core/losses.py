@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.activations import Activation
-from glassprop.core.elementary import exp, exp_to_one, log, log1p_of_unit
+from glassprop.core.elementary import exp, exp_to_one, log, log1p_of_unit, polynomial
 from glassprop.core.jit import kernel, like, own_scalar, scalar
 from glassprop.core.loss_kernels import clipped, cross_entropy_kernel, own_kernel, plain_kernel
 from glassprop.core.own import cannot_be_compiled, check_own
@@ -84,9 +84,13 @@ def _quantile_slope(g, h, y, c):
     return like(1, h) - c if r > zero else (-c if r < zero else r)
 
 
+# A reciprocal of it is finite still.
+_tiny = polynomial([1e-37], [1e-300])
+
+
 def _smallest(h):
     """h, but not below what a logarithm or a quotient stands."""
-    tiny = like(1e-37, h)
+    tiny = _tiny(h)
     return tiny if h < tiny else h
 
 

@@ -317,7 +317,7 @@ class Parameters:
                 if array.dtype.kind not in "fiu":
                     raise TypeError(f"{name} must hold real numbers; got {array.dtype}")
         if dtype is None:
-            dtype = "float32" if all(a.dtype == np.float32 for a in weights + biases) else "float64"
+            dtype = "float32" if all(a.dtype.newbyteorder("=") == np.float32 for a in weights + biases) else "float64"
         result = _parameters_of(weights, biases, dtype)
         for name, arrays in (("W", result.W), ("b", result.b)):
             for l, array in enumerate(arrays):

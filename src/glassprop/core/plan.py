@@ -71,7 +71,8 @@ PLAN = np.dtype(
         *((name, np.float64) for name in (
             "keep", "share",  # label smoothing: y := keep y + share
             "loss_scale",  # of the mean over rows, before the penalty is added; it does not scale the gradient
-            "bound",  # below which a gradient is far from overflowing, and so is its square
+            "bound",  # below which a gradient is far from overflowing, and so is its square where the rule takes it
+            "most_norm",  # of a gradient, where the rule takes squares of it that must not overflow
             "l2", "l1", "weight_decay",
             "clip_norm",  # 0: no clipping
             "tolerance",  # by how much the monitored value must fall to count as improved

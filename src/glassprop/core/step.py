@@ -301,7 +301,7 @@ def _steps(plan, now, layers, batch, first, last, stages, one):
             call_kernel(plan.do_gradient, (plan, layers, batch, one))
             meet_at_the_end(plan, batch.thread)
             loss, batch.norm = _note_gradient(plan, now, loss, mass * per_mass, leader)
-            if not (math.isfinite(loss) and math.isfinite(batch.norm)):
+            if not (math.isfinite(loss) and batch.norm <= plan.most_norm):  # NaN compares false
                 if leader:
                     now.status = DIVERGED
                 return step
@@ -324,9 +324,10 @@ def run(plans, progress, layers, batches, first, last, stages, thread, one):
     """Run the `stages` of steps `first` to `last` (exclusive); return the number of the step that follows.
 
     Called by `plan.threads` threads at once, each with its number; thread 0 alone writes `progress`. Stops before a step whose
-    loss or gradient is not finite: parameters and state are then those before that step. Steps are counted from the start of
-    training; step s takes batch ``s % steps`` of epoch ``s // steps``. NOTE is a part of its own, so that a caller who scores
-    epochs can set the monitored value in `progress` and note it afterwards.
+    loss or gradient is not finite, or the square of the gradient where the rule takes it: parameters and state are then those
+    before that step. Steps are counted from the start of training; step s takes batch ``s % steps`` of epoch ``s // steps``.
+    NOTE is a part of its own, so that a caller who scores epochs can set the monitored value in `progress` and note it
+    afterwards.
     """
     mode, batch = float_mode(), batches[thread]
     set_float_mode(mode | FLUSH)

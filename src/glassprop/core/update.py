@@ -158,6 +158,7 @@ class _Rule:
     _formula: ClassVar[str] = ""
     at_rest: ClassVar[bool] = True  # state stays zero where the gradient always was, as in padding
     betas: ClassVar[tuple[str, ...]] = ()  # constants that need bias correction
+    squares: ClassVar[bool] = False  # the state holds squares of the gradient
     learning_rate: Any
 
     def __post_init__(self) -> None:
@@ -257,6 +258,7 @@ class RMSprop(_Rule):
     name: ClassVar = "rmsprop"
     kernel_body: ClassVar = staticmethod(_rmsprop)
     states: ClassVar = ("s",)
+    squares: ClassVar = True
     ranges: ClassVar = {"rho": (0.0, 1.0), "epsilon": (0.0, math.inf)}
     _formula: ClassVar = "s := ρ s + (1 − ρ) G²; θ := θ − η G / (√s + ε)"
 
@@ -299,6 +301,7 @@ class Adagrad(_Rule):
     name: ClassVar = "adagrad"
     kernel_body: ClassVar = staticmethod(_adagrad)
     states: ClassVar = ("s",)
+    squares: ClassVar = True
     ranges: ClassVar = {"epsilon": (0.0, math.inf)}
     _formula: ClassVar = "s := s + G²; θ := θ − η G / (√s + ε)"
 
@@ -321,6 +324,7 @@ class Adam(_Rule):
     name: ClassVar = "adam"
     kernel_body: ClassVar = staticmethod(_adam)
     states: ClassVar = ("m", "v")
+    squares: ClassVar = True
     ranges: ClassVar = {"beta1": (0.0, 1.0), "beta2": (0.0, 1.0), "epsilon": (0.0, math.inf)}
     betas: ClassVar = ("beta1", "beta2")
 

@@ -240,6 +240,7 @@ class Workspace:
             validation_classes=by_class(self.arrays["validation_Y"]),
             keep=1.0 - loss.label_smoothing,
             share=loss.label_smoothing / (outputs if distribution else 2),  # for a yes or no, half the smoothing each
+            most_norm=float(np.finfo(np.float64).max),
             l2=network.l2,
             l1=network.l1,
         )
@@ -248,7 +249,11 @@ class Workspace:
         dtype = self.one.dtype
         if at_once and takes_blocks(network) and not optimizer.clip_norm:  # clipping needs the whole gradient first
             self.set(at_once=1, calling_product=product_kernel(dtype, paired, calling=True))
-        self.set(bound=1e37 if dtype == np.float32 else 1e140)
+        largest = float(np.finfo(dtype).max)
+        squares = optimizer.squares and (optimizer.clip_norm or math.inf) > math.sqrt(largest)  # of what was clipped
+        if squares:
+            self.set(most_norm=math.sqrt(largest))
+        self.set(bound=1e140 if dtype == np.float64 else 1e13 if squares else 1e37)
         own = optimizer.constants()
         self["constants"][:, 4 : 4 + own.size] = own
         for i, name in enumerate(optimizer.betas):

@@ -158,6 +158,10 @@ def _momentum(step: Step, fresh: float) -> np.ndarray:
     return step.decayed + rule.momentum * step.state[0] - fresh * step.eta * step.clipped
 
 
+def _first_of_adam(step: Step) -> np.ndarray:
+    return step.decayed - step.eta * step.clipped / (np.abs(step.clipped) + Adam().epsilon)
+
+
 def _without_biases(step: Step) -> np.ndarray:
     return step.after(step.G * step.is_weight)
 
@@ -181,6 +185,10 @@ def _always(step: Step) -> bool:
 
 def _is_adam(step: Step) -> bool:
     return isinstance(step.optimizer, Adam)
+
+
+def _is_sgd(step: Step) -> bool:
+    return step.optimizer.name == "sgd"
 
 
 def _is_squared(step: Step) -> bool:
@@ -264,4 +272,6 @@ MISTAKES: tuple[Mistake, ...] = (
             lambda s: _has("momentum")(s) and not _has("nesterov")(s), lambda s: s.after(nesterov=True)),
     Mistake("the gradient was multiplied by 1 − μ", _has("momentum"),
             lambda s: _momentum(s, 1 - s.optimizer.momentum)),  # type: ignore[attr-defined]
+    Mistake("the step is one of plain gradient descent", lambda s: not _is_sgd(s), lambda s: s.decayed - s.eta * s.clipped),
+    Mistake("the step is one of Adam", lambda s: _is_sgd(s) and s.number == 0, _first_of_adam),
 )  # fmt: skip

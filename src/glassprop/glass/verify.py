@@ -189,7 +189,7 @@ def verify_step(
     X = check_inputs(network, X, np.float64)
     Y, weights = check_targets(network, Y, len(X), X.dtype), check_weights(weights, len(X), X.dtype)
     own = before.astype(np.float64)
-    vectors = _state(optimizer, own, state, int(step))
+    vectors = _state(optimizer, before, state, int(step))
     taken = Step(network, own, X, Y, weights, optimizer, vectors, int(step))
     epsilon = max(np.finfo(parameters.dtype).eps for parameters in (before, after))
     got, wanted = after.astype(np.float64).theta, taken.after()
@@ -210,17 +210,22 @@ def verify_step(
 
 
 def _state(optimizer: Optimizer, parameters: Parameters, state: Any, step: int) -> np.ndarray:
+    """The state in float64, as it lies there: in another precision there is other room between layers."""
     names = optimizer.states
-    vectors = np.zeros((2, parameters.theta.size))
+    vectors = np.zeros((2, parameters.astype(np.float64).theta.size))
     if state is None:
         needed = step > 0 and not (optimizer.name == "sgd" and not getattr(optimizer, "momentum", 0))
         if needed:
             raise ValueError(f"state must be given for step {step} of {optimizer.name}: {', '.join(names)} before the step")
         return vectors
     if isinstance(state, np.ndarray):
-        if state.shape != vectors.shape:
-            raise ValueError(f"state must be of shape {vectors.shape}, or {len(names)} Parameters; got {state.shape}")
-        vectors[...] = state
+        like = parameters.astype(state.dtype) if state.dtype in (np.float32, np.float64) else parameters
+        if state.shape != (2, like.theta.size):
+            like = parameters  # of another precision, laid out as they are
+        if state.shape != (2, like.theta.size):
+            raise ValueError(f"state must be of shape {(2, like.theta.size)}, or {len(names)} Parameters; got {state.shape}")
+        for vector, row in zip(vectors, state, strict=True):
+            vector[...] = like.with_theta(np.ascontiguousarray(row, like.dtype)).astype(np.float64).theta
         return vectors
     given = list(state)
     if len(given) != len(names) or not all(isinstance(part, Parameters) for part in given):
@@ -236,10 +241,13 @@ def _state(optimizer: Optimizer, parameters: Parameters, state: Any, step: int) 
 def _rounding(step: Step, wanted: np.ndarray, epsilon: float) -> np.ndarray:
     """By how much each parameter may be off after the step, computed elsewhere in a precision of `epsilon`."""
     noise = step.before.with_theta(np.zeros_like(wanted))
-    for l, delta in enumerate(step.back.delta):
+    sizes = [np.abs(delta) for delta in step.back.delta]
+    # δ of the output is a difference of numbers near 1 for the cross-entropies, and is rounded as such
+    sizes[-1] = sizes[-1] + np.abs(step.forward.output)
+    for l in range(len(sizes) - 1):  # φ′ is one, too, h (1 − h) or 1 − h²: near 0 there is nothing in it but rounding
+        sizes[l] = np.maximum(sizes[l], np.abs(step.back.delta[l + 1]) @ np.abs(step.before.W[l + 1]).T)
+    for l, size in enumerate(sizes):
         below = np.abs(step.X if l == 0 else step.forward.h[l - 1])
-        # δ of the output is a difference of numbers near 1 for the cross-entropies, and is rounded as such
-        size = np.abs(delta) + (np.abs(step.forward.output) if l == len(step.back.delta) - 1 else 0)
         noise.W[l][...] = below.T @ size / step.mass
         noise.b[l][...] = size.sum(0) / step.mass
     off = ROUNDING * epsilon * (noise.theta + np.abs(step.penalty))
@@ -290,4 +298,5 @@ def _by_a_factor(before: np.ndarray, got: np.ndarray, wanted: np.ndarray) -> tup
     """A mistake of its own: the rule's step, times what comes closest."""
     right = wanted - before
     factor = float(right @ (got - before) / (right @ right)) if right.any() else 1.0
-    return f"the whole step is {factor:.6g} times the rule's: look at the learning rate", before + factor * right
+    look = "look at the learning rate" if factor >= 0 else "are before and after the right way round?"
+    return f"the whole step is {factor:.6g} times the rule's: {look}", before + factor * right

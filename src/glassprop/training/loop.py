@@ -268,7 +268,8 @@ class Loop:
             if not np.isfinite(blocks[l - 1]).all():
                 return f"the gradient of layer {l}"
         largest = 1 + int(np.argmax([np.abs(block).max() for block in blocks]))
-        return f"the norm of the gradient, which is largest in layer {largest},"
+        what = "square" if np.isfinite(work.progress["gradient_norm"][0]) else "norm"
+        return f"the {what} of the gradient, which is largest in layer {largest},"
 
     def _finish(self) -> None:
         """Leave in the run its parameters, and all that continuing needs."""
