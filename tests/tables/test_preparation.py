@@ -298,6 +298,53 @@ def test_every_column_with_gaps_is_named():
         prepare(table, "y")
 
 
+def test_a_text_that_is_read_as_missing_is_named():
+    table = frame(4, y=["u", None, "v", None])
+    table.attrs["read_as_missing"] = {"y": ["None"], "a": ["NA"]}
+    with pytest.raises(
+        ValueError, match=r"column 'y' has 2 missing values \('None' is read as missing\), the first in .*, or write another"
+    ):
+        prepare(table, "y")
+    table.attrs["read_as_missing"] = {"b": ["None"]}
+    with pytest.raises(ValueError, match=r"column 'y' has 2 missing values, the first in row 2 .* or the column$"):
+        prepare(table, "y")
+
+
+@pytest.mark.parametrize("value", [10**400, "1e400", np.inf])
+def test_numbers_too_large_for_float64(value):
+    table = frame(4, b=pd.Series([1, 2, value, 4], dtype=object))
+    with pytest.raises(ValueError, match=r"column 'b' holds infinity in row 3 .*, or a number too large for float64: correct"):
+        prepare(table, "y")
+
+
+def test_numbers_too_large_for_a_precision():
+    told = r"holds a number in row 4 .* that is too large for a network in float32: correct it, .* --precision float64"
+    table = frame(4, a=[0.0, 1.0, 0.0, 1e39], w=1.0)
+    preparation = prepare(table.assign(a=[0.0, 1.0, 0.0, 1.0]), "y", weights="w").preparation
+    with pytest.raises(ValueError, match="column 'a' " + told):
+        preparation.inputs_of(table, "float32")
+    assert preparation.inputs_of(table, "float64").max() > 1e38
+    with pytest.raises(ValueError, match="column 'w' " + told):
+        prepare(table.assign(a=1.0, w=[1, 1, 1, 1e39]), "y", weights="w")
+    with pytest.raises(ValueError, match="column 'y' " + told):
+        prepare(table.assign(a=1.0, y=[1, 2, 3, 1e39]), "y", loss="poisson")
+    held = prepare(frame(40), "y", test=0.2).test.rows[0]
+    with pytest.raises(ValueError, match=rf"column 'a' holds a number in row {held + 1} .* too large"):
+        prepare(frame(40, a=np.where(np.arange(40) == held, 1e300, np.arange(40) % 2)), "y", test=0.2)
+    table = frame(4, a=[1.7e308, -1.7e308, -1.7e308, -1.7e308])
+    with pytest.raises(ValueError, match=r"in row 1 .* too large for a network in float64: correct it, or leave the row out$"):
+        prepare(table, "y", dtype="float64")
+
+
+def test_many_columns_take_no_time_each(monkeypatch):
+    from glassprop.tables import columns
+
+    monkeypatch.setattr(columns, "numbers", None)  # which takes a column by itself
+    table = frame(40, t=RNG.uniform(size=40) < 0.5)
+    assert prepare(table, "y").preparation.inputs == ("a", "b", "t")
+    assert prepare(table, "y").preparation.inputs_of(table, "float32").shape == (40, 3)
+
+
 def test_what_is_no_frame_or_has_no_rows():
     with pytest.raises(TypeError, match="table must be a data frame"):
         prepare([[1, 2]], "y")

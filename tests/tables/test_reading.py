@@ -53,6 +53,27 @@ def test_a_byte_order_mark_compression_and_line_ends(write):
     assert read_table(write(gzip.compress(b"a,b\n1,2\n"), "t.csv.gz")).b.tolist() == [2]
 
 
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (gzip.compress(b"a,b\n1,2\n")[:-9], "ended before the end-of-stream marker was reached"),
+        (b"a,b\n1,2\n", r"Not a gzipped file \(b'a,'\)"),
+        (gzip.compress(b"a,b\n" + b"1,2\n" * 99)[:-8] + b"damaged!", "CRC check failed"),
+        (gzip.compress(b"a,b\n")[:10] + b"\xff" * 20, "invalid block type"),
+    ],
+)
+def test_a_damaged_gzip_file(write, data, why):
+    with pytest.raises(ValueError, match=rf"table\.csv\.gz: not a whole gzip file \(.*{why}"):
+        read_table(write(data, "table.csv.gz"))
+
+
+def test_texts_that_are_read_as_missing_are_kept(write):
+    table = read_table(write("a,b,c\n1,None,\n2,NA,\n\nNA,,u\n"))
+    assert table.attrs == {"read_as_missing": {"a": ["NA"], "b": ["None", "NA"]}}
+    assert read_table(write("a,b\n1,\n")).attrs == {"read_as_missing": {}}
+    assert read_table(write("a,b\n1,2\n")).attrs == {}
+
+
 def test_standard_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a,b\n1,2\n")))
     assert read_table("-").b.tolist() == [2]

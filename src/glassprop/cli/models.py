@@ -17,7 +17,7 @@ from glassprop.cli import options
 from glassprop.cli.output import plural, shorten
 from glassprop.core.network import Network, Parameters
 from glassprop.core.update import Optimizer
-from glassprop.tables.columns import check_column, column_of, matrix, numbers
+from glassprop.tables.columns import check_column, column_of, matrix, narrowed, numbers
 from glassprop.tables.metrics import Scores, best_constant, constant_name, short_number
 from glassprop.tables.model import Model, load, row_weights, scores_of
 from glassprop.tables.preparation import Preparation, class_numbers
@@ -129,10 +129,7 @@ class FittedModel(Fitted):
     def arrays(self, table: pd.DataFrame) -> Arrays:
         preparation, dtype = self.preparation, self.parameters.dtype
         preparation.check(table)
-        Y = preparation.truth_of(table)
-        if preparation.task == "regression":
-            Y = (Y - preparation.target_mean) / preparation.target_scale
-        return Arrays(preparation.inputs_of(table, dtype), Y.astype(dtype), None)
+        return Arrays(preparation.inputs_of(table, dtype), preparation.targets_of(table, dtype), None)
 
     def names(self, table: pd.DataFrame) -> tuple[list[str], list[str] | None]:
         target, classes = self.preparation.target, self.preparation.classes
@@ -188,15 +185,18 @@ class FittedNetwork(ByPlace):
         self.network, self.parameters, self.extra = model.network, model.parameters, model.extra
 
     def predictions(self, table: pd.DataFrame, proba: bool) -> pd.DataFrame:
-        outputs = self.model.predict(matrix(table, self.columns(table, wanted=False)[0]))
+        outputs = self.model.predict(self._numbers(table, self.columns(table, wanted=False)[0]))
         return pd.DataFrame(outputs, columns=[f"output_{o}" for o in range(1, outputs.shape[1] + 1)])
 
     def judge(self, table: pd.DataFrame, weights: str | None) -> Judged:
         return Judged([], self.model.evaluate(table), {}, "")  # which says why not
 
     def arrays(self, table: pd.DataFrame) -> Arrays:
-        X, Y = (matrix(table, names).astype(self.parameters.dtype) for names in self.columns(table, wanted=True))
+        X, Y = (self._numbers(table, names) for names in self.columns(table, wanted=True))
         return Arrays(X, Y, None)
+
+    def _numbers(self, table: pd.DataFrame, names: list[str]) -> np.ndarray:
+        return narrowed(matrix(table, names), names, self.parameters.dtype, table)
 
     def names(self, table: pd.DataFrame) -> tuple[list[str], list[str] | None]:
         return self.columns(table, wanted=True)[0], None
@@ -323,7 +323,7 @@ class FittedEstimator(ByPlace):
         names, targets = self.columns(table, wanted=True)
         truth = self._truth(table, targets)
         y = self._labels(truth) if self.classes else truth
-        X = matrix(table, names).astype(self.parameters.dtype)
+        X = narrowed(matrix(table, names), names, self.parameters.dtype, table)
         given = X if self.input_names is None else pd.DataFrame(X, columns=names)
         return Arrays(*batch_of(self.model, given, y[:, 0] if y.shape[1] == 1 else y))
 

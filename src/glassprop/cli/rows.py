@@ -30,8 +30,10 @@ class Batch(NamedTuple):
 
 def read_batch(model: Fitted, table: pd.DataFrame, row: int | None = None, rows: str | None = None, most: int = 0) -> Batch:
     """The row that ``--row`` names, or those of ``--rows``; else the first `most`, or all for 0."""
+    from glassprop.tables.columns import some_rows
+
     numbers = chosen_rows(len(table), row, rows, most)
-    return Batch(*model.arrays(table.iloc[numbers]), numbers)
+    return Batch(*model.arrays(some_rows(table, numbers)), numbers)
 
 
 def parts_of_training(model: Fitted, table: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -12,6 +12,10 @@ import numpy as np
 
 from glassprop.errors import nearest
 
+#: Attributes of frames (``frame.attrs``): texts in a file that were taken for missing values, by column; and where rows of a
+#: larger table are, their numbers there.
+READ_AS_MISSING, ROWS = "read_as_missing", "rows_of_table"
+
 
 def with_pandas(table: Any) -> Any:
     """A frame of polars as one of pandas, which all else takes; anything else as it is."""
@@ -75,15 +79,29 @@ def matrix(table: Any, names: Sequence[str], advice: str = "turn it into numbers
     """The named columns as float64, (rows, columns); raises for columns that are missing, hold text, or have gaps."""
     check_frame(table)
     check_columns(table, names)
-    labels = {str(label): label for label in table.columns}
-    check_all_complete(table, names)
-    texts = [name for name in names if not _is_numeric(table[labels[name]])]
+    labels = {str(label): place for place, label in enumerate(table.columns)}
+    places = np.array([labels[name] for name in names], np.int64)
+    dtypes = table.dtypes.tolist()
+    plain = np.array([_is_plain(dtypes[place]) for place in places], bool)
+    result = np.empty((len(table), len(names)))
+    result[:, plain] = _plain_numbers(table, places[plain])
+    plain[plain] = np.isfinite(result[:, plain]).all(0)  # the others are complained about below
+    if not plain.all():
+        check_all_complete(table, names)
+    texts = [name for name, place in zip(names, places, strict=True) if not _is_numeric(dtypes[place])]
     if len(texts) > 1:
         advice += f"; {len(texts)} columns hold text: {','.join(texts)}"
-    result = np.empty((len(table), len(names)))
-    for i, name in enumerate(names):
-        result[:, i] = numbers(table[labels[name]], name, advice)
+    for i in np.flatnonzero(~plain):
+        result[:, i] = numbers(table.iloc[:, places[i]], names[i], advice)
     return result
+
+
+def _plain_numbers(table: Any, places: np.ndarray) -> np.ndarray:
+    """Columns of plain numbers as float64, (rows, columns), at once: one by one, thousands would take most of the time."""
+    if not len(places):
+        return np.empty((len(table), 0))
+    chosen = table if np.array_equal(places, np.arange(len(table.columns))) else table.iloc[:, places]
+    return chosen.to_numpy(np.float64)
 
 
 def numbers(column: Any, name: str, advice: str) -> np.ndarray:
@@ -91,38 +109,88 @@ def numbers(column: Any, name: str, advice: str) -> np.ndarray:
     import pandas as pd
 
     series = pd.Series(column)
+    check_complete(column, name)
     if not _is_numeric(series):
-        check_complete(series, name)
-        parsed = pd.to_numeric(series, errors="coerce")
-        if parsed.isna().any():
-            row = int(np.argmax(parsed.isna().to_numpy()))
-            raise ValueError(
-                f"column {name!r} must hold numbers; it holds {short(series.iloc[row])} in {row_text(row)}: "
-                f"{with_point(series.iloc[row]) or advice}"
-            )
-        series = parsed
+        series = _parsed(column, series, name, advice)
     if pd.api.types.is_complex_dtype(series):
         raise ValueError(f"column {name!r} must hold real numbers; it holds {series.dtype}")
-    check_complete(series, name)
     values = series.to_numpy(np.float64)
     if not np.isfinite(values).all():
-        row = int(np.argmax(~np.isfinite(values)))
-        raise ValueError(f"column {name!r} holds infinity in {row_text(row)}: correct it, or leave the row out")
+        row = row_text(int(np.argmax(~np.isfinite(values))), column)
+        raise ValueError(
+            f"column {name!r} holds infinity in {row}, or a number too large for float64: correct it, or leave the row out"
+        )
     return values
 
 
-def row_text(number: int) -> str:
-    """A row by its number from 0, as messages name it."""
-    return f"row {number + 1} (counted from 1 below the column names)"
+def _parsed(column: Any, series: Any, name: str, advice: str) -> Any:
+    """The numbers that texts are."""
+    import pandas as pd
+
+    try:
+        parsed = pd.to_numeric(series, errors="coerce")
+    except OverflowError:  # of whole numbers, which Python has of any size
+        parsed = pd.to_numeric(series.astype(str), errors="coerce").astype(np.float64)
+    if parsed.isna().any():
+        row = int(np.argmax(parsed.isna().to_numpy()))
+        raise ValueError(
+            f"column {name!r} must hold numbers; it holds {short(series.iloc[row])} in {row_text(row, column)}: "
+            f"{with_point(series.iloc[row]) or advice}"
+        )
+    return parsed
+
+
+def narrowed(values: np.ndarray, names: Sequence[str], dtype: Any, rows: Any = None) -> np.ndarray:
+    """Columns of float64, (rows,) or (rows, columns), as `dtype`; raises for a number that it does not hold.
+
+    `rows` is the table that they are of, or their numbers there.
+    """
+    with np.errstate(over="ignore"):
+        result = values.astype(dtype)
+    if not np.isfinite(result).all():
+        row, *column = np.argwhere(~np.isfinite(result))[0].tolist()
+        where = row_text(int(rows[row])) if isinstance(rows, np.ndarray) else row_text(row, rows)
+        precision = np.dtype(dtype).name
+        single = precision == "float32"
+        advice = "leave the row out, or train with --precision float64" if single else "or leave the row out"
+        raise ValueError(
+            f"column {names[sum(column)]!r} holds a number in {where} that is too large for a network in {precision}: correct "
+            f"it, {advice}"
+        )
+    return result
+
+
+def row_text(number: int, table: Any = None) -> str:
+    """A row by its number from 0, as messages name it; of some rows of a larger table (`some_rows`), by its number there."""
+    numbers = getattr(table, "attrs", {}).get(ROWS)
+    return f"row {(number if numbers is None else numbers[number]) + 1} (counted from 1 below the column names)"
+
+
+def some_rows(table: Any, numbers: np.ndarray) -> Any:
+    """The rows of a frame that have these numbers, from 0, by which messages go on to name them."""
+    chosen = table.iloc[numbers]
+    chosen.attrs[ROWS] = numbers
+    return chosen
 
 
 def check_all_complete(table: Any, names: Sequence[str]) -> None:
     """Raise where values are missing in any of the columns, and name all of these."""
-    columns = {str(label): table[label] for label in table.columns if str(label) in names}
-    gaps = [name for name in names if columns[name].isna().any()]
+    labels = {str(label): place for place, label in enumerate(table.columns)}
+    having = set(with_gaps(table, np.unique([labels[name] for name in names])))
+    gaps = [name for name in names if labels[name] in having]
     if gaps:
         others = f"; {len(gaps)} columns have missing values: {','.join(gaps)}" if len(gaps) > 1 else ""
-        check_complete(columns[gaps[0]], gaps[0], others)
+        check_complete(table.iloc[:, labels[gaps[0]]], gaps[0], others)
+
+
+def with_gaps(table: Any, places: np.ndarray) -> list[int]:
+    """At which of these places columns have missing values."""
+    dtypes = table.dtypes.tolist()
+    plain = np.array([_is_plain(dtypes[place]) for place in places], bool)
+    missing = np.zeros(len(dtypes), bool)
+    missing[places[plain]] = np.isnan(_plain_numbers(table, places[plain])).any(0)
+    missing[places[~plain]] = table.iloc[:, places[~plain]].isna().any().to_numpy(bool)
+    return [int(place) for place in np.flatnonzero(missing)]
 
 
 def check_complete(column: Any, name: str, others: str = "") -> None:
@@ -131,10 +199,12 @@ def check_complete(column: Any, name: str, others: str = "") -> None:
 
     gaps = pd.isna(column).to_numpy()
     if gaps.any():
-        count, first = int(gaps.sum()), row_text(int(np.argmax(gaps)))
+        count, first = int(gaps.sum()), row_text(int(np.argmax(gaps)), column)
+        texts = getattr(column, "attrs", {}).get(READ_AS_MISSING, {}).get(name, [])
+        read = f" ({' and '.join(map(repr, texts))} {'are' if len(texts) > 1 else 'is'} read as missing)" if texts else ""
         raise ValueError(
-            f"column {name!r} has {count} missing value{'s' if count > 1 else ''}, the first in {first}: "
-            f"fill in or leave out such rows or the column{others}"
+            f"column {name!r} has {count} missing value{'s' if count > 1 else ''}{read}, the first in {first}: "
+            f"fill in or leave out such rows or the column{', or write another word' if texts else ''}{others}"
         )
 
 
@@ -159,6 +229,11 @@ def _is_numeric(column: Any) -> bool:
     from pandas.api import types
 
     return types.is_numeric_dtype(column) or types.is_bool_dtype(column)
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Whether columns of it are real numbers or truth values as NumPy has them."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "fiub"
 
 
 def _is_number(text: str) -> bool:

@@ -23,6 +23,7 @@ from glassprop.tables.columns import (
     column_of,
     distinct,
     matrix,
+    narrowed,
     numbers,
     row_text,
     short,
@@ -83,14 +84,13 @@ class Preparation:
     def inputs_of(self, table: Any, dtype: Any) -> np.ndarray:
         """(rows, inputs) for the network, from a data frame (columns by name) or an array (columns in order)."""
         if hasattr(table, "columns"):
-            values = matrix(table, self.inputs)
-        else:
-            values = np.asarray(table)
-            if values.ndim != 2 or values.shape[1] != len(self.inputs):
-                raise ValueError(f"table must be (rows, {len(self.inputs)}), or a data frame; got shape {values.shape}")
-            if values.dtype.kind not in "fiub":
-                raise ValueError(f"table must hold numbers; got {values.dtype}")
-        return ((values - np.array(self.means)) / np.array(self.scales)).astype(dtype)
+            return narrowed(standardised(matrix(table, self.inputs), self.means, self.scales), self.inputs, dtype, table)
+        values = np.asarray(table)
+        if values.ndim != 2 or values.shape[1] != len(self.inputs):
+            raise ValueError(f"table must be (rows, {len(self.inputs)}), or a data frame; got shape {values.shape}")
+        if values.dtype.kind not in "fiub":
+            raise ValueError(f"table must hold numbers; got {values.dtype}")
+        return standardised(values, self.means, self.scales).astype(dtype)
 
     def truth_of(self, table: Any) -> np.ndarray:
         """The target column: class numbers, or numbers in their own units."""
@@ -100,6 +100,13 @@ class Preparation:
         if self.task == "regression":
             return numbers(column, self.target, "this model predicts numbers")
         return class_numbers(column, self.target, self.classes)
+
+    def targets_of(self, table: Any, dtype: Any) -> np.ndarray:
+        """The target column as the network is to learn it, (rows,): class numbers, or numbers standardised."""
+        truth = self.truth_of(table)
+        if self.task == "classification":
+            return truth.astype(dtype)
+        return narrowed(standardised(truth, self.target_mean, self.target_scale), [self.target], dtype, table)
 
     def baseline_text(self, loss: Loss) -> str:
         """What the baseline of `Model.baseline` answers."""
@@ -244,18 +251,25 @@ def prepare(
         details = {"center": best_constant(truth[train], chosen.options.get("quantile"))}
         if chosen.name in STANDARDISED_LOSSES:
             details |= {"target_mean": mean, "target_scale": scale}
-            truth = (truth - mean) / scale
+            truth = standardised(truth, mean, scale)
     preparation = Preparation(tuple(inputs), tuple(means.tolist()), tuple(scales.tolist()), target, task, **details)
 
     def part(rows: np.ndarray) -> Part | None:
         if not len(rows):
             return None
-        X = ((values[rows] - means) / scales).astype(dtype)
-        return Part(rows, X, truth[rows].astype(dtype), None if row_weights is None else row_weights[rows].astype(dtype))
+        X = narrowed(standardised(values[rows], means, scales), inputs, dtype, rows)
+        Y = narrowed(truth[rows], [target], dtype, rows)
+        return Part(rows, X, Y, None if row_weights is None else narrowed(row_weights[rows], [str(weights)], dtype, rows))
 
     first = part(train)
     assert first is not None
     return Prepared(preparation, chosen, first, part(parts[1]), part(parts[2]), reason)
+
+
+def standardised(values: np.ndarray, means: Any, scales: Any) -> np.ndarray:
+    """(value − mean) / scale, by column; infinity where float64 does not hold it, which `narrowed` complains about."""
+    with np.errstate(over="ignore"):
+        return (values - np.asarray(means)) / np.asarray(scales)
 
 
 def class_numbers(column: Any, name: str, classes: Sequence[Any]) -> np.ndarray:
@@ -271,7 +285,7 @@ def class_numbers(column: Any, name: str, classes: Sequence[Any]) -> np.ndarray:
         row = int(np.argmax(codes == found.index(unknown[0])))
         shown = ", ".join(repr(value) for value in classes[:10]) + (" ..." if len(classes) > 10 else "")
         raise ValueError(
-            f"column {name!r} holds {unknown[0]!r} in {row_text(row)}, which is none of the model's classes: {shown}"
+            f"column {name!r} holds {unknown[0]!r} in {row_text(row, column)}, which is none of the model's classes: {shown}"
         )
     return np.array([places[value] for value in found], np.int64)[codes]
 

@@ -9,13 +9,16 @@ import io
 import os
 import re
 import sys
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from glassprop.errors import unknown_name
 from glassprop.files import missing_file
-from glassprop.tables.columns import row_text, without_names
+from glassprop.tables.columns import READ_AS_MISSING, row_text, with_gaps, without_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +71,7 @@ def read_table(source: str | os.PathLike[str]) -> pd.DataFrame:
     if Path(name).is_dir():
         raise IsADirectoryError(f"{name}: is a folder; give a CSV file")
     data = Path(name).read_bytes()
-    return _read_csv(name, gzip.decompress(data) if name.endswith(".gz") else data)
+    return _read_csv(name, _unpacked(name, data) if name.endswith(".gz") else data)
 
 
 def default_target(source: str | os.PathLike[str]) -> str | None:
@@ -87,6 +90,14 @@ def _ready_table(name: str) -> pd.DataFrame:
     if labels and not all(label.isdecimal() for label in labels):
         table[READY_TARGET] = [labels[number] for number in bunch.target]
     return table
+
+
+def _unpacked(name: str, data: bytes) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = str(error).removeprefix("Compressed file ").strip() or "it is empty"
+        raise ValueError(f"{name}: not a whole gzip file ({reason})") from None
 
 
 def _read_csv(name: str, data: bytes) -> pd.DataFrame:
@@ -118,7 +129,23 @@ def _read_csv(name: str, data: bytes) -> pd.DataFrame:
     if table.empty:
         raise ValueError(f"{name}: the table has no rows, only column names")
     table.columns = table.columns.astype(str)
+    _keep_read_as_missing(table, data, separator)
     return table
+
+
+def _keep_read_as_missing(table: pd.DataFrame, data: bytes, separator: str) -> None:
+    """Note the texts, such as None, that pandas takes for missing values: one may be the name of a class."""
+    import pandas as pd
+
+    places = with_gaps(table, np.arange(len(table.columns)))
+    if not places:
+        return
+    fields = pd.read_csv(io.BytesIO(data), sep=separator, usecols=places, dtype=str, keep_default_na=False)
+    found = {}
+    for number, place in enumerate(places):
+        texts = fields.iloc[:, number][table.iloc[:, place].isna().to_numpy()].unique()
+        found[str(table.columns[place])] = [text for text in texts if text]
+    table.attrs[READ_AS_MISSING] = {name: texts for name, texts in found.items() if texts}
 
 
 def _check_names(file: str, names: list[str]) -> None:
