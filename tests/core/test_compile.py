@@ -6,10 +6,13 @@ import ast
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -117,6 +120,37 @@ def test_garbage_is_not_looked_for_while_the_compiler_works(wanted: bool) -> Non
         assert gc.isenabled() == wanted
     finally:
         gc.enable()
+
+
+def test_ctrl_c_waits_until_the_compiler_has_ended() -> None:
+    """Then it is heard, once; and in a thread that hears none, nothing is changed."""
+    steps: list[Any] = []
+
+    @intrinsic
+    def press(typingctx, x):
+        if threading.current_thread() is threading.main_thread():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+        def codegen(context, builder, sig, args):
+            steps.append(signal.getsignal(signal.SIGINT))
+            return args[0]
+
+        return x(x), codegen
+
+    def body(x, n):
+        x[0] = press(x[0])
+
+    heard = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        jit.kernel(body, "pressing", np.dtype("float32"), "pn", cached=False)
+    assert len(steps) == 1  # it went on to the end
+    assert steps[0] is not heard
+    assert signal.getsignal(signal.SIGINT) is heard
+    thread = threading.Thread(target=jit.kernel, args=(body, "apart", np.dtype("float32"), "pn", False))
+    thread.start()
+    thread.join()
+    assert steps[1] is heard
 
 
 # --- compiler policy -----------------------------------------------------------------------------------------------------

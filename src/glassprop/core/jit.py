@@ -17,6 +17,8 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -150,9 +152,29 @@ def _nothing_collected() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C back until the block has ended: raised inside LLVM it would leave the compiler halfway, for good.
+
+    Python hears it in the main thread alone; in others there is nothing to hold back.
+    """
+    heard = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+    if not callable(heard):  # another thread, or the system's own way of ending or going on
+        yield
+        return
+    held: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heard)
+        if held:
+            heard(*held[0])  # KeyboardInterrupt, where nobody has put anything else in its place
+
+
 def compile_entry(dispatcher: Any, *arguments: Any) -> None:
     """Compile the entry for such arguments, or take its machine code from disk."""
-    with _nothing_collected():
+    with _undisturbed(), _nothing_collected():
         dispatcher.compile(_signature(arguments))
 
 
@@ -194,7 +216,7 @@ def kernel(
     dispatcher = numba.njit(**_KERNEL | {"_nrt": not cached}, fastmath=FLAGS)(body)
     if cached:
         enable_cache(dispatcher, body, name)
-    with _nothing_collected():
+    with _undisturbed(), _nothing_collected():
         dispatcher.compile(signature)
     _kernels.append(dispatcher)
     compiled = dispatcher.overloads[signature]

@@ -91,7 +91,7 @@ def matrix(table: Any, names: Sequence[str], advice: str = "turn it into numbers
     texts = [name for name, place in zip(names, places, strict=True) if not _is_numeric(dtypes[place])]
     if len(texts) > 1:
         advice += f"; {len(texts)} columns hold text: {','.join(texts)}"
-    for i in np.flatnonzero(~plain):
+    for i in np.flatnonzero(~plain).tolist():
         result[:, i] = numbers(table.iloc[:, places[i]], names[i], advice)
     return result
 
