@@ -212,6 +212,21 @@ def test_ctrl_c_while_the_commands_are_imported(run, monkeypatch):
     assert run("info", "sklearn:iris") == (130, "", "glassprop: error: interrupted\n")
 
 
+@pytest.mark.parametrize("given", [(), ("--json",), ("--both",)])
+def test_training_comes_to_its_end_where_nobody_reads(tmp_path, given):
+    command = [sys.executable, "-m", "glassprop", "train", "sklearn:iris", "--layers", "8", "--epochs", "2", "--out", "m"]
+    command += [option for option in given if option != "--both"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": ""}
+    reader, writer = os.pipe()
+    os.close(reader)
+    errors = writer if given == ("--both",) else subprocess.PIPE
+    ended = subprocess.run(command, stdout=writer, stderr=errors, text=True, timeout=120, env=environment, cwd=tmp_path)
+    os.close(writer)
+    assert ended.returncode == 0
+    assert "Traceback" not in (ended.stderr or "")
+    assert (tmp_path / "m").exists()
+
+
 @pytest.mark.parametrize("json", [(), ("--json",)])  # found out by a line, and at the end
 def test_a_reader_that_has_seen_enough(tmp_path, json):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")

@@ -31,7 +31,36 @@ IRIS = ("train", "sklearn:iris", "--out", "OUT")
             (*IRIS, "--activation", "relu,tanh,relu"),
             "activation must be one name or one for each of the 2 hidden layers; got 3",
         ),
-        ((*IRIS, "--output-activation", "tanh"), "output_activation for loss 'cross_entropy' must be one of"),
+        (
+            (*IRIS, "--layers", "32,,16"),
+            "layers must be whole numbers, with commas between them; got '32,,16', where one is empty",
+        ),
+        ((*IRIS, "--layers", "none", "--dropout", "0.1"), "--dropout is of hidden layers, and --layers none leaves none"),
+        ((*IRIS, "--layers", "", "--activation", "relu"), "--activation is of hidden layers, and --layers '' leaves none"),
+        *(
+            (
+                (*IRIS, *loss, "--output-activation", "sigmoid"),
+                "--output-activation sigmoid does not go with the loss cross_entropy",
+            )
+            for loss in ((), ("--loss", "cross_entropy"))
+        ),
+        (
+            ("train", "sklearn:diabetes", "--out", "OUT", "--loss", "poisson", "--output-activation", "identity"),
+            "--output-activation identity does not go with the loss poisson, whose outputs are those of exp: leave it out",
+        ),
+        ((*IRIS, "--output-activation", "softmx"), "got 'softmx'; did you mean 'softmax'?"),
+        (
+            (*IRIS, "--ignore", "a,,b"),
+            "--ignore must be names of columns with commas between them; got 'a,,b', where one is empty",
+        ),
+        (
+            (*IRIS, "--ignore", 'a,"b'),
+            "--ignore must be names of columns with commas between them, those with commas in quotes, as 'a,\"b, c\"' (",
+        ),
+        (
+            (*IRIS, "--ignore", "petal width (cm), petal length (cm)"),
+            "got ' petal length (cm)' (spaces count: there is 'petal length (cm)'); it has",
+        ),
         ((*IRIS, "--dropout", "1"), "dropout must be at least 0 and below 1; got 1.0"),
         ((*IRIS, "--dropout", "x"), "dropout must be rates, with commas between them; got 'x'"),
         ((*IRIS, "--l2", "-1"), "l2 must be at least 0"),

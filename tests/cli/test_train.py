@@ -259,6 +259,41 @@ def test_ctrl_c_keeps_what_was_learned(run, model):
     assert load(model).evaluate(read_table("sklearn:iris"))["accuracy"] > 0.9
 
 
+# --- columns --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """A CSV file with columns of row numbers, of one value, of weights, and one whose name has spaces, a comma and quotes."""
+    rng, path = np.random.default_rng(0), tmp_path / "odd.csv"
+    a, b = rng.normal(size=(2, 60))
+    columns = {"a": a, "c": 5, "d": 0.1, "w": rng.uniform(size=60), ' "b", too': b, "price": 100 + 20 * a + b}
+    pd.DataFrame(columns).to_csv(path)
+    return path
+
+
+def test_columns_of_one_value_and_without_a_name_are_announced(run, model, odd):
+    ended = run("train", odd, "-t", "price", "--out", model, *QUICK)
+    assert (
+        "\nconstant  'c', 'd': the same in all rows trained on, which says nothing to the network (--ignore leaves columns "
+        "out)\n"
+        "unnamed   'Unnamed: 0': without a name in the file, perhaps row numbers (--ignore leaves columns out)\n"
+    ) in ended.out
+    ended = run("train", odd, "-t", "price", "--out", model, *QUICK, "--ignore", 'Unnamed: 0," ""b"", too",d,c')
+    assert load(model).preparation.inputs == ("a", "w")
+    assert "constant" not in ended.out
+    assert "unnamed" not in ended.out
+
+
+def test_weights_of_training_that_are_left_out_of_scores(run, model, odd):
+    run("train", odd, "-t", "price", "--weights", "w", "--out", model, *QUICK)
+    told = "\nweights   left out, where training used the column 'w' (--weights w)\n"
+    assert told in run("evaluate", model, odd).out
+    assert "left out" not in run("evaluate", model, odd, "--weights", "w").out
+    run("train", odd, "-t", "price", "--ignore", "w", "--out", model, *QUICK)
+    assert "left out" not in run("evaluate", model, odd).out
+
+
 # --- precision -----------------------------------------------------------------------------------------------------------
 
 BF16 = pytest.param("bf16", marks=cases.needs_bfloat16)
@@ -299,4 +334,5 @@ def test_a_recorded_run_in_bf16_is_gone_back_to(run, model, tmp_path):
 def test_bf16_needs_its_instruction(refused, monkeypatch, model):
     monkeypatch.setattr("glassprop.core.bfloat16.has_bfloat16", lambda: False)
     message = refused("train", "sklearn:iris", "--precision", "bf16", "--out", model)
-    assert message.startswith("precision 'bf16' needs a processor with products of bfloat16, AVX-512's (avx512_bf16) or Arm's")
+    assert message.startswith("--precision bf16 needs a processor with products of bfloat16, AVX-512's (avx512_bf16) or Arm's")
+    assert message.endswith(": take --precision float32")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from glassprop.cli import options
 from glassprop.cli.output import held_out, plural, print_json, print_line, print_scores
 
@@ -39,6 +41,8 @@ def evaluate(
     told = f": {counts['train']:,} it was trained on{held_out(counts)}" if parts else ""
     print_line("model", f"{model}: {fitted.task} of {', '.join(map(repr, judged.target))}")
     print_line("table", f"{table}: {plural(len(rows), 'row')}{told}")
+    if (own := fitted.training.get("weights")) and weights is None:
+        print_line("weights", f"left out, where training used the column {own!r} (--weights {shlex.quote(own)})")
     if apart is not None:
         print_scores(apart.scores, apart.baseline, f"scores on {held} rows", f"({apart.against})")
     print_scores(judged.scores, judged.baseline, "scores on all rows" if parts else "scores", f"({judged.against})")

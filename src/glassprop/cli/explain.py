@@ -236,7 +236,7 @@ def _step(asked: SimpleNamespace, fitted: Fitted) -> dict[str, Any]:
 
 
 def _rule(asked: SimpleNamespace) -> Any:
-    from glassprop.cli.train import update_rule
+    from glassprop.cli.settings import update_rule
 
     return update_rule(SimpleNamespace(**vars(asked) | {"schedule": "constant", "optimizer": asked.optimizer or "sgd"}), 1)
 

@@ -45,10 +45,10 @@ class Arrays(NamedTuple):
 def open_model(path: str | os.PathLike[str], table: str = "", target: str | None = None) -> Fitted:
     """What a file holds, for a table by its name and the columns that ``--target`` names."""
     model = load(path)
-    named = None if target is None else options.read_list("--target", target, str, "names")
+    named = None if target is None else options.read_names("--target", target)
     if isinstance(model, Model) and model.preparation is not None:
         own = [model.preparation.target]
-        if named not in (None, own):
+        if target != own[0] and named not in (None, own):
             raise ValueError(f"--target must be left out, or name the model's own column {own[0]!r}; got {target!r}")
         return FittedModel(model, model.preparation)
     fitted = FittedNetwork(model) if isinstance(model, Model) else FittedEstimator(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -54,7 +55,10 @@ Proba = Annotated[bool, _option("--proba", help="Add a column of probabilities f
 Target = Annotated[
     str | None, _option("--target", "-t", help="Column to predict (for sklearn:NAME: target).", panel=TABLE, metavar="NAME")
 ]
-Ignore = Annotated[str, _option("--ignore", help="Columns to leave out, with commas.", panel=TABLE, metavar="NAMES")]
+Ignore = Annotated[
+    str,
+    _option("--ignore", help="Columns to leave out, with commas; those with commas in quotes.", panel=TABLE, metavar="NAMES"),
+]
 Out = Annotated[Path, _option("--out", "-o", help="File for the model.", panel=OUTPUT, metavar="MODEL")]
 History = Annotated[
     Path | None,
@@ -70,11 +74,12 @@ Layers = Annotated[
     str, _option("--layers", help="Sizes of hidden layers, with commas; none for none.", panel=NETWORK, metavar="SIZES")
 ]
 ActivationNames = Annotated[
-    str,
+    str | None,
     _option(
-        "--activation", help=f"One, or one per hidden layer with commas: {', '.join(HIDDEN)}.", panel=NETWORK, metavar="NAMES"
+        "--activation", help=f"One, or one per hidden layer with commas; default relu: {', '.join(HIDDEN)}.", panel=NETWORK,
+        metavar="NAMES",
     ),
-]
+]  # fmt: skip
 OutputActivation = Annotated[
     str | None, _option("--output-activation", help="Instead of the loss's own.", panel=NETWORK, metavar="NAME")
 ]
@@ -88,7 +93,8 @@ LabelSmoothing = Annotated[float | None, _option("--label-smoothing", help="Of t
 L2 = Annotated[float | None, _option("--l2", help="Penalty l2/2 Σ W²; default 3/rows trained on.", panel=NETWORK)]
 L1 = Annotated[float, _option("--l1", help="Penalty l1 Σ |W|.", panel=NETWORK)]
 Dropout = Annotated[
-    str, _option("--dropout", help="One rate, or one per hidden layer with commas.", panel=NETWORK, metavar="RATES")
+    str | None,
+    _option("--dropout", help="One rate, or one per hidden layer with commas; default 0.", panel=NETWORK, metavar="RATES"),
 ]
 Init = Annotated[
     str | None,
@@ -145,7 +151,24 @@ Test = Annotated[float, _option("--test", help="Fraction never trained on, for t
 def read_list(argument: str, text: str, kind: Callable[[str], _Value], what: str) -> list[_Value]:
     """The parts of a text with commas, each read by `kind`."""
     parts = [part.strip() for part in text.split(",")]
+    wanted = f"{argument} must be {what}, with commas between them; got {text!r}"
+    if "" in parts and len(parts) > 1:
+        raise ValueError(f"{wanted}, where one is empty")
     try:
         return [kind(part) for part in parts if part]
     except ValueError:
-        raise ValueError(f"{argument} must be {what}, with commas between them; got {text!r}") from None
+        raise ValueError(wanted) from None
+
+
+def read_names(argument: str, text: str) -> list[str]:
+    """Names of columns with commas between them, to the letter; those with commas or quotes are quoted as in a CSV file."""
+    try:
+        names = next(csv.reader([text], strict=True), [])
+    except csv.Error as error:
+        raise ValueError(
+            f"{argument} must be names of columns with commas between them, those with commas in quotes, as 'a,\"b, c\"' "
+            f"({error}); got {text!r}"
+        ) from None
+    if "" in names:
+        raise ValueError(f"{argument} must be names of columns with commas between them; got {text!r}, where one is empty")
+    return names

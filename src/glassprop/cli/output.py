@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from glassprop.core.losses import Loss
@@ -11,6 +14,45 @@ from glassprop.core.network import Network
 from glassprop.tables.metrics import Scores, short_number
 
 WIDTH = 10
+
+
+class _GoesOn:
+    """A stream whose reader may go away: what is written then is dropped."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return int(self._stream.write(text))
+        except BrokenPipeError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._drop()
+
+    def _drop(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # for what is not written yet, too
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def going_on_unread() -> Iterator[None]:
+    """Let long work come to its end where nobody reads any longer what is printed, as before ``| head -1``."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = given = tuple(map(_GoesOn, streams))
+    try:
+        yield
+    finally:
+        for stream in given:
+            stream.flush()
+        sys.stdout, sys.stderr = streams
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -70,6 +70,9 @@ def chosen_rows(count: int, row: int | None, rows: str | None, most: int = 0) ->
         if any(part and not part.isdecimal() for part in (first, last)):
             raise ValueError(f"--rows must be numbers with commas, or FIRST:LAST without the last; got {rows!r}")
         numbers: Any = np.arange(count)[int(first or 0) : int(last or count)]
+        if last and int(first or 0) >= int(last):
+            one = f"{int(first or 0)}:{int(first or 0) + 1}"
+            raise ValueError(f"--rows FIRST:LAST is without the last, and {rows!r} names no row; {one} does")
     else:
         numbers = np.array(options.read_list("--rows", rows, int, "row numbers"), np.int64)
     wrong = numbers[(numbers < 0) | (numbers >= count)]

@@ -6,17 +6,19 @@ It puts together what tables, training and interop do.
 from __future__ import annotations
 
 import json as json_text
-import math
 import os
+import re
 import sys
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from glassprop.cli import options
 from glassprop.cli.output import (
     describe_loss,
     describe_network,
+    going_on_unread,
     held_out,
     plural,
     print_json,
@@ -24,12 +26,12 @@ from glassprop.cli.output import (
     print_scores,
     shorten,
 )
+from glassprop.cli.settings import check_link, loss_of, update_rule
 from glassprop.errors import unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from glassprop.core.losses import Loss
     from glassprop.core.network import Network, Parameters
     from glassprop.core.update import Optimizer
     from glassprop.tables.model import Model
@@ -41,12 +43,6 @@ if TYPE_CHECKING:
 FEWEST_ROWS_TO_VALIDATE = 5000
 PATIENCE = 20
 PENALTY = 3.0  # l2 times the rows trained on: weights are held as by a normal prior of variance 1/3
-OPTION_LOSSES = {
-    "delta": ("huber",),
-    "quantile": ("quantile",),
-    "label_smoothing": ("cross_entropy", "binary_cross_entropy"),
-}
-FADE = 0.01  # the share of the learning rate that the schedule "exponential" ends at
 
 
 def train(
@@ -61,7 +57,7 @@ def train(
     json: options.Json = False,
     quiet: options.Quiet = False,
     layers: options.Layers = "64,64",
-    activation: options.ActivationNames = "relu",
+    activation: options.ActivationNames = None,
     output_activation: options.OutputActivation = None,
     loss: options.LossName = None,
     delta: options.Delta = None,
@@ -69,7 +65,7 @@ def train(
     label_smoothing: options.LabelSmoothing = None,
     l2: options.L2 = None,
     l1: options.L1 = 0.0,
-    dropout: options.Dropout = "0",
+    dropout: options.Dropout = None,
     init: options.Init = None,
     optimizer: options.OptimizerName = "adam",
     learning_rate: options.LearningRate = None,
@@ -90,7 +86,9 @@ def train(
 
     Example: glassprop train data.csv --target price --out model.safetensors
     """
-    return _train(SimpleNamespace(**locals()))
+    asked = SimpleNamespace(**locals())
+    with going_on_unread():
+        return _train(asked)
 
 
 def _train(asked: SimpleNamespace) -> int:
@@ -100,7 +98,6 @@ def _train(asked: SimpleNamespace) -> int:
     from glassprop.tables.preparation import prepare
     from glassprop.tables.reading import read_table
     from glassprop.training.record import check_folder
-    from glassprop.training.run import check_precision
 
     check_apart({"--out": asked.out, "--history": asked.history}, {"the table": asked.table})
     for path in (asked.out, asked.history):
@@ -108,14 +105,15 @@ def _train(asked: SimpleNamespace) -> int:
             check_writable(path)
     if asked.init not in (None, *INITIALIZERS):
         raise unknown_name("init", asked.init, INITIALIZERS)
-    asked.dtype = check_precision(asked.precision)
+    asked.dtype = _dtype(asked.precision)
+    asked.sizes = _hidden_layers(asked)
     rows = read_table(asked.table)
     asked.target = _target(asked, rows)
     _settle_validation(asked, len(rows))
-    ignored = options.read_list("ignore", asked.ignore, str, "names")
+    ignored, loss = options.read_names("--ignore", asked.ignore), loss_of(asked, rows)
     ready = prepare(
-        rows, asked.target, loss=_loss(asked, rows), weights=asked.weights, ignore=ignored, validation=asked.validation,
-        test=asked.test, seed=asked.seed, dtype=asked.dtype,
+        rows, asked.target, loss=loss, weights=asked.weights, ignore=ignored, validation=asked.validation, test=asked.test,
+        seed=asked.seed, dtype=asked.dtype,
     )  # fmt: skip
     network, optimizer = _network(asked, ready), _optimizer(asked, len(ready.train.rows))
     start = network.initialize(asked.seed, asked.init, asked.dtype)
@@ -157,6 +155,27 @@ def _target(asked: SimpleNamespace, rows: pd.DataFrame) -> str:
     return target
 
 
+def _dtype(precision: str) -> str | None:
+    """The type that arrays are to have."""
+    from glassprop.core import bfloat16
+    from glassprop.training.run import check_precision
+
+    if precision == "bf16" and not bfloat16.has_bfloat16():
+        raise ValueError(
+            "--precision bf16 needs a processor with products of bfloat16, AVX-512's (avx512_bf16) or Arm's (FEAT_BF16), which "
+            "this one lacks, or which Numba is told not to use: take --precision float32"
+        )
+    return check_precision(precision)
+
+
+def _hidden_layers(asked: SimpleNamespace) -> list[int]:
+    none = asked.layers.strip().lower() in ("", "none")
+    for name in ("activation", "dropout") if none else ():
+        if getattr(asked, name) is not None:
+            raise ValueError(f"--{name} is of hidden layers, and --layers {asked.layers.strip() or repr('')} leaves none")
+    return [] if none else options.read_list("layers", asked.layers, int, "whole numbers")
+
+
 def _settle_validation(asked: SimpleNamespace, rows: int) -> None:
     if asked.validation is None:
         asked.validation = 0.1 if asked.patience or rows >= FEWEST_ROWS_TO_VALIDATE else 0.0
@@ -166,95 +185,20 @@ def _settle_validation(asked: SimpleNamespace, rows: int) -> None:
         asked.patience = PATIENCE if asked.validation else 0
 
 
-def _loss(asked: SimpleNamespace, rows: pd.DataFrame) -> Loss | None:
-    from glassprop.core.losses import LOSSES, Loss
-
-    given = {
-        name: getattr(asked, name) for name in ("delta", "quantile", "label_smoothing") if getattr(asked, name) is not None
-    }
-    if asked.loss is None:
-        if not given:
-            return None
-        asked.loss = OPTION_LOSSES[next(iter(given))][0]
-        _check_target(asked, rows, next(iter(given)))
-    for name in given:
-        if asked.loss in LOSSES and asked.loss not in OPTION_LOSSES[name]:
-            raise ValueError(f"{_goes_with(name)}; the loss is {asked.loss}")
-    return Loss(asked.loss, **given)
-
-
-def _check_target(asked: SimpleNamespace, rows: pd.DataFrame, option: str) -> None:
-    """Raise where the loss that an option stands for cannot go with the target."""
-    from glassprop.tables.columns import check_column
-    from glassprop.tables.preparation import decide_task
-
-    check_column(rows, asked.target, "target")
-    column = rows[asked.target]
-    task, _, reason = decide_task(column, asked.target, None)
-    if option == "label_smoothing":
-        fits = task == "classification"
-    else:
-        fits = column.dtype.kind in "iuf"
-    if not fits:
-        raise ValueError(f"{_goes_with(option)}; {reason}")
-
-
-def _goes_with(option: str) -> str:
-    losses = OPTION_LOSSES[option]
-    return f"--{option.replace('_', '-')} goes with " + (f"the loss {losses[0]}" if len(losses) == 1 else "the cross-entropies")
-
-
 def _network(asked: SimpleNamespace, ready: Prepared) -> Network:
-    sizes = (
-        [] if asked.layers.strip().lower() in ("", "none") else options.read_list("layers", asked.layers, int, "whole numbers")
-    )
-    names = options.read_list("activation", asked.activation, str, "names")
-    rates = options.read_list("dropout", asked.dropout, float, "rates")
+    check_link(asked, ready.loss)
+    names = options.read_list("activation", asked.activation or "relu", str, "names")
+    rates = options.read_list("dropout", asked.dropout or "0", float, "rates")
     l2 = PENALTY / len(ready.train.rows) if asked.l2 is None else asked.l2
     return ready.network(
-        sizes, activation=names[0] if len(names) == 1 else names, output_activation=asked.output_activation, l2=l2, l1=asked.l1,
-        dropout=rates[0] if len(rates) == 1 else rates,
+        asked.sizes, activation=names[0] if len(names) == 1 else names, output_activation=asked.output_activation, l2=l2,
+        l1=asked.l1, dropout=rates[0] if len(rates) == 1 else rates,
     )  # fmt: skip
 
 
 def _optimizer(asked: SimpleNamespace, rows: int) -> Optimizer:
     """The update rule; a schedule's length follows from epochs, rows and batch size."""
     return update_rule(asked, max(asked.epochs * -(-rows // max(asked.batch_size, 1)), 1))
-
-
-def update_rule(asked: SimpleNamespace, steps: int) -> Optimizer:
-    """The update rule, its schedule over so many steps."""
-    from glassprop.core.update import OPTIMIZERS
-
-    if asked.optimizer not in OPTIMIZERS:
-        raise unknown_name("optimizer", asked.optimizer, OPTIMIZERS)
-    given = {
-        name: getattr(asked, name) for name in ("momentum", "weight_decay", "clip_norm") if getattr(asked, name) is not None
-    }
-    given |= {"nesterov": True} if asked.nesterov else {}
-    for name in ("momentum", "nesterov"):
-        if name in given and asked.optimizer != "sgd":
-            raise ValueError(f"--{name} goes with --optimizer sgd; got {asked.optimizer!r}")
-    if asked.learning_rate is not None and not 0 < asked.learning_rate < math.inf:
-        raise ValueError(f"--learning-rate must be greater than 0; got {asked.learning_rate:g}")
-    rule: Any = OPTIMIZERS[asked.optimizer]
-    rate = rule().learning_rate if asked.learning_rate is None else asked.learning_rate
-    return rule(learning_rate=_schedule(asked.schedule, rate, steps), **given)
-
-
-def _schedule(name: str, rate: float, steps: int) -> Any:
-    from glassprop.core.schedules import Cosine, Exponential, InverseScaling, OneCycle
-
-    makers: dict[str, Callable[[], Any]] = {
-        "constant": lambda: rate,
-        "inverse_scaling": lambda: InverseScaling(rate),
-        "exponential": lambda: Exponential(rate, decay=FADE, steps=steps),
-        "cosine": lambda: Cosine(rate, steps=steps),
-        "one_cycle": lambda: OneCycle(rate, steps=steps),
-    }
-    if name not in makers:
-        raise unknown_name("schedule", name, makers)
-    return makers[name]()
 
 
 # --- doing it ------------------------------------------------------------------------------------------------------------
@@ -321,7 +265,21 @@ def _announce(asked: SimpleNamespace, ready: Prepared, network: Network, rows: i
     print_line("rows", f"{counts['train']:,} to train on{held_out(counts)}")
     if asked.weights is not None:
         print_line("weights", repr(asked.weights))
+    _announce_doubtful(ready)
     print_line("network", describe_network(network))
+
+
+def _announce_doubtful(ready: Prepared) -> None:
+    """Input columns that a table has often by oversight, with how to leave them out."""
+    constant = np.ptp(ready.train.X, axis=0) == 0
+    unnamed = [re.fullmatch(r"Unnamed: \d+", name) is not None for name in ready.preparation.inputs]
+    for label, doubtful, why in (
+        ("constant", constant, "the same in all rows trained on, which says nothing to the network"),
+        ("unnamed", unnamed, "without a name in the file, perhaps row numbers"),
+    ):
+        names = [name for name, one in zip(ready.preparation.inputs, doubtful, strict=True) if one]
+        if names:
+            print_line(label, f"{shorten(map(repr, names))}: {why} (--ignore leaves columns out)")
 
 
 def _report(asked: SimpleNamespace, model: Model, run: Run) -> None:

@@ -5,6 +5,8 @@ It knows one column or matrix at a time, not what is learned from it. Messages c
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,6 +28,13 @@ def with_pandas(table: Any) -> Any:
     return pd.DataFrame({name: table[name].to_numpy() for name in table.columns})
 
 
+def as_list(names: Sequence[str]) -> str:
+    """Names of columns as --ignore takes them: with commas between them, and quoted where they hold any."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
+
+
 def check_frame(table: Any) -> None:
     """Raise unless `table` is a data frame with rows and without two columns of one name."""
     if not hasattr(table, "columns"):
@@ -42,8 +51,8 @@ def check_column(table: Any, name: str, argument: str) -> None:
     """Raise unless the table has the column, with the nearest name."""
     names = [str(column) for column in table.columns]
     if name not in names:
-        near = nearest(name, names)
-        hint = f", did you mean {near}?" if near else ""
+        near, spaced = nearest(name, names), _but_for_spaces([name], names)
+        hint = spaced or (f", did you mean {near}?" if near else "")
         raise ValueError(f"{argument} must be a column of the table; got {name!r}{hint}; it has {names_there(names)}")
 
 
@@ -55,7 +64,15 @@ def check_columns(table: Any, inputs: Sequence[str], target: str | None = None) 
     if absent:
         which = f"{len(absent)} of the {len(wanted)} columns wanted:" if len(absent) > 1 else "the column"
         shown = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
-        raise ValueError(f"the table lacks {which} {shown}; it has {names_there(list(names))}")
+        spaced = _but_for_spaces([name for name in wanted if name not in names], list(names))
+        raise ValueError(f"the table lacks {which} {shown}{spaced}; it has {names_there(list(names))}")
+
+
+def _but_for_spaces(absent: Sequence[str], names: Sequence[str]) -> str:
+    """Which of the names are the same as one that is absent but for spaces around them; else nothing."""
+    bare = {name.strip() for name in absent}
+    near = [repr(name) for name in names if name.strip() in bare]
+    return f" (spaces count: there is {', '.join(near[:5])})" if near else ""
 
 
 def names_there(names: Sequence[str]) -> str:
@@ -90,7 +107,7 @@ def matrix(table: Any, names: Sequence[str], advice: str = "turn it into numbers
         check_all_complete(table, names)
     texts = [name for name, place in zip(names, places, strict=True) if not _is_numeric(dtypes[place])]
     if len(texts) > 1:
-        advice += f"; {len(texts)} columns hold text: {','.join(texts)}"
+        advice += f"; {len(texts)} columns hold text: {as_list(texts)}"
     for i in np.flatnonzero(~plain).tolist():
         result[:, i] = numbers(table.iloc[:, places[i]], names[i], advice)
     return result
@@ -179,7 +196,7 @@ def check_all_complete(table: Any, names: Sequence[str]) -> None:
     having = set(with_gaps(table, np.unique([labels[name] for name in names])))
     gaps = [name for name in names if labels[name] in having]
     if gaps:
-        others = f"; {len(gaps)} columns have missing values: {','.join(gaps)}" if len(gaps) > 1 else ""
+        others = f"; {len(gaps)} columns have missing values: {as_list(gaps)}" if len(gaps) > 1 else ""
         check_complete(table.iloc[:, labels[gaps[0]]], gaps[0], others)
 
 
