@@ -99,14 +99,23 @@ def test_without_weights_the_seed_draws_them(run):
     assert one["steps"][0]["layers"][0]["weights"]["old"] == gp.Network((2, 3, 2), "sigmoid").initialize(4).W[0].tolist()
 
 
+CLASSES = ("--layers", "2,3,3", "--loss", "cross_entropy", "--input", "1,2")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "--layers must be given; or name a model and a table: glassprop explain MODEL TABLE"),
         (("--layers", "2,1", "--input", "1,2"), "--target must be given"),
         (("--layers", "2,1", "--input", "1", "--target", "1"), "--input must be 2 numbers, as --layers says; got 1"),
-        (("--layers", "2,1", "--input", "1,2", "--target", "1,2"), "--target must be 1 numbers, as --layers says; got 2"),
+        (("--layers", "2,1", "--input", "1,2", "--target", "1,2"), "--target must be 1 number, as --layers says; got 2"),
         (("--layers", "2,1", "--input", "1,x", "--target", "1"), "--input must be numbers, with commas between them; got"),
+        (("--layers", "2,1", "--input", "1,nan", "--target", "1"), "--input must be finite numbers, of float64 at most"),
+        (("--layers", "2,1", "--input", "1,2", "--target", "1e400"), "--target must be finite numbers, of float64 at most"),
+        ((*CLASSES, "--target", "3"), "--target must hold class numbers from 0 to 2 for 3 outputs; got 3"),
+        ((*CLASSES, "--target", "0.5"), "--target must hold class numbers from 0 to 2 for 3 outputs; got 0.5"),
+        ((*CLASSES, "--target", "1,0"), "--target must be a class number or 3 numbers, as --layers says; got 2"),
+        ((*CLASSES, "--target", "1,1,0"), "--target must hold class numbers or rows of probabilities that sum to 1"),
         (("--layers", "2,y", "--input", "1,2", "--target", "1"), "--layers must be whole numbers"),
         (("--layers", "2,3,1", "--activation", "sigmod", "--input", "1,2", "--target", "1"), "did you mean 'sigmoid'?"),
         (
@@ -122,6 +131,7 @@ def test_without_weights_the_seed_draws_them(run):
         (("nomodel", "sklearn:iris"), "nomodel: no such model"),
         (("nomodel",), "a table must be given after the model 'nomodel'"),
         (("nomodel", "sklearn:iris", "--layers", "2,1"), "--layers goes with numbers alone"),
+        (("nomodel", "sklearn:iris", "--loss", "huber", "--l2", "0"), "--loss and --l2 go with numbers alone"),
     ],
 )  # fmt: skip
 def test_refusals(refused, arguments, message):
@@ -168,6 +178,21 @@ def test_a_model_without_a_table(run, tmp_path):
     (tmp_path / "t.csv").write_text("a,b,c,d,y\n1,2,3,4,5\n6,7,8,9,10\n")
     told = json.loads(run("explain", tmp_path / "bare.safetensors", tmp_path / "t.csv", "--row", 1, "--json").out)["steps"][0]
     assert (told["x"], told["loss"]["y"], told["input_names"]) == ([6, 7, 8, 9], [10], list("abcd"))
+
+
+def test_messages_name_rows_of_the_whole_table(refused, run, tmp_path):
+    path, table = tmp_path / "m.safetensors", tmp_path / "t.csv"
+    network = gp.Network((2, 1))
+    gp.save(gp.Model(network, network.initialize(0, dtype="float32")), path)
+    table.write_text("a,b,y\n1,2,3\n1,2,3\n1,None,3\n1e39,2,3\n1,1e400,3\n")
+    told = "(counted from 1 below the column names)"
+    assert f"('None' is read as missing), the first in row 3 {told}" in refused("explain", path, table, "--row", 2)
+    assert f"column 'a' holds a number in row 4 {told} that is too large for a network in float32" in refused(
+        "explain", path, table, "--rows", "0,3"
+    )
+    assert f"column 'b' holds infinity in row 5 {told}, or a number too large" in refused("check", path, table, "--row", 4)
+    assert refused("explain", path, table, "--target", "y,b").endswith("2 columns of inputs beside --target y, b; it has 1")
+    assert run("explain", path, table, "--row", 1).code == 0
 
 
 @pytest.mark.parametrize(

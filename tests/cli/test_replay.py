@@ -47,7 +47,7 @@ def test_a_step_is_explained_with_names_and_the_row_of_the_table(run, recorded):
     ended = run("replay", recorded, "--step", "40", "--row", "3")
     assert ended.code == 0
     text = " ".join(ended.out.split())
-    assert "Training step 41" in text
+    assert "Training step 40, counted from 0" in text
     assert "Dropout acts" in text
     assert "mean radius" in text or "worst" in text
     ready = prepare(read_table("sklearn:breast_cancer"), "target", test=0.2)
@@ -115,9 +115,16 @@ def test_changed_data_are_named(refused, run, tmp_path):
     table.write_text("\n".join(["a,b,y", *rows]) + "\n")
     run("train", table, "--target", "y", "--epochs", "2", "--out", tmp_path / "m.safetensors", "--record", folder, "--quiet")
     assert run("replay", folder, "--step", "1").code == 0
-    first, rows[7] = rows[7], "9,9,9"
-    table.write_text("\n".join(["a,b,y", *rows]) + "\n")
-    assert "data.csv: the data have changed: " in refused("replay", folder, "--step", "1")
+    first = rows[7]
+    a, b, y = first.split(",")
+    for other, why in (
+        (f"9,{b},{y}", "its inputs hold other numbers"),
+        (f"{a},{b},9", "its target holds other numbers"),
+        ("9,9,9", "its inputs and its target hold other numbers"),
+    ):
+        rows[7] = other
+        table.write_text("\n".join(["a,b,y", *rows]) + "\n")
+        assert refused("replay", folder, "--step", "1") == f"{table}: the table has changed: {why}"
     table.rename(tmp_path / "elsewhere.csv")
     assert "data.csv: no such file" in refused("replay", folder)
     rows[7] = first
@@ -128,7 +135,26 @@ def test_changed_data_are_named(refused, run, tmp_path):
     assert "the table lacks the column 'a'; it has b, y" in refused("replay", folder, "--table", table)
     rows.append("1,2,3")
     table.write_text("\n".join(["a,b,y", *rows]) + "\n")
+    assert refused("replay", folder, "--table", table) == f"{table}: the table has changed: it had 50 rows, and has 51"
+    rows.pop()
+    facts = json.loads((folder / "table.json").read_text())  # of an older version
+    (folder / "table.json").write_text(
+        json.dumps({name: facts[name] for name in facts if name not in ("rows", "fingerprints")})
+    )
+    table.write_text("\n".join(["a,b,y", *rows]) + "\n")
+    assert run("replay", folder, "--table", table).code == 0
+    table.write_text("\n".join(["a,b,y", *rows[1:]]) + "\n")
     assert "the data have changed: X was of shape" in refused("replay", folder, "--table", table)
+
+
+def test_other_classes_are_named_though_other_rows_are_drawn_by_them(refused, run, tmp_path):
+    table, folder = tmp_path / "data.csv", tmp_path / "run"
+    rows = [f"{i % 5},{'uv'[i % 2]}" for i in range(40)]
+    table.write_text("\n".join(["a,y", *rows]) + "\n")
+    run("train", table, "--target", "y", "--epochs", "1", "--out", tmp_path / "m.safetensors", "--record", folder, "--quiet")
+    for other in ("v", "w"):
+        table.write_text("\n".join(["a,y", rows[0].replace("u", other), *rows[1:]]) + "\n")
+        assert refused("replay", folder).endswith("data.csv: the table has changed: its target holds other values")
 
 
 def test_a_table_from_standard_input_is_asked_for(refused, run, tmp_path, monkeypatch):
@@ -151,6 +177,9 @@ def test_a_table_from_standard_input_is_asked_for(refused, run, tmp_path, monkey
         (("--watch", "W9[0,0]"), "W9[0,0]: the network has layers 1 to 2"),
         (("--watch", "b1[0]", "--plot", "w.jpg"), "--plot must be a file name that ends in .png, .svg or .pdf"),
         (("--step", "3", "--plot", "w.png"), "--plot goes with --watch"),
+        (("--row", "0"), "--row goes with --step, the step to explain"),
+        (("--watch", "b1[0]", "--full", "--steps", "1"), "--steps and --full go with --step, the step to explain"),
+        (("--find", "divergence", "--format", "html"), "--format goes with --step, the step to explain"),
         (("--out", "x.csv"), "--out goes with --step, --watch or --find"),
         (("--find", "divergense"), "did you mean 'divergence'?"),
         (("--find", "divergence"), "the run did not diverge: 6 epochs done"),

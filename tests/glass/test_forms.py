@@ -134,7 +134,12 @@ def test_printing_and_repr():
     explanation = mazur()
     assert str(explanation) == explanation.to_text()
     assert repr(explanation).startswith("Explanation(step 0, row 0 of 1; Network((2, 2, 2)")
-    assert len([line for line in str(mazur(steps=3)).splitlines() if line.startswith("Training step ")]) == 3
+    named = [line for line in str(mazur(steps=3)).splitlines() if line.startswith("Training step ")]
+    assert named == [f"Training step {step}, counted from 0" for step in range(3)]
+    late = mazur(step=40)
+    assert str(late).startswith("Training step 40, counted from 0\n")
+    assert "<title>Training step 40, counted from 0</title>" in late.to_html()
+    assert "Training step <output" in mazur(steps=2).to_html()
 
 
 # --- Markdown, LaTeX, notebook -------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ It reads what was given; glass does the rest.
 from __future__ import annotations
 
 import json as json_text
+import math
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import typer
 
 from glassprop.cli import options
+from glassprop.cli.output import plural
 from glassprop.core.losses import LOSSES
 from glassprop.core.update import OPTIMIZERS
 from glassprop.errors import is_number, unknown_name
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 
 FORMATS = tuple(dict.fromkeys(ENDINGS[ending] for ending in (".txt", ".md", ".tex", ".html", ".json")))
 RULE_OPTIONS = ("optimizer", "learning_rate", "momentum", "nesterov", "weight_decay", "clip_norm")
+#: What a model and its table say.
+OWN = (
+    "layers", "activation", "output_activation", "loss", "delta", "quantile", "label_smoothing", "l2", "l1", "weights", "seed",
+    "input",
+)  # fmt: skip
 MODEL, NUMBERS, SHOWN = "A model and a table", "Nothing but numbers", "What is shown"
 
 Model = Annotated[Path | None, typer.Argument(metavar="[MODEL", help="Model file.", show_default=False)]
@@ -97,6 +104,7 @@ Out = Annotated[Path | None, _option("--out", "-o", help="File; else standard ou
 
 
 def explain(
+    context: typer.Context,
     model: Model = None,
     table: Table = None,
     *,
@@ -200,9 +208,9 @@ def _from_model(asked: SimpleNamespace) -> Explanation:
     from glassprop.glass.explain import explain as explain_step
     from glassprop.tables.reading import read_table
 
-    for name in ("layers", "weights", "input"):
-        if getattr(asked, name) is not None:
-            raise ValueError(f"--{name} goes with numbers alone; the model {str(asked.model)!r} has its own")
+    if foreign := options.given(asked.context, *OWN):
+        goes = "go" if len(foreign) > 1 else "goes"
+        raise ValueError(f"{' and '.join(foreign)} {goes} with numbers alone; the model {str(asked.model)!r} has its own")
     if asked.table is None:
         raise ValueError(f"a table must be given after the model {str(asked.model)!r}: its rows are explained")
     fitted, table = open_model(asked.model, asked.table, asked.target), read_table(asked.table)
@@ -245,6 +253,7 @@ def _rule(asked: SimpleNamespace) -> Any:
 
 
 def _from_numbers(asked: SimpleNamespace) -> Explanation:
+    from glassprop.core.arrays import check_targets
     from glassprop.core.losses import Loss
     from glassprop.core.network import Network
     from glassprop.glass.explain import explain as explain_step
@@ -264,10 +273,12 @@ def _from_numbers(asked: SimpleNamespace) -> Explanation:
     )  # fmt: skip
     x, y = (_numbers(f"--{name}", getattr(asked, name)) for name in ("input", "target"))
     if len(x) != sizes[0]:
-        raise ValueError(f"--input must be {sizes[0]} numbers, as --layers says; got {len(x)}")
+        raise ValueError(f"--input must be {plural(sizes[0], 'number')}, as --layers says; got {len(x)}")
     classes = network.loss.targets == "distribution" and len(y) == 1
     if len(y) != sizes[-1] and not classes:
-        raise ValueError(f"--target must be {sizes[-1]} numbers, as --layers says; got {len(y)}")
+        either = "a class number or " if network.loss.targets == "distribution" else ""
+        raise ValueError(f"--target must be {either}{plural(sizes[-1], 'number')}, as --layers says; got {len(y)}")
+    check_targets(network, y if classes else [y], 1, "float64", "--target")
     parameters = network.initialize(asked.seed) if asked.weights is None else _read_weights(asked.weights, network)
     return explain_step(
         network, parameters, [x], y if classes else [y], optimizer=_rule(asked), step=asked.step, steps=asked.steps,
@@ -276,7 +287,10 @@ def _from_numbers(asked: SimpleNamespace) -> Explanation:
 
 
 def _numbers(argument: str, text: str) -> list[float]:
-    return options.read_list(argument, text, float, "numbers")
+    found = options.read_list(argument, text, float, "numbers")
+    if not all(map(math.isfinite, found)):
+        raise ValueError(f"{argument} must be finite numbers, of float64 at most; got {text!r}")
+    return found
 
 
 def _read_weights(path: Path, network: Network) -> Parameters:

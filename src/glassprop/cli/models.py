@@ -157,6 +157,9 @@ class ByPlace(Fitted):
         if inputs is None:
             inputs, rest = (rest[:count], rest[count:]) if wanted and self.target is None else (rest, [])
             if len(inputs) != count or (wanted and self.target is None and not rest):
+                if wanted and self.target is not None:
+                    beside = f"{plural(count, 'column')} of inputs beside --target {', '.join(self.target)}"
+                    raise ValueError(f"{self.why}: this one must hold {beside}; it has {len(inputs)}")
                 raise ValueError(
                     f"{self.why}: this one must hold {plural(count, 'column')} of inputs"
                     + (", then those of the targets" if wanted else "")

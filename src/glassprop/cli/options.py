@@ -148,6 +148,12 @@ Validation = Annotated[
 Test = Annotated[float, _option("--test", help="Fraction never trained on, for the scores.", panel=ROWS, metavar="FRACTION")]
 
 
+def given(context: typer.Context, *names: str) -> list[str]:
+    """Which of these options stand on the command line, as they are written there."""
+    there = [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    return [f"--{name.replace('_', '-')}" for name in there]
+
+
 def read_list(argument: str, text: str, kind: Callable[[str], _Value], what: str) -> list[_Value]:
     """The parts of a text with commas, each read by `kind`."""
     parts = [part.strip() for part in text.split(",")]

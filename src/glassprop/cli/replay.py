@@ -16,9 +16,12 @@ from glassprop.cli.explain import Digits, Format, Full, Neurons, Out, Steps, fin
 from glassprop.cli.output import describe_network, plural, print_json, print_line
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from glassprop.glass.replay import Replay
 
 FINDS = ("divergence",)
+OF_A_STEP = ("row", "steps", "neurons", "full", "digits", "format")
 _PANEL = "Where to go"
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="What train --record left.", show_default=False)]
 TableAgain = Annotated[
@@ -45,6 +48,7 @@ Plot = Annotated[
 
 
 def replay(
+    context: typer.Context,
     folder: Folder,
     table: TableAgain = None,
     step: Step = None,
@@ -74,6 +78,8 @@ def replay(
         raise ValueError(f"give one of --step, --watch and --find; got --{' and --'.join(given)}")
     if find is not None and find not in FINDS:
         raise unknown_name("--find", find, FINDS)
+    if step is None and (lost := options.given(context, *OF_A_STEP)):
+        raise ValueError(f"{' and '.join(lost)} {'go' if len(lost) > 1 else 'goes'} with --step, the step to explain")
     if plot is not None and watch is None:
         raise ValueError("--plot goes with --watch")
     if out is not None and not given:
@@ -116,9 +122,15 @@ def _open(asked: SimpleNamespace) -> tuple[Replay, dict[str, Any]]:
     try:
         rows, own = read_table(source), [*inputs, given["target"], *([given["weights"]] if given["weights"] else [])]
         check_columns(rows, own)
+        if (had := facts.get("rows", len(rows))) != len(rows):
+            raise ValueError(f"the table has changed: it had {plural(had, 'row')}, and has {len(rows):,}")
         labels = {str(label): label for label in rows.columns}
-        ready = prepare(rows[[labels[name] for name in own]], given.pop("target"), loss=loss, **given)
-        recorded = open_run(asked.folder, ready.train.X, ready.train.Y, weights=ready.train.weights)
+        ready = prepare(rows[[labels[name] for name in own]], loss=loss, **given)
+        try:
+            recorded = open_run(asked.folder, ready.train.X, ready.train.Y, weights=ready.train.weights)
+        except ValueError:
+            _check_unchanged(facts, rows)
+            raise
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
     recorded.table_rows = ready.train.rows
@@ -126,6 +138,18 @@ def _open(asked: SimpleNamespace) -> tuple[Replay, dict[str, Any]]:
     outputs = [f"{target} = {label}" for label in classes] if recorded.network.layers[-1] > 1 else [target]
     asked.source = source
     return recorded, {"input_names": inputs, "output_names": outputs}
+
+
+def _check_unchanged(facts: dict[str, Any], rows: pd.DataFrame) -> None:
+    """Raise where the table holds other numbers than when the run was recorded, and say in which part."""
+    from glassprop.cli.rows import fingerprints
+
+    found = fingerprints(rows, facts["inputs"], facts["target"], facts["weights"])
+    other = [name for name, was in (facts.get("fingerprints") or {}).items() if was != found.get(name)]
+    if other:
+        what = "numbers" if "target" not in other or not facts["classes"] else "values"
+        parts = " and ".join(f"its {name}" for name in other)
+        raise ValueError(f"the table has changed: {parts} {'holds' if other == ['target'] else 'hold'} other {what}")
 
 
 def _say(asked: SimpleNamespace, recorded: Replay) -> int:

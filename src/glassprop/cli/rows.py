@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -55,6 +57,17 @@ def parts_of_training(model: Fitted, table: pd.DataFrame) -> dict[str, np.ndarra
     if (apart > 1e-9 * (np.abs(means) + scales)).any():  # another machine rounds in another order
         return {}
     return {"train": train, "validation": validation, "test": test}
+
+
+def fingerprints(table: pd.DataFrame, inputs: Sequence[str], target: str, weights: str | None) -> dict[str, int]:
+    """A checksum of every part of a table that training reads, to tell later which of them has changed."""
+    from glassprop.tables.columns import column_of, matrix
+
+    found = {
+        "inputs": crc32(matrix(table, inputs).data),
+        "target": crc32(column_of(table, target).to_csv(index=False).encode()),
+    }
+    return found | ({} if weights is None else {"weights": crc32(matrix(table, [weights]).data)})
 
 
 def chosen_rows(count: int, row: int | None, rows: str | None, most: int = 0) -> np.ndarray:

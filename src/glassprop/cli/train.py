@@ -121,7 +121,7 @@ def _train(asked: SimpleNamespace) -> int:
         _announce(asked, ready, network, len(rows))
     if asked.record is not None:
         check_folder(asked.record)
-        write_atomically(asked.record / "table.json", json_text.dumps(_table_facts(asked, ready)).encode())
+        write_atomically(asked.record / "table.json", json_text.dumps(_table_facts(asked, ready, rows)).encode())
     run = _run(asked, ready, network, start, optimizer)
     model = Model(network, run.parameters, ready.preparation)
     facts = training_facts(run) | {"batch_size": asked.batch_size, "patience": asked.patience, "init": asked.init}
@@ -219,12 +219,15 @@ def _run(asked: SimpleNamespace, ready: Prepared, network: Network, start: Param
     )  # fmt: skip
 
 
-def _table_facts(asked: SimpleNamespace, ready: Prepared) -> dict[str, Any]:
-    """What a replay needs to make the same arrays of the table again, and to name their columns."""
+def _table_facts(asked: SimpleNamespace, ready: Prepared, rows: pd.DataFrame) -> dict[str, Any]:
+    """What a replay needs to make the same arrays of the table again, to name their columns, and to say what has changed."""
+    from glassprop.cli.rows import fingerprints
+
     names = ("target", "weights", "validation", "test", "seed", "dtype")
     preparation, loss = ready.preparation, {"name": ready.loss.name, **ready.loss.options}
-    shown = {"inputs": list(preparation.inputs), "classes": list(preparation.classes)}
+    shown: dict[str, Any] = {"inputs": list(preparation.inputs), "classes": list(preparation.classes)}
     table = asked.table if asked.table == "-" or asked.table.startswith("sklearn:") else os.path.abspath(asked.table)
+    shown |= {"rows": len(rows), "fingerprints": fingerprints(rows, preparation.inputs, asked.target, asked.weights)}
     return {"table": table, "loss": loss} | {name: getattr(asked, name) for name in names} | shown
 
 

@@ -58,7 +58,7 @@ def outline(explanation: Explanation) -> Iterator[Block]:
 
 def _step(step: Step, several: bool) -> Iterator[Block]:
     name = "-".join(map(str, step.layer_sizes))
-    yield Title(f"Training step {step.step + 1}" if several or step.step else f"One training step of a {name} network", 1)
+    yield Title(step_name(step) if several or step.step else f"One training step of a {name} network", 1)
     for text in about(step):
         yield Note(text)
     yield from _forward(step)
@@ -67,6 +67,11 @@ def _step(step: Step, several: bool) -> Iterator[Block]:
     yield from _update(step)
     yield from _effect(step)
     yield from _check(step)
+
+
+def step_name(step: Step) -> str:
+    """Which step it is, as it is numbered everywhere: by ``--step``, in a record, in formulas."""
+    return f"Training step {step.step}, counted from 0"
 
 
 def about(step: Step) -> list[str]:

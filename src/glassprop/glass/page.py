@@ -15,7 +15,7 @@ import numpy as np
 from glassprop.glass import equations as eq
 from glassprop.glass.explanation import Effect, Explanation, Step
 from glassprop.glass.formula import Equation, Expr, Num, equation, product, work_out
-from glassprop.glass.outline import about, loss_notes, neurons, rule_text
+from glassprop.glass.outline import about, loss_notes, neurons, rule_text, step_name
 from glassprop.glass.typeset import MathML, Plain
 
 PHASES = {"forward": "Forward", "loss": "Loss", "backward": "Backward", "update": "Update", "result": "Result"}
@@ -42,8 +42,9 @@ def to_html(explanation: Explanation, digits: int) -> str:
     first = explanation.steps[0]
     name = "-".join(map(str, first.layer_sizes))
     data = json.dumps(page_data(explanation, digits), ensure_ascii=False, separators=(",", ":"))
+    alone = step_name(first) if first.step else f"One training step of a {name} network"
     return environment.get_template("page.html").render(
-        title=f"One training step of a {name} network" if len(explanation.steps) == 1 else f"Training a {name} network",
+        title=alone if len(explanation.steps) == 1 else f"Training a {name} network",
         notes=about(first),
         phases=PHASES,
         steps=len(explanation.steps),
@@ -109,7 +110,7 @@ class _Writer:
         }
         tensors = {name: [getattr(layer.weights, name) for layer in step.layers] for name in ("old", "gradient", "step", "new")}
         return {
-            "name": f"step {step.step + 1}",
+            "name": str(step.step),
             "values": {name: [_drawn(column) for column in columns] for name, columns in nodes.items()},
             "shown": {name: [self.brief(column) for column in columns] for name, columns in nodes.items()},
             "targets": self.brief(step.loss.y),

@@ -103,7 +103,7 @@
       else button.removeAttribute("aria-current");
     }
     const name = document.getElementById("step-name");
-    if (name) name.textContent = step.name.replace("step ", "");
+    if (name) name.textContent = step.name;
     showNodes(phase, layer, shown, step);
     showEdges(phase, layer, shown, step);
     heads.forEach((head, c) => head.classList.toggle("now", c > 0 && c === layer));
