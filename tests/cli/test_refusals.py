@@ -61,6 +61,7 @@ IRIS = ("train", "sklearn:iris", "--out", "OUT")
             (*IRIS, "--ignore", "petal width (cm), petal length (cm)"),
             "got ' petal length (cm)' (spaces count: there is 'petal length (cm)'); it has",
         ),
+        ((*IRIS, "--activation", ""), "activation must be one name or one for each of the 2 hidden layers; got 0"),
         ((*IRIS, "--dropout", "1"), "dropout must be at least 0 and below 1; got 1.0"),
         ((*IRIS, "--dropout", "x"), "dropout must be rates, with commas between them; got 'x'"),
         ((*IRIS, "--l2", "-1"), "l2 must be at least 0"),

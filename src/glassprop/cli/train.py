@@ -187,8 +187,8 @@ def _settle_validation(asked: SimpleNamespace, rows: int) -> None:
 
 def _network(asked: SimpleNamespace, ready: Prepared) -> Network:
     check_link(asked, ready.loss)
-    names = options.read_list("activation", asked.activation or "relu", str, "names")
-    rates = options.read_list("dropout", asked.dropout or "0", float, "rates")
+    names = options.read_list("activation", "relu" if asked.activation is None else asked.activation, str, "names")
+    rates = options.read_list("dropout", "0" if asked.dropout is None else asked.dropout, float, "rates")
     l2 = PENALTY / len(ready.train.rows) if asked.l2 is None else asked.l2
     return ready.network(
         asked.sizes, activation=names[0] if len(names) == 1 else names, output_activation=asked.output_activation, l2=l2,
