@@ -336,3 +336,19 @@ def test_bf16_needs_its_instruction(refused, monkeypatch, model):
     message = refused("train", "sklearn:iris", "--precision", "bf16", "--out", model)
     assert message.startswith("--precision bf16 needs a processor with products of bfloat16, AVX-512's (avx512_bf16) or Arm's")
     assert message.endswith(": take --precision float32")
+
+
+def test_names_of_columns_are_taken_as_they_are(run, model, tmp_path):
+    path, rng = tmp_path / "table.csv", np.random.default_rng(0)
+    pd.DataFrame(rng.normal(size=(60, 5)), columns=["a", "b, c", " spaced", 'a "quoted" one', "y"]).to_csv(path, index=False)
+
+    def inputs(ignored):
+        assert (
+            run("train", path, "-t", "y", "--ignore", ignored, "--out", model, "--layers", "4", "--epochs", 1, "-q").code == 0
+        )
+        return list(load(model).preparation.inputs)
+
+    assert inputs('"b, c", spaced') == ["a", 'a "quoted" one']
+    assert inputs(' spaced, a ,"b, c"') == ['a "quoted" one']
+    assert inputs('a, "b, c"') == [" spaced", 'a "quoted" one']
+    assert inputs('a "quoted" one, a') == ["b, c", " spaced"]

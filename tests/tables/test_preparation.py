@@ -357,3 +357,11 @@ def test_what_is_no_frame_or_has_no_rows():
 def test_whole_numbers_beyond_64_bits_keep_their_value():
     ready = prepare(frame(y=[1e30, -1e30] * 20), "y", loss="cross_entropy")
     assert ready.preparation.classes == (-1e30, 1e30)
+
+
+def test_a_name_that_is_there_but_for_spaces_is_told():
+    with pytest.raises(ValueError, match=r"ignore must be a column of the table; got 'a ' \(spaces count: there is 'a'\)"):
+        prepare(frame(), "y", ignore=["a "])
+    ready = prepare(frame().rename(columns={"a": " a"}), "y")
+    with pytest.raises(ValueError, match=r"the table lacks the column ' a' \(spaces count: there is 'a'\); it has a, b, y"):
+        ready.preparation.check(frame())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -166,10 +166,13 @@ def read_list(argument: str, text: str, kind: Callable[[str], _Value], what: str
         raise ValueError(wanted) from None
 
 
-def read_names(argument: str, text: str) -> list[str]:
-    """Names of columns with commas between them, to the letter; those with commas or quotes are quoted as in a CSV file."""
+def read_names(argument: str, text: str, columns: Sequence[str] = ()) -> list[str]:
+    """Names of columns with commas between them; those with commas or quotes are quoted as in a CSV file.
+
+    They are taken to the letter, but spaces around one that is none of `columns` are left out where it then is.
+    """
     try:
-        names = next(csv.reader([text], strict=True), [])
+        names, trimmed = (next(csv.reader([text], skipinitialspace=skip, strict=True), []) for skip in (False, True))
     except csv.Error as error:
         raise ValueError(
             f"{argument} must be names of columns with commas between them, those with commas in quotes, as 'a,\"b, c\"' "
@@ -177,4 +180,5 @@ def read_names(argument: str, text: str) -> list[str]:
         ) from None
     if "" in names:
         raise ValueError(f"{argument} must be names of columns with commas between them; got {text!r}, where one is empty")
-    return names
+    pairs = zip(names if len(names) == len(trimmed) else trimmed, trimmed, strict=True)  # a quote may follow a space
+    return [bare.strip() if name not in columns and bare.strip() in columns else name for name, bare in pairs]

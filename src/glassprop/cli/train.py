@@ -110,7 +110,7 @@ def _train(asked: SimpleNamespace) -> int:
     rows = read_table(asked.table)
     asked.target = _target(asked, rows)
     _settle_validation(asked, len(rows))
-    ignored, loss = options.read_names("--ignore", asked.ignore), loss_of(asked, rows)
+    ignored, loss = options.read_names("--ignore", asked.ignore, [*map(str, rows.columns)]), loss_of(asked, rows)
     ready = prepare(
         rows, asked.target, loss=loss, weights=asked.weights, ignore=ignored, validation=asked.validation, test=asked.test,
         seed=asked.seed, dtype=asked.dtype,
