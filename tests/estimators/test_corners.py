@@ -259,3 +259,15 @@ def test_why_lbfgs_gave_up_is_said_as_scikit_learn_says_it():
             module.MLPClassifier(5, solver="lbfgs", max_iter=6, random_state=0).fit(rows / rows.std(0), y)
         said.append(str(warned[0].message))
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(("dtype", "g", "count"), [(np.float32, -80.0, 1e6), (np.float64, -680.0, 1e20)])
+def test_the_deviance_of_counts_far_above_what_is_predicted(dtype, g, count):
+    """y / h overflows, its logarithm does not."""
+    X, y = np.ones((4, 1), dtype), np.full(4, count)
+    model = MLPRegressor(
+        hidden_layer_sizes=(), loss="poisson", alpha=0, warm_start=True, max_iter=1, learning_rate_init=1e-9, random_state=0
+    )
+    model.fit(X, np.ones(4))
+    model.coefs_[0][:], model.intercepts_[0][:] = g, 0
+    assert model.partial_fit(X, y).loss_ == pytest.approx(count * (np.log(count) - g - 1), rel=1e-5)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from glassprop.core.activations import Activation
-from glassprop.core.elementary import exp, exp_to_one, log, log1p_of_unit, polynomial
+from glassprop.core.elementary import exp, exp_to_one, larger, log, log1p_of_unit, polynomial, smaller
 from glassprop.core.jit import kernel, like, own_scalar, scalar
 from glassprop.core.loss_kernels import clipped, cross_entropy_kernel, own_kernel, plain_kernel
 from glassprop.core.own import cannot_be_compiled, check_own
@@ -110,8 +110,10 @@ def _poisson_linked(g, h, y, c):
 
 
 def _poisson_printed(g, h, y, c):
-    # half the Poisson deviance: 0 where h = y
-    return h - y + (y * log(_smallest(y) / _smallest(h)) if y > like(0, h) else like(0, h))
+    # half the Poisson deviance: 0 where h = y; y/h in two steps, of which none overflows
+    one = like(1, h)
+    quotient = log(_smallest(y) / larger(h, one)) - log(smaller(_smallest(h), one))
+    return h - y + (y * quotient if y > like(0, h) else like(0, h))
 
 
 def _binary_cross_entropy(g, h, y, c):
