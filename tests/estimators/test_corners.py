@@ -271,3 +271,13 @@ def test_the_deviance_of_counts_far_above_what_is_predicted(dtype, g, count):
     model.fit(X, np.ones(4))
     model.coefs_[0][:], model.intercepts_[0][:] = g, 0
     assert model.partial_fit(X, y).loss_ == pytest.approx(count * (np.log(count) - g - 1), rel=1e-5)
+
+
+@pytest.mark.parametrize("max_iter", [True, np.int64(3)])
+def test_whole_numbers_of_any_kind_are_told_as_scikit_learn_tells_them(max_iter):
+    told = []
+    for kind in (MLPClassifier, neural_network.MLPClassifier):
+        with pytest.warns(ConvergenceWarning) as warned:
+            kind(max_iter=max_iter, random_state=0).fit(X, Y)
+        told.append(str(warned[0].message))
+    assert told[0] == told[1]

@@ -507,13 +507,14 @@ def test_several_columns_of_labels():
     assert again.score(X_IRIS, COLUMNS) > 0.8
 
 
-@pytest.mark.parametrize("form", ["frame", "objects", "categories", "polars"])
+@pytest.mark.parametrize("form", ["frame", "objects", "categories", "polars", "lists"])
 def test_columns_of_texts_beside_columns_of_numbers(form, tmp_path):
     long, small = X_IRIS[:, 0] > 6, np.where(X_IRIS[:, 1] > 3, "l", "s").astype(object)
     frame = pandas.DataFrame({"kind": Y_IRIS + 3, "size": small, "long": long})
     y = {
         "frame": frame, "objects": frame.to_numpy(object), "categories": frame.astype({"size": "category"}),
         "polars": polars.DataFrame({name: frame[name].tolist() for name in frame}),
+        "lists": frame.to_numpy(object).tolist(),
     }[form]  # fmt: skip
     given = {"random_state": 0, "max_iter": 300, "learning_rate_init": 0.02}
     model = MLPClassifier(**given, class_weight="balanced").fit(X_IRIS, y, eval_set=(X_IRIS, y))
@@ -547,7 +548,7 @@ def test_tables_of_other_numbers_than_0_and_1_have_classes_in_each_column(case):
     assert [list(classes) for classes in model.classes_] == [sorted(set(column)) for column in y.T]
     assert model.score(X_IRIS, y) == (model.predict(X_IRIS) == y).all(1).mean() > 0.9
     assert set(np.unique(model.predict(X_IRIS))) == set(np.unique(y))
-    with pytest.raises(ValueError, match="partial_fit needs a call of fit before it"):
+    with pytest.raises(ValueError, match="partial_fit needs the classes of each column"):
         MLPClassifier().partial_fit(X_IRIS, y)
 
 
@@ -592,8 +593,38 @@ def test_wrong_columns_of_labels():
     other[3, 1] = "m"
     with pytest.raises(ValueError, match=r"`y` has classes not in .* in column 1: .*m"):
         model.fit(X_IRIS, other)
-    with pytest.raises(ValueError, match="partial_fit needs a call of fit before it where y has several columns"):
+    with pytest.raises(
+        ValueError, match=r"partial_fit needs the classes of each column, classes=\[\[...\], \[...\]\], or a call"
+    ):
         MLPClassifier().partial_fit(X_IRIS, COLUMNS)
+
+
+def test_partial_fit_is_told_the_classes_of_each_column(tmp_path):
+    y = pandas.DataFrame({"kind": Y_IRIS + 3, "size": np.where(X_IRIS[:, 1] > 3, "l", "s")})
+    classes = [[5, 4, 3], ["s", "m", "l"]]
+    model = MLPClassifier(learning_rate_init=0.02, random_state=0).partial_fit(X_IRIS[:9], y[:9], classes=classes)
+    assert [each.tolist() for each in model.classes_] == [[3, 4, 5], ["l", "m", "s"]]
+    model.partial_fit(X_IRIS[:2], np.array([[3, "l"]] * 2, dtype=object), classes=classes)
+    for _ in range(200):
+        model.partial_fit(X_IRIS, y)
+    assert model.score(X_IRIS, y) > 0.8
+    assert [each.shape for each in model.predict_proba(X_IRIS)] == [(150, 3), (150, 3)]
+    gp.save(model, tmp_path / "model.safetensors")
+    assert (gp.load(tmp_path / "model.safetensors").predict(X_IRIS) == model.predict(X_IRIS)).all()
+    numbers = MLPClassifier(random_state=0).partial_fit(X_IRIS, np.c_[Y_IRIS, Y_IRIS > 0], classes=[range(3), np.arange(2)])
+    assert numbers.partial_fit(X_IRIS, np.c_[Y_IRIS > 0, Y_IRIS > 1]).predict(X_IRIS).dtype.kind == "i"
+
+
+@pytest.mark.parametrize("classes", [[[3, 4], ["l", "s"]], [3, 4, 5], [[3, 4, 5]]])
+def test_classes_of_columns_stay_what_they_were(classes):
+    y = pandas.DataFrame({"kind": Y_IRIS + 3, "size": np.where(X_IRIS[:, 1] > 3, "l", "s")})
+    model = MLPClassifier(random_state=0).partial_fit(X_IRIS, y, classes=[[3, 4, 5], ["l", "s"]])
+    with pytest.raises(ValueError, match=r"classes must be those of the calls before, \[\[3, 4, 5\], \['l', 's'\]\]; got"):
+        model.partial_fit(X_IRIS, y, classes=classes)
+    with pytest.raises(ValueError, match=r"`y` has classes not in `self.classes_` in column 1: .*m"):
+        model.partial_fit(X_IRIS, y.assign(size="m"))
+    with pytest.raises(ValueError, match=r"classes must be those of the calls before, \[0, 1, 2\]; got"):
+        MLPClassifier(max_iter=1).fit(X_IRIS, Y_IRIS).partial_fit(X_IRIS, Y_IRIS, classes=[[0, 1, 2], [0, 1]])
 
 
 # --- rows to judge by, one by one ---
@@ -638,6 +669,26 @@ def test_n_jobs_bounds_the_threads_of_predictions(monkeypatch):
     for n_jobs in (None, -1, 1, np.int64(2)):
         model.set_params(n_jobs=n_jobs).predict(X_IRIS)
     assert asked == [None, None, 1, 2]
+
+
+@pytest.mark.parametrize("given_eval_set", [False, True])
+@pytest.mark.parametrize("frame", [pandas.DataFrame, polars.DataFrame])
+def test_a_scorer_may_go_by_the_names_of_columns(frame, given_eval_set):
+    seen = []
+
+    def quality(model, X, y):
+        seen.append((type(X), [*X.columns], np.asarray(X["width"])))
+        return model.score(X, y)
+
+    X = frame(dict(zip(["length", "width", "a", "b"], X_IRIS.T, strict=True)))
+    given = {"early_stopping": True, "max_iter": 4, "random_state": 0}
+    judged = {"eval_set": (X, Y_IRIS)} if given_eval_set else {}
+    named = MLPClassifier(scoring=quality, **given).fit(X, Y_IRIS, **judged)
+    plain = MLPClassifier(**given).fit(X, Y_IRIS, **judged)
+    assert named.validation_scores_ == plain.validation_scores_
+    assert all(kind is frame and names == ["length", "width", "a", "b"] for kind, names, _ in seen)
+    assert len(seen) == 4
+    assert {len(column) for *_, column in seen} == {150 if given_eval_set else 15}
 
 
 @pytest.mark.parametrize("score", [np.nan, -np.inf, "0.5", None, np.ones(2), 1j])

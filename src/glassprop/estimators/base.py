@@ -30,7 +30,7 @@ from glassprop.estimators.callbacks import EveryEpoch, Listeners
 from glassprop.estimators.draws import RowOrders, held_out_rows, starting_parameters
 from glassprop.estimators.epochs import EpochLoop
 from glassprop.estimators.handover import SeenInside
-from glassprop.estimators.judge import Judge
+from glassprop.estimators.judge import Judge, frame_of
 from glassprop.estimators.lbfgs import fit_lbfgs
 from glassprop.estimators.memory import Memory, memory_of_call, settings_of
 from glassprop.estimators.outputs import SPARSE, Outputs, naming_gaps, plain
@@ -253,7 +253,7 @@ class BaseMLP(Outputs, SeenInside, CallbackSupportMixin, BaseEstimator):
             if left is not None and left.network == network:
                 network = left.network  # with the workspace of the call before
             memory.network = network if incremental else None
-            warning = self._go_by_epochs(network, table, y, parameters, memory, listeners, first, eval_set)
+            warning = self._go_by_epochs(network, table, (given[0], y), parameters, memory, listeners, first, eval_set)
         if listeners is not None:
             listeners.end()
         return warning
@@ -314,7 +314,7 @@ class BaseMLP(Outputs, SeenInside, CallbackSupportMixin, BaseEstimator):
         self,
         network: Network,
         table: Rows,
-        y: Any,
+        given: tuple[Any, Any],
         parameters: Parameters,
         memory: Memory,
         listeners: Listeners | None,
@@ -328,8 +328,8 @@ class BaseMLP(Outputs, SeenInside, CallbackSupportMixin, BaseEstimator):
         if last is not None:
             parameters.theta[:] = last
         self._begin_history(first)
-        data, orders, labels = self._rows_by_epoch(network, table, y, memory, incremental, eval_set)
-        judge = Judge(self, network, parameters, data.validation, labels) if self.early_stopping and data.validation else None
+        data, orders, shown = self._rows_by_epoch(network, table, given, memory, incremental, eval_set)
+        judge = Judge(self, network, parameters, data.validation, shown) if self.early_stopping and data.validation else None
         loop = EpochLoop(self, network, data, parameters, memory, orders, judge, listeners)
         warning = loop.run(1 if incremental else self.max_iter)
         if judge is None:
@@ -349,9 +349,9 @@ class BaseMLP(Outputs, SeenInside, CallbackSupportMixin, BaseEstimator):
             self.best_loss_ = None if by_score else np.inf
 
     def _rows_by_epoch(
-        self, network: Network, table: Rows, y: Any, memory: Memory, incremental: bool, eval_set: Any
+        self, network: Network, table: Rows, given: tuple[Any, Any], memory: Memory, incremental: bool, eval_set: Any
     ) -> tuple[Data, RowOrders, Any]:
-        """Rows to train on and rows to judge by, their orders, and the judged rows' targets as they were given."""
+        """Rows to train on and rows to judge by, their orders, and the judged ones as they were `given`."""
         X, Y, weights = table
         splits = self.early_stopping and eval_set is None
         order, held = memory.order, memory.held
@@ -362,17 +362,18 @@ class BaseMLP(Outputs, SeenInside, CallbackSupportMixin, BaseEstimator):
                 classes = self._classes_to_stratify(Y)
                 order, held = held_out_rows(self._random_state, rows, self.validation_fraction, classes)
         memory.held = held if self.warm_start else None
-        validation, labels = None, None
+        validation, shown = None, None
         if held is not None:
-            validation, labels = (X[held], Y[held], None if weights is None else weights[held]), y[held]
+            validation = (X[held], Y[held], None if weights is None else weights[held])
+            shown = frame_of(given[0], held), given[1][held]
         elif eval_set is not None:
-            validation, labels = self._eval_rows(network, eval_set, Y.dtype)
+            validation, shown = self._eval_rows(network, eval_set, Y.dtype)
         if validation is not None and validation[2] is not None and weigh_nothing(validation[2]):
             raise ValueError("the rows held out must not all have a weight of 0: nothing can be judged by them")
         if validation is not None and self.__dict__.get("validation_loss_curve_") is None:
             self.validation_loss_curve_ = []
         data = Data(X, Y, weights, order if held is not None else None, validation)
-        return data, RowOrders(self._random_state, rows if order is None else order, self.shuffle), labels
+        return data, RowOrders(self._random_state, rows if order is None else order, self.shuffle), shown
 
     def _eval_rows(self, network: Network, eval_set: Any, dtype: Any) -> tuple[Rows, Any]:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 3):
@@ -380,7 +381,8 @@ class BaseMLP(Outputs, SeenInside, CallbackSupportMixin, BaseEstimator):
             raise TypeError(f"eval_set must be (X, y) or (X, y, sample_weight); got {got}")
         X, y = self._check_arrays(eval_set[0], eval_set[1], reset=False)
         Y, _ = self._targets(y)
-        return self._rows(network, (X, y, eval_set[2] if len(eval_set) == 3 else None), Y, dtype, name="y of eval_set"), y
+        rows = self._rows(network, (X, y, eval_set[2] if len(eval_set) == 3 else None), Y, dtype, name="y of eval_set")
+        return rows, (frame_of(eval_set[0]), y)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

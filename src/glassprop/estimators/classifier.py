@@ -23,9 +23,11 @@ from glassprop.estimators.judge import one_eval_set
 from glassprop.estimators.labels import (
     ONE_COLUMN,
     SEVERAL,
+    ColumnsBinarizer,
     as_table,
     balanced_weights,
     check_weights_by_class,
+    classes_by_column,
     fit_binarizer,
     of_classes_in,
     several_columns,
@@ -170,8 +172,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Parameters
         ----------
         {fit}
-        classes : array-like, optional
-            All labels that will ever come; wanted at the first call.
+        classes : array-like, or list of array-like where y has several columns of labels, optional
+            All labels that will ever come, in each column; wanted at the first call.
 
         Returns
         -------
@@ -181,11 +183,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _take_classes(self, y: Any, classes: Any) -> None:
         """The labels that will ever come, at the first `partial_fit`; at a later one, whether they are the same."""
-        y = as_table(y)
-        several = several_columns(y)
-        if several and not hasattr(self, "classes_"):
-            raise ValueError("partial_fit needs a call of fit before it where y has several columns of labels")
-        if not several and _check_partial_fit_first_call(self, classes):
+        y, columns = as_table(y), classes_by_column(classes)
+        if columns is not None and not hasattr(self, "classes_"):
+            self._label_binarizer = ColumnsBinarizer(columns)
+            self.classes_ = columns
+        elif self._several or columns is not None:
+            known = [each.tolist() for each in self.classes_] if self._several else np.asarray(self.classes_).tolist()
+            if classes is not None and (columns is None or [each.tolist() for each in columns] != known):
+                raise ValueError(f"classes must be those of the calls before, {known}; got {classes!r}")
+        elif several_columns(y):
+            if not hasattr(self, "classes_"):
+                raise ValueError(
+                    "partial_fit needs the classes of each column, classes=[[...], [...]], or a call of fit before it where y "
+                    "has several columns of labels"
+                )
+        elif _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
 
     def predict(self, X: Any) -> Any:

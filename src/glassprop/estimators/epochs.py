@@ -108,7 +108,7 @@ class EpochLoop:
                 self._call(epochs - model.n_iter_)
             if not self.stopped and self.listeners is not None:
                 self.warning = ConvergenceWarning(
-                    f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization hasn't converged yet."
+                    f"Stochastic Optimizer: Maximum iterations ({epochs:d}) reached and the optimization hasn't converged yet."
                 )
         except KeyboardInterrupt:
             self._collect()
@@ -205,7 +205,7 @@ class EpochLoop:
         """Stop, or go on with a lower learning rate."""
         model, memory = self.model, self.memory
         what = "Validation score" if self.judge else "Training loss"
-        text = f"{what} did not improve more than tol={model.tol:f} for {model.n_iter_no_change:g} consecutive epochs."
+        text = f"{what} did not improve more than tol={model.tol:f} for {model.n_iter_no_change:d} consecutive epochs."
         self.stopped = self.changes != "adaptive" or memory.learning_rate <= LOWEST_ADAPTIVE_RATE
         if not self.stopped:
             memory.learning_rate /= 5.0

@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
 from glassprop.core.network import Network, Parameters
 from glassprop.core.plan import FORWARD, OUTPUT
@@ -35,6 +36,14 @@ def one_eval_set(eval_set: Any, X: Any, y: Any, sample_weight: Any) -> Any:
     return (X, y, sample_weight)
 
 
+def frame_of(X: Any, rows: np.ndarray | None = None) -> Any:
+    """Rows of a data frame, all by default, for a scorer that goes by the names of columns; None where X is none."""
+    kind = type(X)
+    if kind.__name__ != "DataFrame" or kind.__module__.split(".")[0] not in ("pandas", "polars"):
+        return None
+    return X if rows is None else _safe_indexing(X, rows)
+
+
 class Judge:
     """The score of held-out rows, for the parameters as they are when it is asked.
 
@@ -46,12 +55,13 @@ class Judge:
     parameters : Parameters
         Those that training changes in place.
     rows : (X, Y, weights)
-    labels : array, (rows,) or (rows, outputs)
-        Targets as a person gave them, which a scorer takes.
+    shown : (frame or None, array)
+        What a scorer takes: X where it was given as a data frame; and targets as a person gave them, (rows,) or
+        (rows, outputs).
     """
 
-    def __init__(self, model: Any, network: Network, parameters: Parameters, rows: Rows, labels: Any) -> None:
-        self._model, self._parameters, self._rows, self._labels = model, parameters, rows, labels
+    def __init__(self, model: Any, network: Network, parameters: Parameters, rows: Rows, shown: tuple[Any, Any]) -> None:
+        self._model, self._parameters, self._rows, (self._frame, self._labels) = model, parameters, rows, shown
         self._batches = -(-rows[0].shape[0] // ROWS_AT_A_TIME)
         self._scorer = None
         if model.scoring is None:
@@ -69,7 +79,10 @@ class Judge:
         if self._scorer is not None:
             fitted = copy.copy(self._model)
             fitted._show(self._parameters)
-            fitted.__dict__.pop("feature_names_in_", None)  # these rows have none
+            if self._frame is None:
+                fitted.__dict__.pop("feature_names_in_", None)  # these rows have none
+            else:
+                X = self._frame
             return self._finite(self._scorer(fitted, X, self._labels, **self._named))
         self._work.run(0, self._batches, FORWARD | OUTPUT)
         outputs = self._work["output"]

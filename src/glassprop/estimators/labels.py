@@ -30,6 +30,10 @@ class ColumnsBinarizer:
 
     y_type_ = SEVERAL
 
+    def __init__(self, classes: list[np.ndarray] | None = None) -> None:
+        if classes is not None:  # those that will ever come
+            self.classes_ = classes
+
     def fit(self, y: Any) -> ColumnsBinarizer:
         """Learn the classes of each column."""
         self.classes_ = [np.unique(column) for column in _columns(np.asarray(y))]
@@ -85,8 +89,20 @@ def several_columns(y: Any) -> bool:
     return kind == SEVERAL or (kind == "multilabel-indicator" and not issparse(y) and not np.isin(y, (0, 1)).all())
 
 
+def classes_by_column(classes: Any) -> list[np.ndarray] | None:
+    """The classes of each of several columns, sorted, where a list of them is given; None where they are of one column."""
+    if not isinstance(classes, (list, tuple)) or not classes or not all(np.ndim(each) == 1 for each in classes):
+        return None
+    return [np.unique(_of_its_kind(np.array([*each], dtype=object))) for each in classes]
+
+
 def as_table(y: Any) -> Any:
-    """Labels as scikit-learn's checks take them: of a frame's categories that are texts those would make numbers."""
+    """Labels as scikit-learn's checks take them: those would make numbers of a frame's categories that are texts, and texts of
+    the numbers beside texts in a list of rows.
+    """
+    if isinstance(y, (list, tuple)) and y and isinstance(y[0], (list, tuple)):
+        table = np.array(y, dtype=object)
+        return table if _of_several_kinds(table) and holds_texts(table) else y
     kinds = y.dtypes if getattr(y, "ndim", 0) == 2 and hasattr(y, "dtypes") else ()
     texts = any(hasattr(kind, "categories") and getattr(kind.categories, "inferred_type", None) == "string" for kind in kinds)
     return np.asarray(y) if texts else y

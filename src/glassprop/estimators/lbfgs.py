@@ -82,7 +82,7 @@ def fit_lbfgs(model: Any, network: Network, data: Data, parameters: Parameters, 
     if found.status in (0, STOPPED):
         return interrupted
     at_most = model.n_iter_ == model.max_iter
-    more = f"\nIncrease the number of iterations to improve the convergence (max_iter={model.max_iter})." if at_most else ""
+    more = f"\nIncrease the number of iterations to improve the convergence (max_iter={model.max_iter:d})." if at_most else ""
     return ConvergenceWarning(
         f"lbfgs failed to converge after {model.n_iter_} iteration(s) (status={found.status}):\n{found.message}\n{more}\n"
         "You might also want to scale the data as shown in:\n    https://scikit-learn.org/stable/modules/preprocessing.html"
