@@ -61,6 +61,7 @@ def test_a_byte_order_mark_compression_and_line_ends(write):
         (gzip.compress(b"a,b\n" + b"1,2\n" * 99)[:-8] + b"damaged!", "CRC check failed"),
         (gzip.compress(b"a,b\n")[:10] + b"\xff" * 20, "invalid block type"),
     ],
+    ids=["cut short", "plain", "another end", "another middle"],  # the time is in the files
 )
 def test_a_damaged_gzip_file(write, data, why):
     with pytest.raises(ValueError, match=rf"table\.csv\.gz: not a whole gzip file \(.*{why}"):
