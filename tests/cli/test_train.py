@@ -334,8 +334,8 @@ def test_a_recorded_run_in_bf16_is_gone_back_to(run, model, tmp_path):
 def test_bf16_needs_its_instruction(refused, monkeypatch, model):
     monkeypatch.setattr("glassprop.core.bfloat16.has_bfloat16", lambda: False)
     message = refused("train", "sklearn:iris", "--precision", "bf16", "--out", model)
-    assert message.startswith("--precision bf16 needs a processor with products of bfloat16, AVX-512's (avx512_bf16) or Arm's")
-    assert message.endswith(": take --precision float32")
+    assert message.startswith("precision 'bf16' needs a processor with products of bfloat16, AVX-512's (avx512_bf16) or Arm's")
+    assert message.endswith(": take 'float32'")
 
 
 def test_names_of_columns_are_taken_as_they_are(run, model, tmp_path):

@@ -368,3 +368,14 @@ def test_an_estimators_rows_are_given_by_name():
     model = gp.MLPRegressor(hidden_layer_sizes=3, max_iter=1, batch_size=2).fit(X, y)
     with pytest.raises(TypeError, match=r"give X and Y by name: explain\(model, X=X, Y=y\)"):
         gp.explain(model, X, y)
+
+
+@pytest.mark.parametrize("rule", [gp.Adam(0.1), gp.SGD(0.1), gp.Adam(0.1, clip_norm=1.0)])
+def test_a_step_that_is_refused_for_the_square_of_its_gradient(rule):
+    network = gp.Network((2, 1), loss="absolute_error")
+    given = network, network.initialize(0, dtype="float32"), np.full((1, 2), 1e20, np.float32), np.zeros((1, 1), np.float32)
+    if rule == gp.Adam(0.1):
+        with pytest.raises(ValueError, match="the step cannot be explained: the square of the gradient is not finite"):
+            gp.explain(*given, optimizer=rule)
+    else:
+        assert np.any(gp.explain(*given, optimizer=rule).steps[0].layers[0].weights.step)

@@ -60,8 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def reader_gone() -> int:
     """The exit code where whoever read our output has seen enough: that of tools which end by the signal."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is not written yet
+    drop(sys.stdout)
     return 141
+
+
+def drop(stream: Any) -> None:
+    """Let all go nowhere that a stream is given, and what it has not written yet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _reason(error: BaseException) -> str:

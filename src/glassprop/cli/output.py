@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from glassprop.cli import drop
 from glassprop.core.losses import Loss
 from glassprop.core.network import Network
 from glassprop.tables.metrics import Scores, short_number
@@ -26,17 +26,14 @@ class _GoesOn:
         try:
             return int(self._stream.write(text))
         except BrokenPipeError:
-            self._drop()
+            drop(self._stream)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except BrokenPipeError:
-            self._drop()
-
-    def _drop(self) -> None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # for what is not written yet, too
+            drop(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

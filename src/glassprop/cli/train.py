@@ -98,6 +98,7 @@ def _train(asked: SimpleNamespace) -> int:
     from glassprop.tables.preparation import prepare
     from glassprop.tables.reading import read_table
     from glassprop.training.record import check_folder
+    from glassprop.training.run import check_precision
 
     check_apart({"--out": asked.out, "--history": asked.history}, {"the table": asked.table})
     for path in (asked.out, asked.history):
@@ -105,7 +106,7 @@ def _train(asked: SimpleNamespace) -> int:
             check_writable(path)
     if asked.init not in (None, *INITIALIZERS):
         raise unknown_name("init", asked.init, INITIALIZERS)
-    asked.dtype = _dtype(asked.precision)
+    asked.dtype = check_precision(asked.precision)
     asked.sizes = _hidden_layers(asked)
     rows = read_table(asked.table)
     asked.target = _target(asked, rows)
@@ -153,19 +154,6 @@ def _target(asked: SimpleNamespace, rows: pd.DataFrame) -> str:
     if target is None:
         raise ValueError(f"--target must name the column to predict; the table has {names_there(list(rows.columns))}")
     return target
-
-
-def _dtype(precision: str) -> str | None:
-    """The type that arrays are to have."""
-    from glassprop.core import bfloat16
-    from glassprop.training.run import check_precision
-
-    if precision == "bf16" and not bfloat16.has_bfloat16():
-        raise ValueError(
-            "--precision bf16 needs a processor with products of bfloat16, AVX-512's (avx512_bf16) or Arm's (FEAT_BF16), which "
-            "this one lacks, or which Numba is told not to use: take --precision float32"
-        )
-    return check_precision(precision)
 
 
 def _hidden_layers(asked: SimpleNamespace) -> list[int]:

@@ -45,7 +45,7 @@ def check_bfloat16() -> None:
     if not has_bfloat16():
         raise ValueError(
             "precision 'bf16' needs a processor with products of bfloat16, AVX-512's (avx512_bf16) or Arm's (FEAT_BF16), which "
-            "this one lacks, or which Numba is told not to use; precision=None goes by the data"
+            "this one lacks, or which Numba is told not to use: take 'float32'"
         )
 
 

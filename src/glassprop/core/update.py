@@ -201,6 +201,14 @@ class _Rule:
         """The rule's own constants as its kernel reads them."""
         return np.array([float(getattr(self, name)) for name in self.ranges], np.float64)
 
+    def most_norm(self, dtype: Any) -> float:
+        """The largest norm of a gradient that is taken: beyond it, its squares might not be finite where the state holds them.
+
+        The norm is a sum in float64. A gradient that is clipped is taken as such.
+        """
+        root = math.sqrt(np.finfo(dtype).max)
+        return root if self.squares and (self.clip_norm or math.inf) > root else float(np.finfo(np.float64).max)
+
     def describe(self) -> dict[str, Any]:
         """Name and arguments, as data; a schedule as its own dict, a user's function by name."""
         result: dict[str, Any] = {"name": self.name}

@@ -249,11 +249,8 @@ class Workspace:
         dtype = self.one.dtype
         if at_once and takes_blocks(network) and not optimizer.clip_norm:  # clipping needs the whole gradient first
             self.set(at_once=1, calling_product=product_kernel(dtype, paired, calling=True))
-        largest = float(np.finfo(dtype).max)
-        squares = optimizer.squares and (optimizer.clip_norm or math.inf) > math.sqrt(largest)  # of what was clipped
-        if squares:
-            self.set(most_norm=math.sqrt(largest))
-        self.set(bound=1e140 if dtype == np.float64 else 1e13 if squares else 1e37)
+        most = optimizer.most_norm(dtype)  # and of all parameters' gradients below a millionth of it, the norm is less
+        self.set(most_norm=most, bound=min(1e37 if dtype == np.float32 else 1e140, 1e-6 * most))
         own = optimizer.constants()
         self["constants"][:, 4 : 4 + own.size] = own
         for i, name in enumerate(optimizer.betas):

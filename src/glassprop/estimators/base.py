@@ -133,10 +133,10 @@ class BaseMLP(Outputs, SeenInside, CallbackSupportMixin, BaseEstimator):
         ValueError
             For a name that is no parameter, or a value that an update rule or a schedule refuses.
         """
-        inside = by_owner(params)
-        super().set_params(**{p: v for p, v in params.items() if p.partition("__")[0] not in WITH_CONSTANTS or "__" not in p})
-        for name in (name for name in WITH_CONSTANTS if name in inside):
-            setattr(self, name, with_constants(getattr(self, name), inside[name], name))
+        constants = {path: value for path, value in params.items() if path.startswith(tuple(f"{n}__" for n in WITH_CONSTANTS))}
+        super().set_params(**{name: value for name, value in params.items() if name not in constants})
+        for name, values in by_owner(constants).items():
+            setattr(self, name, with_constants(getattr(self, name), values, name))
         return self
 
     def _validate_params(self) -> None:

@@ -228,7 +228,9 @@ class EpochLoop:
         """The core has refused a step since its loss or gradient was not finite."""
         epoch = self.step // self.per + 1
         advice = "The input data may contain large values and need to be preprocessed."
-        place = f"Loss or gradient ceased to be finite at step {self.step} (epoch {epoch}); try a lower learning_rate_init."
+        place = (
+            f"Loss, gradient or its square ceased to be finite at step {self.step} (epoch {epoch}): lower learning_rate_init."
+        )
         if not self.judge:
             raise ValueError(f"Solver produced non-finite parameter weights. {advice} {place}")
         self._close(np.full(1, np.nan, EPOCH)[0], float("nan"))

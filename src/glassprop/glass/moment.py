@@ -84,9 +84,9 @@ class Moment:
         return Passes(self, self._run(SGD(), 0.0))  # a step of length zero: dropout acts in training alone
 
     def check(self) -> None:
-        """Raise where a number is not finite: the core does not take such a step."""
-        passes = self.passes
-        if not (math.isfinite(passes.objective) and math.isfinite(passes.gradient_norm)):
+        """Raise where a number is not finite, or too large for the rule: the core does not take such a step."""
+        passes, most = self.passes, self.optimizer.most_norm(self.parameters.dtype)
+        if not (math.isfinite(passes.objective) and passes.gradient_norm <= most):
             raise ValueError(
                 f"the step cannot be explained: {passes.not_finite()}; the learning rate may have been too high, or the inputs "
                 "not standardised"
@@ -191,7 +191,9 @@ class Passes:
         for l, h in enumerate(self.h[1:], start=1):
             if not np.isfinite(h).all():
                 return f"the activations of layer {l} are not finite"
-        return "the loss is not finite" if not math.isfinite(self.objective) else "the gradient is not finite"
+        if not math.isfinite(self.objective):
+            return "the loss is not finite"
+        return f"the {'square of the ' if math.isfinite(self.gradient_norm) else ''}gradient is not finite"
 
 
 def to_bfloat16(numbers: np.ndarray) -> np.ndarray:
